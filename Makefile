@@ -1,0 +1,60 @@
+# Everything a developer types. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup lint test unit bench soak wheel lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+
+# pip checks every hash; nothing outside the lock is installed.
+$(BIN)/fraudctl: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("fraudctl needs Python 3.11 or newer; this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing fraudctl into $(VENV) …"
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --require-hashes --no-deps -r requirements-build.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/fraudctl requirements-dev.lock
+	@echo "Installing the development tools …"
+	$(PIP) install --require-hashes -r requirements-dev.lock
+	touch $@
+
+demo: $(BIN)/fraudctl ## deploy the pipeline here, flag accounts, show the first fraud
+	@$(BIN)/fraudctl demo
+
+setup: $(VENV)/.dev ## make the virtual environment with all tools
+
+lint: $(VENV)/.dev ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## every test: unit, cli, contract, integration, e2e
+	$(BIN)/pytest -m "not integration and not e2e"
+	$(BIN)/pytest -m integration
+	$(BIN)/pytest -m e2e
+
+unit: $(VENV)/.dev ## only the tests that start no process
+	$(BIN)/pytest -m "not integration and not e2e"
+
+bench: $(VENV)/.dev ## measure the budgets and print them
+	$(BIN)/python tests/benchmarks/bench.py
+
+wheel: $(VENV)/.dev ## build the wheel, the Flink application in it
+	$(BIN)/python -m fraudctl.artifacts fraudctl/_data/built
+	$(BIN)/python -m build --wheel --no-isolation
+
+lock: ## pin the dependencies again (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	printf 'hatchling\neditables\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -c requirements-dev.lock -o requirements-build.lock
+
+clean: ## remove what was built
+	rm -rf dist build fraudctl/_data .mypy_cache .pytest_cache .ruff_cache .hypothesis

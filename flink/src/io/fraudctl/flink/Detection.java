@@ -1,0 +1,148 @@
+package io.fraudctl.flink;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+
+/**
+ * The rule: which transactions are detected, once, and by which flag event. Knows neither Flink nor Kafka.
+ *
+ * <p>The clock is the publish time up to which everything is read. A transaction is decided once the clock is within slack
+ * of it, and again by each flag event published within hold of it. Publish times decide, never the order of reading: a flag
+ * event read early has no part in what is decided about moments before its publication.
+ */
+final class Detection {
+  private static final int KEPT_FLAGS = 64;
+  private static final int WAITING = 0; // the list of transactions not decided yet; the other lists are by age
+  private static final long TICK = 1000; // how finely time is cut, so that wake-ups are few
+  private static final Comparator<Event> BY_PUBLISHED = Comparator.comparingLong(event -> event.published);
+
+  /** What is remembered of one account, and what can be done for it. */
+  interface Account {
+    List<Event> flags() throws Exception; // in the order of publication
+    void flags(List<Event> events) throws Exception;
+    List<Event> transactions(int list) throws Exception;
+    void add(int list, Event transaction) throws Exception;
+    void replace(int list, List<Event> left, int gone) throws Exception; // so many are gone
+    void drop(int list) throws Exception; // all of it
+    Long emitted(String identity) throws Exception; // copies published till then give no output; or null
+    void emitted(String identity, long until) throws Exception;
+    void forget(long clock) throws Exception; // the identities whose time is over
+    void wake(long time) throws Exception; // calls wake() when the clock is there, once even if asked twice
+    void emit(Event transaction, Event flag) throws Exception;
+  }
+
+  private final long hold, slack;
+  private final long age; // transactions published within one age lie in one list, which is dropped whole
+  private final int ages;
+
+  Detection(long hold, long slack) {
+    this.hold = hold;
+    this.slack = slack;
+    age = Math.max(1, hold / 2 / TICK) * TICK;
+    ages = (int) ((hold + slack + TICK) / age) + 2; // as many as are in use at once: no list ever holds two ages
+  }
+
+  /** How many lists of transactions an account has. */
+  int lists() {
+    return 1 + ages;
+  }
+
+  void transaction(Event transaction, long clock, Account account) throws Exception {
+    if (due(transaction) <= clock) {
+      decide(transaction, clock, account);
+    } else {
+      account.add(WAITING, transaction);
+      account.wake(due(transaction));
+    }
+  }
+
+  void flag(Event flag, long clock, Account account) throws Exception {
+    List<Event> flags = new ArrayList<>(account.flags());
+    int at = flags.size();
+    while (at > 0 && flags.get(at - 1).published > flag.published) at--;
+    flags.add(at, flag);
+    account.flags(needed(flags, clock));
+    if (flags.size() > KEPT_FLAGS) account.wake(over(flag));
+    List<Event> detected = new ArrayList<>();
+    for (int list = WAITING + 1; list <= ages; list++) {
+      List<Event> all = account.transactions(list), left = new ArrayList<>();
+      for (Event transaction : all) (detect(flags, at + 1, transaction) == null ? left : detected).add(transaction);
+      if (left.size() < all.size()) account.replace(list, left, all.size() - left.size());
+    }
+    detected.sort(BY_PUBLISHED);
+    for (Event transaction : detected) emit(transaction, detect(flags, at + 1, transaction), account);
+  }
+
+  /** The clock has reached a time that was asked for. */
+  void wake(long time, long clock, Account account) throws Exception {
+    List<Event> due = new ArrayList<>(), left = new ArrayList<>();
+    for (Event transaction : account.transactions(WAITING)) (due(transaction) <= clock ? due : left).add(transaction);
+    if (!due.isEmpty()) account.replace(WAITING, left, due.size());
+    due.sort(BY_PUBLISHED);
+    for (Event transaction : due) decide(transaction, clock, account);
+    if (Math.floorMod(time - hold, age) != 0) return;
+    account.drop(list(time - hold - age));
+    List<Event> flags = account.flags();
+    if (!flags.isEmpty()) account.forget(clock);
+    if (flags.size() > KEPT_FLAGS) account.flags(needed(flags, clock));
+  }
+
+  private void decide(Event transaction, long clock, Account account) throws Exception {
+    List<Event> flags = account.flags();
+    int known = flags.size();
+    while (known > 0 && flags.get(known - 1).published > transaction.published) known--;
+    Event flag = detect(flags, known, transaction);
+    if (flag != null) {
+      emit(transaction, flag, account);
+    } else if (clock < transaction.published + hold) { // else every flag event that reaches back to it is known
+      account.add(list(transaction.published), transaction);
+      account.wake(over(transaction));
+    }
+  }
+
+  private void emit(Event transaction, Event flag, Account account) throws Exception {
+    String identity = transaction.date + " " + transaction.text;
+    Long until = account.emitted(identity);
+    if (until != null && transaction.published <= until) return;
+    account.emitted(identity, transaction.published + hold);
+    account.wake(over(transaction));
+    account.emit(transaction, flag);
+  }
+
+  /** Finds the flag event that detects the transaction: looks at the first `known` ones, then at one more each time. */
+  private Event detect(List<Event> flags, int known, Event transaction) {
+    for (int n = known; n <= flags.size(); n++) {
+      if (n > 0 && flags.get(n - 1).published > transaction.published + hold) return null;
+      Event flag = inForce(flags.subList(Math.max(0, n - KEPT_FLAGS), n), transaction.date);
+      if (flag != null && flag.kind == Event.FLAGGED) return flag;
+    }
+    return null;
+  }
+
+  private static Event inForce(List<Event> flags, long date) {
+    Event latest = null;
+    for (Event flag : flags) if (flag.date <= date && (latest == null || flag.date >= latest.date)) latest = flag;
+    return latest;
+  }
+
+  /** Leaves out the flag events that no transaction within hold of the clock can ask for any more. */
+  private List<Event> needed(List<Event> flags, long clock) {
+    int settled = 0;
+    while (settled < flags.size() && flags.get(settled).published + hold <= clock) settled++;
+    return new ArrayList<>(flags.subList(Math.max(0, settled - KEPT_FLAGS), flags.size()));
+  }
+
+  private long due(Event transaction) {
+    return -Math.floorDiv(slack - transaction.published, TICK) * TICK;
+  }
+
+  /** When nothing of the event's age is within hold any more. */
+  private long over(Event event) {
+    return (Math.floorDiv(event.published, age) + 1) * age + hold;
+  }
+
+  private int list(long published) {
+    return 1 + (int) Math.floorMod(Math.floorDiv(published, age), (long) ages);
+  }
+}

@@ -1,0 +1,162 @@
+package io.fraudctl.flink;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.flink.api.common.functions.RuntimeContext;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
+import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.source.KafkaSource;
+import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
+import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
+import org.apache.flink.metrics.MetricGroup;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
+import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.util.Collector;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.producer.ProducerRecord;
+
+/** The properties and the wiring: two topics in, detections and dead letters out. */
+public final class Main {
+  private static final String MANAGED = "/etc/flink/application_properties.json"; // where Managed Flink puts them
+  private static final String GROUP = "fraudctl";
+  private static final int BUFFER_MS = 10; // how long a record waits for others on its way to another task
+  private static final int LARGEST_REQUEST = 2 * 1024 * 1024; // as the output topics: the largest input always fits
+
+  /** Takes `key=value` arguments, or a file of property groups; without arguments Managed Flink's own file. */
+  public static void main(String[] arguments) throws Exception {
+    boolean file = arguments.length == 0 || !arguments[0].contains("=");
+    Map<String, String> properties = file ? group(arguments.length == 0 ? MANAGED : arguments[0]) : pairs(arguments);
+    Configuration flink = Configuration.fromMap(below("flink.", properties));
+    StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(flink);
+    wire(env, properties);
+    if (!Boolean.parseBoolean(properties.get("exit.when.done"))) {
+      env.execute("fraud-detection");
+      return;
+    }
+    try { // threads of the local cluster outlive the job
+      env.execute("fraud-detection");
+      System.exit(0);
+    } catch (Exception e) {
+      e.printStackTrace();
+      System.exit(1);
+    }
+  }
+
+  static void wire(StreamExecutionEnvironment env, Map<String, String> properties) {
+    env.configure(Configuration.fromMap(Map.of("pipeline.object-reuse", "true", "pipeline.generic-types", "false")));
+    long hold = Long.parseLong(properties.getOrDefault("hold.ms", "60000"));
+    long slack = Long.parseLong(properties.getOrDefault("slack.ms", "5000"));
+    String processed = properties.getOrDefault("topic.processed", "processed_topic");
+    String dead = properties.getOrDefault("topic.dead_letters", "dead_letters");
+    var transactions = read(env, properties, "transactions", "demo_transactions", hold, slack);
+    var flags = read(env, properties, "flagged", "flagged_accounts", hold, slack);
+    transactions.union(flags).keyBy(event -> event.account, Types.LONG)
+        .process(new Enrich(hold, slack), TypeInformation.of(Event.class)).uid("detection").name("detection")
+        .sinkTo(sink(properties, (event, c, t) -> new ProducerRecord<>(processed, ascii(event.account), event.value)))
+        .uid("processed").name("processed");
+    transactions.getSideOutput(Parse.DEAD).union(flags.getSideOutput(Parse.DEAD))
+        .sinkTo(sink(properties, (event, c, t) -> letter(dead, event))).uid("dead-letters").name("dead-letters");
+  }
+
+  private static SingleOutputStreamOperator<Event> read(StreamExecutionEnvironment env, Map<String, String> properties,
+      String alias, String topic, long hold, long slack) {
+    Properties consumer = client(properties, "consumer.");
+    consumer.putIfAbsent("max.poll.records", "100000"); // Kafka's own 500 hold up a backlog
+    KafkaSource<Event> kafka = KafkaSource.<Event>builder().setTopics(properties.getOrDefault("topic." + alias, topic))
+        .setGroupId(properties.getOrDefault("group.id", "fraud-detection")).setClientIdPrefix(alias)
+        .setStartingOffsets(OffsetsInitializer.earliest()).setDeserializer(new Raw()).setProperties(consumer).build();
+    CaughtUp source = new CaughtUp(kafka, consumer, slack);
+    return env.fromSource(source, source.watermarks(Duration.ofMillis(hold)), alias, TypeInformation.of(Event.class)).uid(alias)
+        .process(new Parse(alias.equals("flagged"), properties), TypeInformation.of(Event.class))
+        .uid("parse-" + alias).name("parse-" + alias).setBufferTimeout(BUFFER_MS);
+  }
+
+  /** Takes every record as it is, so that none can stop the source. */
+  @SuppressWarnings("serial")
+  private static final class Raw implements KafkaRecordDeserializationSchema<Event> {
+    @Override
+    public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<Event> out) {
+      Event event = new Event();
+      event.topic = record.topic();
+      event.partition = record.partition();
+      event.offset = record.offset();
+      event.published = record.timestamp();
+      event.key = record.key();
+      event.value = record.value();
+      out.collect(event);
+    }
+
+    @Override public TypeInformation<Event> getProducedType() { return TypeInformation.of(Event.class); }
+  }
+
+  private static KafkaSink<Event> sink(Map<String, String> properties, KafkaRecordSerializationSchema<Event> records) {
+    Properties producer = client(properties, "producer.");
+    producer.putIfAbsent("max.request.size", String.valueOf(LARGEST_REQUEST));
+    return KafkaSink.<Event>builder().setBootstrapServers(need(properties, "bootstrap.servers"))
+        .setKafkaProducerConfig(producer).setRecordSerializer(records).build(); // at least once unless told otherwise
+  }
+
+  private static ProducerRecord<byte[], byte[]> letter(String topic, Event event) {
+    ProducerRecord<byte[], byte[]> letter = new ProducerRecord<>(topic, event.key, event.value);
+    letter.headers().add("error", event.text.getBytes(StandardCharsets.UTF_8)).add("topic", event.topic.getBytes(StandardCharsets.UTF_8))
+        .add("partition", ascii(event.partition)).add("offset", ascii(event.offset));
+    return letter;
+  }
+
+  private static Properties client(Map<String, String> properties, String prefix) {
+    Properties client = new Properties();
+    client.put("bootstrap.servers", need(properties, "bootstrap.servers"));
+    client.putAll(below("kafka.", properties));
+    client.putAll(below(prefix, properties));
+    return client;
+  }
+
+  static MetricGroup metrics(RuntimeContext context) {
+    return context.getMetricGroup().addGroup("KinesisAnalytics"); // Managed Flink sends this group to CloudWatch
+  }
+
+  static String need(Map<String, String> properties, String key) {
+    if (!properties.containsKey(key)) throw new IllegalArgumentException("the property " + key + " is missing");
+    return properties.get(key);
+  }
+
+  private static Map<String, String> below(String prefix, Map<String, String> properties) {
+    Map<String, String> found = new HashMap<>();
+    properties.forEach((key, value) -> { if (key.startsWith(prefix)) found.put(key.substring(prefix.length()), value); });
+    return found;
+  }
+
+  private static Map<String, String> pairs(String[] arguments) {
+    Map<String, String> properties = new HashMap<>();
+    for (String argument : arguments) {
+      int at = argument.indexOf('=');
+      if (at < 1) throw new IllegalArgumentException(argument + " is not key=value");
+      properties.put(argument.substring(0, at), argument.substring(at + 1));
+    }
+    return properties;
+  }
+
+  private static Map<String, String> group(String file) throws IOException {
+    Map<String, String> properties = new HashMap<>();
+    for (JsonNode group : new ObjectMapper().readTree(Files.readAllBytes(Path.of(file)))) {
+      if (!group.path("PropertyGroupId").asText().equals(GROUP)) continue;
+      for (var entry : group.path("PropertyMap").properties()) properties.put(entry.getKey(), entry.getValue().asText());
+    }
+    return properties;
+  }
+
+  private static byte[] ascii(long number) {
+    return Long.toString(number).getBytes(StandardCharsets.US_ASCII);
+  }
+}

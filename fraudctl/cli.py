@@ -1,0 +1,178 @@
+"""The fraudctl command line: global options, wiring, and the one error boundary."""
+
+import sys
+import traceback
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from fraudctl import commands, config
+from fraudctl.context import Context
+from fraudctl.errors import FraudctlError, Unreachable
+from fraudctl.render import Renderer
+
+_INTERRUPTED: Final = 130
+_BUG: Final = 1
+# Global options, and whether each takes a value. They are accepted before or after the command.
+GLOBAL_OPTIONS: Final = {
+    "--target": True,
+    "--stack": True,
+    "--region": True,
+    "--profile": True,
+    "--output": True,
+    "-o": True,
+    "--verbose": False,
+    "--no-color": False,
+}
+
+
+def move_globals_first(arguments: list[str]) -> list[str]:
+    """Move the global options to the front, up to ``--``; the order is kept otherwise."""
+    moved: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            rest += [argument, *remaining]
+            break
+        name, _, value = argument.partition("=")
+        if name not in GLOBAL_OPTIONS:
+            rest.append(argument)
+        elif value or not GLOBAL_OPTIONS[name]:
+            moved.append(argument)
+        else:
+            moved += [argument, *([following] if (following := next(remaining, None)) is not None else [])]
+    return moved + rest
+
+
+class Root(TyperGroup):
+    """The root group: moves global options to the front, and turns errors into one line and an exit code."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Typer's vendored Context
+        """Parse with the global options first."""
+        return super().parse_args(ctx, move_globals_first(args))
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's vendored Context
+        """Run the command; an expected error becomes a line on stderr and its exit code."""
+        try:
+            return super().invoke(ctx)
+        except FraudctlError as error:
+            _fail(ctx, error)
+        except KeyboardInterrupt as error:
+            _renderer(ctx).note("Interrupted.")
+            raise typer.Exit(_INTERRUPTED) from error
+        except BrokenPipeError as error:  # the reader has what it wanted: `fraudctl tail … | head`
+            sys.stdout = None  # nothing is left to flush at exit
+            raise typer.Exit(0) from error
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: what is not ours is a bug, unless a library says otherwise
+            _fail(ctx, _known(error) or error)
+
+
+def _known(error: Exception) -> FraudctlError | None:
+    """Translate the library errors that mean the same everywhere."""
+    botocore = sys.modules.get("botocore.exceptions")  # loaded if it raised
+    if botocore is not None and isinstance(error, botocore.BotoCoreError):
+        return Unreachable(f"AWS: {error}", hint="check credentials, region and network, then run `fraudctl status`")
+    return None
+
+
+def _renderer(ctx: Any) -> Renderer:  # noqa: ANN401 - Typer's vendored Context
+    return ctx.obj.render if isinstance(ctx.obj, Context) else Renderer()
+
+
+def _fail(ctx: Any, error: Exception) -> NoReturn:  # noqa: ANN401 - Typer's vendored Context
+    render = _renderer(ctx)
+    verbose = isinstance(ctx.obj, Context) and ctx.obj.settings.verbose
+    if isinstance(error, FraudctlError):
+        render.error(str(error), error.hint)
+        if verbose:
+            render.note("".join(traceback.format_exception(error)))
+        raise typer.Exit(error.exit_code) from error
+    text = "".join(traceback.format_exception(error))
+    if verbose:
+        render.note(text)
+    where = _keep(ctx, text)
+    render.error(f"{type(error).__name__}: {error}: this is a bug in fraudctl", f"the traceback is in {where}")
+    raise typer.Exit(_BUG) from error
+
+
+def _keep(ctx: Any, text: str) -> str:  # noqa: ANN401 - Typer's vendored Context
+    if not isinstance(ctx.obj, Context):
+        return "the output of --verbose"
+    path = ctx.obj.settings.home / "bug.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        return "the output of --verbose"
+    return str(path)
+
+
+app = typer.Typer(
+    cls=Root,
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        Renderer().text(f"fraudctl {version('fraudctl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(  # noqa: PLR0913 - the global options
+    ctx: typer.Context,
+    target: Annotated[
+        str | None, typer.Option(help="Where the pipeline runs: local or aws.", show_default="local")
+    ] = None,
+    stack: Annotated[str | None, typer.Option(help="Name of the stack.", show_default="fraud-detection")] = None,
+    region: Annotated[str | None, typer.Option(help="AWS region.")] = None,
+    profile: Annotated[str | None, typer.Option(help="AWS profile.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="auto, table, json (JSON Lines) or csv.", show_default="auto"),
+    ] = None,
+    verbose: Annotated[bool | None, typer.Option("--verbose", help="Say more, tracebacks included.")] = None,
+    no_color: Annotated[bool | None, typer.Option("--no-color", help="Print without colour.")] = None,
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Deploy, drive, watch and prove a real-time fraud detection pipeline.
+
+    The options above are accepted before or after the command.
+
+    Example: fraudctl deploy
+    """
+    if ctx.obj is not None:
+        return
+    settings = config.load(
+        {
+            "target": target,
+            "stack": stack,
+            "region": region,
+            "profile": profile,
+            "output": output,
+            "verbose": verbose,
+            "color": False if no_color else None,
+        }
+    )
+    ctx.obj = Context(settings, Renderer(settings.output, color=settings.color))
+
+
+commands.register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

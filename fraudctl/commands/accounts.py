@@ -1,0 +1,51 @@
+"""fraudctl flag-accounts."""
+
+import os
+import pwd
+from typing import Annotated
+
+import typer
+
+from fraudctl.context import Context
+from fraudctl.services import accounts as service
+from fraudctl.services import files
+
+
+def flag_accounts(
+    ctx: typer.Context,
+    accounts: Annotated[
+        list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Accounts; five sample accounts without any.")
+    ] = None,
+    random: Annotated[int | None, typer.Option(help="Flag N of the sample accounts 1000000001 to 1000000010.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Clear the accounts instead of flagging them.")] = False,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", help="When it takes effect: ISO with a zone, or 15m for ago.", show_default="now"),
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept with every detection.")] = None,
+    file: Annotated[str | None, typer.Option(help="File with an account a line; - for stdin.")] = None,
+) -> None:
+    """Flag accounts as fraudulent, or clear them.
+
+    Example: fraudctl flag-accounts 1000000003 --reason "stolen card"
+    """
+    context: Context = ctx.obj
+    wish = service.wish(
+        accounts or (),
+        file=files.lines(file) if file is not None else (),
+        random=random,
+        clear=clear,
+        start=start,
+        reason=reason,
+        flagged_by=_user(),
+    )
+    flags = list(service.flag(context.target, wish))
+    context.render.rows(flags, service.COLUMNS)
+    context.render.note(f"Next: `fraudctl tail processed`, `fraudctl audit query {flags[0]['account_id']}`.")
+
+
+def _user() -> str | None:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a user id without a name, as in some containers
+        return None

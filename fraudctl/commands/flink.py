@@ -1,0 +1,68 @@
+"""fraudctl flink: the Flink application."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from fraudctl.context import Context
+from fraudctl.pipeline.text import iso
+
+app = typer.Typer(no_args_is_help=True, help="Start, stop and inspect the Flink application.")
+
+
+@app.command()
+def start(
+    ctx: typer.Context,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start without state: read both topics from the beginning.")
+    ] = False,
+) -> None:
+    """Start the application from its newest state and wait until it runs.
+
+    Example: fraudctl flink start
+    """
+    context: Context = ctx.obj
+    with context.target.lock():
+        context.render.events(context.target.flink.start(fresh=fresh))
+
+
+@app.command()
+def stop(
+    ctx: typer.Context,
+    savepoint: Annotated[bool, typer.Option("--savepoint/--no-savepoint", help="Take a savepoint first.")] = True,
+) -> None:
+    """Stop the application, with a savepoint unless told otherwise.
+
+    Example: fraudctl flink stop
+    """
+    context: Context = ctx.obj
+    with context.target.lock():
+        context.render.events(context.target.flink.stop(savepoint=savepoint))
+
+
+@app.command()
+def status(ctx: typer.Context) -> None:
+    """Show the application's state, its newest checkpoint and its counters.
+
+    Example: fraudctl flink status
+    """
+    context: Context = ctx.obj
+    found = context.target.flink.status()
+    context.render.record(
+        {**asdict(found), "started_at": iso(found.started_at), "checkpoint_at": iso(found.checkpoint_at)}
+    )
+
+
+@app.command()
+def savepoints(ctx: typer.Context) -> None:
+    """List the states that the application can start from, newest first.
+
+    Example: fraudctl flink savepoints
+    """
+    context: Context = ctx.obj
+    context.render.rows(
+        [{**asdict(found), "created_at": iso(found.created_at)} for found in context.target.flink.savepoints()],
+        ("created_at", "kind", "size_bytes", "location"),
+        empty="There is none yet.",
+    )

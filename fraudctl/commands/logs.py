@@ -1,0 +1,26 @@
+"""fraudctl logs."""
+
+from typing import Annotated
+
+import typer
+
+from fraudctl.context import Context
+
+
+def logs(
+    ctx: typer.Context,
+    component: Annotated[str, typer.Argument(help="kafka, dynamodb, lambda, flink, ... as `fraudctl status` has it.")],
+    last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many lines from the end.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
+) -> None:
+    """Show what a component says.
+
+    Example: fraudctl logs flink --last 100 --follow
+    """
+    context: Context = ctx.obj
+    lines = context.target.logs.lines(component, last=last, follow=follow)
+    context.render.stream(
+        ({"component": component, "line": line} for line in lines),
+        ("component", "line"),
+        lambda row: str(row["line"]).expandtabs(),
+    )

@@ -1,0 +1,203 @@
+"""Settings: defaults < fraudctl.toml < FRAUDCTL_* < flags, and where each value came from.
+
+The only module that reads the environment.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from fraudctl.errors import BadConfig
+
+CONFIG_FILE: Final = "fraudctl.toml"
+# Long enough for every name AWS derives from it, short enough for a socket's path.
+_STACK_NAME: Final = re.compile(r"[a-z][a-z0-9-]{1,39}", re.ASCII)
+
+
+class TargetName(StrEnum):
+    """Where the pipeline runs."""
+
+    LOCAL = "local"
+    AWS = "aws"
+
+
+class Format(StrEnum):
+    """How results are printed: `auto` is a table on a terminal and JSON Lines when piped."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting. `home` holds the stacks' folders, `cache` the downloads, `runtime` the sockets.
+
+    `sources` says where each value came from.
+    """
+
+    target: TargetName
+    stack: str
+    region: str | None
+    profile: str | None
+    output: Format
+    verbose: bool
+    color: bool
+    home: Path
+    cache: Path
+    java_home: Path | None
+    runtime: Path
+    hold_ms: int
+    slack_ms: int
+    sources: Mapping[str, str]
+
+
+_DEFAULTS: Final[dict[str, Any]] = {
+    "target": "local",
+    "stack": "fraud-detection",
+    "region": None,
+    "profile": None,
+    "output": "auto",
+    "verbose": False,
+    "color": True,
+    "home": None,
+    "cache": None,
+    "java_home": None,
+    "runtime": None,
+    "hold_ms": 60_000,
+    "slack_ms": 5_000,
+}
+NAMES: Final = tuple(field.name for field in fields(Settings) if field.name != "sources")
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Merge the four sources; a flag that is None was not given. Raises `BadConfig` naming the wrong source."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, tuple[Any, str]] = {name: (value, "default") for name, value in _DEFAULTS.items()}
+    values |= _from_file((folder or Path.cwd()) / CONFIG_FILE)
+    values |= {
+        name: (environment[variable], variable)
+        for name in NAMES
+        if environment.get(variable := f"FRAUDCTL_{name.upper()}")
+    }
+    if environment.get("NO_COLOR"):  # https://no-color.org
+        values["color"] = (False, "NO_COLOR")
+    values |= {
+        name: (value, f"--{name.replace('_', '-')}") for name, value in (flags or {}).items() if value is not None
+    }
+    return Settings(
+        target=TargetName(_one_of(values["target"], "target", TargetName)),
+        stack=_stack(*values["stack"]),
+        region=_text(*values["region"], "region"),
+        profile=_text(*values["profile"], "profile"),
+        output=Format(_one_of(values["output"], "output", Format)),
+        verbose=_flag(*values["verbose"], "verbose"),
+        color=_flag(*values["color"], "color"),
+        home=_folder(*values["home"], "home") or _platform("user_state_path"),
+        cache=_folder(*values["cache"], "cache") or _platform("user_cache_path"),
+        java_home=_folder(*values["java_home"], "java_home"),
+        runtime=_folder(*values["runtime"], "runtime") or _runtime(),
+        hold_ms=_milliseconds(*values["hold_ms"], "hold_ms"),
+        slack_ms=_milliseconds(*values["slack_ms"], "slack_ms"),
+        sources={name: source for name, (_, source) in values.items()},
+    )
+
+
+def child_environment() -> dict[str, str]:
+    """Give the environment for child processes: ours without what would change a Java or Python child."""
+    unwanted = {"JAVA_HOME", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "PYTHONPATH"}
+    return {name: value for name, value in os.environ.items() if name not in unwanted}
+
+
+def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadConfig(f"{CONFIG_FILE}: {error}", hint=f"mend {CONFIG_FILE} or remove it") from error
+    unknown = sorted(set(data) - set(NAMES))
+    if unknown:
+        raise BadConfig(
+            f"{CONFIG_FILE}: unknown setting {unknown[0]!r}", hint=f"the settings are {', '.join(sorted(NAMES))}"
+        )
+    return {name: (value, CONFIG_FILE) for name, value in data.items()}
+
+
+def _platform(kind: str) -> Path:
+    import platformdirs
+
+    path: Path = getattr(platformdirs, kind)("fraudctl")
+    return path
+
+
+def _runtime() -> Path:
+    """Give a folder with a short path for sockets: a unix socket's path has at most some 104 bytes.
+
+    It does not depend on the environment: every command of this user must find the same sockets.
+    """
+    user = Path("/run/user") / str(os.getuid())
+    return user / "fraudctl" if os.access(user, os.W_OK) else Path("/tmp") / f"fraudctl-{os.getuid()}"  # noqa: S108 - made for the user alone, its owner is checked
+
+
+def _bad(name: str, why: str, source: str) -> BadConfig:
+    return BadConfig(f"{name.replace('_', ' ')}: {why} (from {source})")
+
+
+def _one_of(value_and_source: tuple[Any, str], name: str, choices: type[StrEnum]) -> str:
+    value, source = value_and_source
+    names = [choice.value for choice in choices]
+    if value not in names:
+        raise _bad(name, f"must be {' or '.join(names)}, got {value!r}", source)
+    return str(value)
+
+
+def _stack(value: object, source: str) -> str:
+    if isinstance(value, str) and _STACK_NAME.fullmatch(value):
+        return value
+    raise _bad("stack", f"a name is 2 to 40 of a-z, 0-9 and -, a letter first; got {value!r}", source)
+
+
+def _text(value: object, source: str, name: str) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise _bad(name, f"must be a text, got {value!r}", source)
+
+
+def _flag(value: object, source: str, name: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() in {"1", "true", "yes", "on"}:
+        return True
+    if str(value).lower() in {"0", "false", "no", "off"}:
+        return False
+    raise _bad(name, f"must be true or false, got {value!r}", source)
+
+
+def _folder(value: object, source: str, name: str) -> Path | None:
+    if value is None:
+        return None
+    if isinstance(value, str | Path) and "\n" not in str(value):
+        return Path(value).expanduser().absolute()
+    raise _bad(name, f"must be a folder, got {value!r}", source)
+
+
+def _milliseconds(value: object, source: str, name: str) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = -1
+    if 0 < number <= 24 * 60 * 60 * 1000:
+        return number
+    raise _bad(name, f"must be milliseconds from 1 to a day, got {value!r}", source)

@@ -1,0 +1,41 @@
+"""The one module that knows both targets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from fraudctl.config import Settings, TargetName
+from fraudctl.errors import BadConfig
+from fraudctl.render import Renderer
+from fraudctl.target import Target
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a command gets: the settings, the target they choose (opened at first use), and the renderer."""
+
+    settings: Settings
+    render: Renderer
+    opened: Target | None = None
+
+    @cached_property
+    def target(self) -> Target:
+        """The chosen target."""
+        return self.opened or open_target(self.settings)
+
+
+def _local(settings: Settings) -> Target:
+    from fraudctl.local.target import LocalTarget
+
+    return LocalTarget(settings)
+
+
+_TARGETS: Final[dict[TargetName, Callable[[Settings], Target]]] = {TargetName.LOCAL: _local}
+
+
+def open_target(settings: Settings) -> Target:
+    """Give the target that the settings name; constructing it does no I/O."""
+    if settings.target not in _TARGETS:
+        raise BadConfig(f"target {settings.target}: not in this version", hint="use --target local")
+    return _TARGETS[settings.target](settings)

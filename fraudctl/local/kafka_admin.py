@@ -1,0 +1,132 @@
+"""Kafka's admin protocol in the few questions that are asked here; every method raises KafkaException."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from fraudctl.pipeline.topics import PARTITIONS
+
+_ANSWER_SECONDS: Final = 10.0
+_REPLICATION: Final = 1
+_PAUSE_SECONDS: Final = 0.02
+
+Configs = dict[str, dict[str, str]]
+Place = tuple[str, int]  # topic and partition
+
+
+class KafkaAdmin:
+    """Opens its client at first use."""
+
+    def __init__(
+        self,
+        connection: Mapping[str, Any],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Keep the client properties; no I/O."""
+        self._connection, self._clock, self._sleep = dict(connection), clock, sleep
+
+    def topics(self) -> dict[str, dict[int, Any]]:
+        """Give every topic's partitions, as confluent_kafka's PartitionMetadata by number."""
+        found = self._client.list_topics(timeout=_ANSWER_SECONDS).topics
+        return {name: metadata.partitions for name, metadata in found.items()}
+
+    def create(self, configs: Configs) -> None:
+        """Create topics with their configurations, and wait until every partition has its leader."""
+        from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # not in its __all__
+
+        if configs:
+            new = [NewTopic(name, PARTITIONS, _REPLICATION, config=config) for name, config in configs.items()]
+            answers = self._client.create_topics(
+                new, operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS
+            )
+            for answer in answers.values():
+                answer.result()
+            self.offsets(((name, partition) for name in configs for partition in range(PARTITIONS)), latest=True)
+
+    def configs(self, names: Sequence[str]) -> Configs:
+        """Give each topic's own configuration, the broker's defaults left out."""
+        from confluent_kafka.admin import (  # type: ignore[attr-defined] # not in its __all__
+            ConfigResource,
+            ConfigSource,
+            ResourceType,
+        )
+
+        if not names:
+            return {}
+        own = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+        asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        answers = self._client.describe_configs(asked, request_timeout=_ANSWER_SECONDS)
+        return {
+            resource.name: {entry.name: entry.value for entry in answer.result().values() if entry.source == own}
+            for resource, answer in answers.items()
+        }
+
+    def change(self, configs: Configs) -> None:
+        """Set what is given of each topic's configuration and leave the rest."""
+        from confluent_kafka.admin import (  # type: ignore[attr-defined] # not in its __all__
+            AlterConfigOpType,
+            ConfigEntry,
+            ConfigResource,
+            ResourceType,
+        )
+
+        resources = [
+            ConfigResource(
+                ResourceType.TOPIC,
+                topic,
+                incremental_configs=[
+                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                    for name, value in config.items()
+                ],
+            )
+            for topic, config in configs.items()
+        ]
+        if resources:
+            for answer in self._client.incremental_alter_configs(resources, request_timeout=_ANSWER_SECONDS).values():
+                answer.result()
+
+    def offsets(self, places: Iterable[Place], *, latest: bool) -> dict[Place, int]:
+        """Give the latest (the next to be written) or the earliest offset of partitions.
+
+        New partitions have no leader for a moment, which is waited for.
+        """
+        from confluent_kafka import KafkaError, KafkaException, TopicPartition
+        from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
+
+        spec = OffsetSpec.latest() if latest else OffsetSpec.earliest()
+        asked = {TopicPartition(topic, partition): spec for topic, partition in places}
+        if not asked:
+            return {}
+        deadline = self._clock() + _ANSWER_SECONDS
+        while True:
+            answers = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS)
+            try:
+                return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+            except KafkaException as error:
+                no_leader = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+                if error.args[0].code() not in no_leader or self._clock() > deadline:
+                    raise
+            self._sleep(_PAUSE_SECONDS)
+
+    def groups(self) -> list[str]:
+        """Give the consumer groups."""
+        listed = self._client.list_consumer_groups(request_timeout=_ANSWER_SECONDS).result()
+        return sorted(found.group_id for found in listed.valid)
+
+    def committed(self, group: str) -> dict[Place, int]:
+        """Give what a group has committed."""
+        from confluent_kafka import ConsumerGroupTopicPartitions
+
+        answers = self._client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group)], request_timeout=_ANSWER_SECONDS
+        )
+        return {(p.topic, p.partition): p.offset for p in answers[group].result().topic_partitions if p.offset >= 0}
+
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401 - half of AdminClient has no types
+        from confluent_kafka.admin import AdminClient
+
+        return AdminClient(self._connection)

@@ -1,0 +1,66 @@
+"""The on-failure destination: one file for each record that the function could not take, in the form of Lambda's S3."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fraudctl.local.lambda_runner.batches import CLUSTER_ARN, Delivered
+from fraudctl.local.lambda_runner.functions import VERSION, Result, arn
+from fraudctl.pipeline.audit_table import iso_milliseconds
+
+
+class OnFailure:
+    """A folder with one file ``topic-partition-offset.json`` for each record that was given up."""
+
+    def __init__(self, folder: Path, function: str, *, wall: Callable[[], float] = time.time) -> None:
+        """Know the folder; it is made with the first file."""
+        self._folder, self._function, self._wall = folder, function, wall
+
+    def count(self) -> int:
+        """Count the records given up, those of earlier runs too."""
+        return sum(1 for _ in self._folder.glob("*.json"))
+
+    def write(self, record: Delivered, event: Mapping[str, Any], result: Result, attempts: int, error: str) -> Path:
+        """Keep the record, its event and why it was given up; the file is whole or not there. Raises OSError."""
+        payload = json.dumps(event)
+        moment = iso_milliseconds(record.timestamp)
+        document = {
+            "requestContext": {
+                "requestId": result.request_id,
+                "functionArn": arn(self._function),
+                "condition": "RetryAttemptsExhausted",
+                "approximateInvokeCount": attempts,
+            },
+            "responseContext": {"statusCode": 200, "executedVersion": VERSION, "functionError": result.error},
+            "version": "1.0",
+            "timestamp": iso_milliseconds(int(self._wall() * 1000)),
+            "KafkaBatchInfo": {
+                "batchSize": 1,
+                "eventSourceArn": CLUSTER_ARN,
+                "bootstrapServers": event["bootstrapServers"],
+                "payloadSize": len(payload),
+                "recordsInfo": {
+                    record.place[0]: {
+                        "firstRecordOffset": str(record.offset),
+                        "lastRecordOffset": str(record.offset),
+                        "firstRecordTimestamp": moment,
+                        "lastRecordTimestamp": moment,
+                    }
+                },
+            },
+            "payload": payload,
+            "error": error,
+            "log": result.log_tail.decode(errors="replace"),
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / f"{record.topic}-{record.partition}-{record.offset}.json"
+        draft = file.with_suffix(".new")
+        with draft.open("w", encoding="utf-8") as out:
+            json.dump(document, out, indent=2)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(file)
+        return file

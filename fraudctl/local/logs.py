@@ -1,0 +1,52 @@
+"""The components' log files."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Final
+
+from fraudctl.errors import BadConfig, NotDeployed
+
+_PAUSE_SECONDS: Final = 0.2
+
+
+class LocalLogs:
+    """Reads logs/<component>.log. The runner hosts the functions, so its file has their lines."""
+
+    def __init__(self, folder: Path, names: Sequence[str], *, sleep: Callable[[float], None] = time.sleep) -> None:
+        """Keep the folder and the components' names."""
+        self._folder, self._names, self._sleep = folder, tuple(names), sleep
+
+    def components(self) -> Sequence[str]:
+        """Give the names that `lines` knows."""
+        return self._names
+
+    def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
+        """Yield the last lines, then new ones; a rotated file is followed into its successor."""
+        if component not in self._names:
+            raise BadConfig(f"component {component!r}: unknown", hint=f"the components are {', '.join(self._names)}")
+        path = self._folder / f"{component}.log"
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                yield from (line.rstrip("\n") for line in deque(file, maxlen=last))
+                if follow:
+                    yield from self._until_rotated(path, file)
+            while follow:
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    yield from self._until_rotated(path, file)
+        except FileNotFoundError as error:
+            raise NotDeployed(f"log of {component}: there is none", hint="run `fraudctl deploy` first") from error
+
+    def _until_rotated(self, path: Path, file: IO[str]) -> Iterator[str]:
+        partial = ""
+        while True:
+            partial += file.readline()
+            if partial.endswith("\n"):
+                yield partial.rstrip("\n")
+                partial = ""
+            elif path.exists() and path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                return
+            else:
+                self._sleep(_PAUSE_SECONDS)

@@ -1,0 +1,70 @@
+"""Where a local stack keeps what: one folder per stack, the control socket apart because its path must be short."""
+
+import errno
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+# The stack's children carry their stack's folder in this variable: that is how orphans are found.
+MARK: Final = "FRAUDCTL_STACK_FOLDER"
+
+
+@dataclass(frozen=True, slots=True)
+class StackPaths:
+    """The folders and files of one stack. `runtime` is a folder with a short path, for the socket."""
+
+    home: Path
+    stack: str
+    runtime: Path
+
+    @property
+    def root(self) -> Path:
+        """The stack's own folder."""
+        return self.home / "stacks" / self.stack
+
+    @property
+    def lock(self) -> Path:
+        """The lock; beside the folder, so that teardown can remove the folder while holding it."""
+        return self.home / "stacks" / f"{self.stack}.lock"
+
+    @property
+    def config(self) -> Path:
+        """Generated configuration; rewritten by every deploy."""
+        return self.root / "config"
+
+    @property
+    def data(self) -> Path:
+        """What must survive: topics, rows, checkpoints."""
+        return self.root / "data"
+
+    @property
+    def logs(self) -> Path:
+        """One log file per component."""
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Temporary files and the supervisor's pid."""
+        return self.root / "run"
+
+    @property
+    def state(self) -> Path:
+        """Ports and what was deployed."""
+        return self.root / "stack.json"
+
+    @property
+    def socket(self) -> Path:
+        """The supervisor's control socket: a path over about 104 bytes cannot be bound."""
+        digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
+        return self.runtime / f"{digest}.sock"
+
+    def make_folders(self) -> None:
+        """Create the stack's folders, for the user alone."""
+        for folder in (self.config, self.data, self.logs, self.run / "tmp"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o700)
+        self.runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self.runtime.stat().st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, "belongs to another user", str(self.runtime))

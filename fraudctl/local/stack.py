@@ -1,0 +1,214 @@
+"""The local stack's life: plan, apply, teardown. Every deploy is a repair of whatever is there."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, OperationFailed
+from fraudctl.local import definitions, ports, processes, programs, waiting
+from fraudctl.local.adopt import orphans
+from fraudctl.local.paths import StackPaths
+from fraudctl.local.probes import Probes
+from fraudctl.local.programs import Definition
+from fraudctl.local.state import StackState
+from fraudctl.local.supervisor import Supervisor
+from fraudctl.local.tools import Toolbox
+from fraudctl.local.topics import LocalTopics
+from fraudctl.pipeline import kafka
+from fraudctl.target import Change, Consent, Event, Outputs, Phase, Plan
+
+_READY_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 20.0
+_FIRST: Final = ("kafka", "dynamodb")
+_THEN: Final = ("lambda", "flink")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStack:
+    """Kafka, DynamoDB Local, the function runner and the Flink application under one supervisord."""
+
+    paths: StackPaths
+    supervisor: Supervisor
+    toolbox: Toolbox
+    hold_ms: int
+    slack_ms: int
+
+    def plan(self, *, samples: bool | None = None) -> Plan:
+        """Compare what runs with what should run; changes nothing."""
+        state = StackState.load(self.paths.state)
+        if state is None or not state.deployed:
+            kept = "with the data that is there" if self._has_data() else ""
+            changes = [Change("create", name, kept or programs.HOLDS[name]) for name in programs.NAMES]
+            return Plan(self.paths.stack, tuple(changes), samples=samples)
+        changes = list(self._repairs(state))
+        if samples is not None and not changes and Probes(self.paths.stack, state.ports).samples() is not samples:
+            changes.append(Change("start" if samples else "stop", "samples"))
+        return Plan(self.paths.stack, tuple(changes), samples=samples)
+
+    def apply(self, plan: Plan) -> Iterator[Event]:
+        """Bring everything up, Flink's process included; leaves alone what is as it should be."""
+        self._make_folders()
+        yield from self.toolbox.prepare()
+        before = StackState.load(self.paths.state)
+        yield from self._end_orphans()
+        state, stolen = self._choose_ports(before)
+        for name, port in stolen.items():
+            yield Event(
+                name, Phase.NOTE, f"port {port} is taken by another program; {name} moves to {state.ports[name]}"
+            )
+        wanted = self._definitions(state)
+        state.save(self.paths.state)
+        for definition in wanted.values():
+            if state.programs.get(definition.name) != definition.digest:
+                self.supervisor.stop_program(definition.name)
+            definition.write(self.paths)
+        if before is None:
+            definitions.write_schedule(self.paths, on=plan.samples is not False)
+        self.supervisor.start(programs.SUPERVISED)
+        yield from self._start(_FIRST, state)
+        yield from Probes(self.paths.stack, state.ports).create_table()
+        yield from LocalTopics(kafka.client(programs.bootstrap(state.ports))).create()
+        yield from self._start(_THEN, state, wait_for=("lambda",))
+        digests = {name: definition.digest for name, definition in wanted.items()}
+        state.change(deployed=True, programs=digests).save(self.paths.state)
+
+    def plan_teardown(self, *, keep_data: bool) -> Plan:
+        """Say what would be removed; raises `NotDeployed` when there is neither folder nor process."""
+        running = processes.of_stack(self.paths.root)
+        if not self.paths.root.exists() and not running:
+            raise NotDeployed(f"stack {self.paths.stack}: not deployed", hint="run `fraudctl deploy` first")
+        changes = [Change("stop", "processes", f"{len(running)} running")] if running else []
+        changes.append(Change("remove", "folder", "all but its data" if keep_data else "with all its data"))
+        if keep_data:
+            return Plan(self.paths.stack, tuple(changes))
+        losses = ("topics, audit rows and checkpoints",) if self._has_data() else ()
+        return Plan(self.paths.stack, tuple(changes), Consent.YES, losses)
+
+    def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+        """Stop everything, remove the folder, then look whether anything is left."""
+        del plan
+        state = StackState.load(self.paths.state)
+        yield Event("processes", Phase.STARTED, "stopping")
+        supervisord = self.supervisor.process()
+        self.supervisor.shutdown()
+        if supervisord is not None:
+            processes.wait([supervisord], _STOP_SECONDS)
+        processes.end(processes.of_stack(self.paths.root))
+        yield Event("processes", Phase.DONE, "stopped")
+        for path in self.paths.root.iterdir() if self.paths.root.exists() else ():
+            if keep_data and path == self.paths.data:
+                continue
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if not keep_data:
+            shutil.rmtree(self.paths.root, ignore_errors=True)
+        self.paths.socket.unlink(missing_ok=True)
+        self._prove_gone(state.ports if state else {}, keep_data=keep_data)
+        yield Event("folder", Phase.DONE, "data kept" if keep_data else "removed")
+        self.paths.lock.unlink(missing_ok=True)
+
+    def outputs(self) -> Outputs:
+        """Give the outputs from the stack's state; raises `NotDeployed`."""
+        state = StackState.load(self.paths.state)
+        if state is None or not state.deployed:
+            why = "deploying it was interrupted" if state else "not deployed"
+            raise NotDeployed(f"stack {self.paths.stack}: {why}", hint="run `fraudctl deploy` first")
+        return Outputs(
+            stack=self.paths.stack,
+            target="local",
+            bootstrap_servers=programs.bootstrap(state.ports),
+            audit_table=programs.table_name(self.paths.stack),
+            flink_application=self.paths.stack,
+            hold_ms=state.hold_ms,
+            slack_ms=state.slack_ms,
+            extra={name: programs.address(name, port) for name, port in state.ports.items() if name != "controller"},
+        )
+
+    def _repairs(self, state: StackState) -> Iterator[Change]:
+        if missing := self.toolbox.missing():
+            yield Change("download", "packages", missing)
+            return
+        running = self.supervisor.programs()
+        if not running:
+            yield Change("start", "supervisor", "it does not run")
+        wanted = self._definitions(state.change(hold_ms=self.hold_ms, slack_ms=self.slack_ms))
+        probes = Probes(self.paths.stack, state.ports)
+        for name in programs.NAMES:
+            info = running.get(name)
+            if info is None or info.state not in {"RUNNING", "STARTING"}:
+                yield Change("start", name, "it does not run")
+            elif state.programs.get(name) != wanted[name].digest:
+                yield Change("restart", name, "its settings or its version changed")
+            elif not probes.ready(name):
+                yield Change("repair", name, "it does not answer")
+        if running and probes.ready("kafka"):
+            connection = kafka.client(programs.bootstrap(state.ports))
+            if wrong := [topic.alias for topic in LocalTopics(connection).list() if not topic.exists]:
+                yield Change("repair", "topics", ", ".join(wrong))
+
+    def _definitions(self, state: StackState) -> dict[str, Definition]:
+        return definitions.definitions(self.paths, state, self.toolbox.tools())
+
+    def _choose_ports(self, before: StackState | None) -> tuple[StackState, dict[str, int]]:
+        state = before or StackState()
+        mine = processes.of_stack(self.paths.root)
+        chosen, stolen = ports.choose(programs.PORTS, state.ports, lambda port: processes.listens_on(mine, port))
+        return state.change(ports=chosen, hold_ms=self.hold_ms, slack_ms=self.slack_ms), stolen
+
+    def _end_orphans(self) -> Iterator[Event]:
+        left = orphans(self.paths, self.supervisor)
+        if left:
+            yield Event("supervisor", Phase.NOTE, f"ending {len(left)} processes that a dead supervisor left behind")
+            processes.end(left)
+
+    def _start(
+        self, names: tuple[str, ...], state: StackState, wait_for: tuple[str, ...] | None = None
+    ) -> Iterator[Event]:
+        probes = Probes(self.paths.stack, state.ports)
+        waiting_for = list(names if wait_for is None else wait_for)
+        for name in names:
+            if name in waiting_for:
+                yield Event(name, Phase.STARTED, "starting")
+            self.supervisor.start_program(name)
+
+        def settled() -> bool:
+            return all(self._alive(name) and probes.ready(name) for name in waiting_for[:1])
+
+        while waiting_for:
+            name = waiting_for[0]
+            hint = f"run `fraudctl logs {name}`"
+            for _ in waiting.until(settled, seconds=_READY_SECONDS, what=name, hint=hint):
+                yield Event(name, Phase.PROGRESS, "starting")
+            yield Event(name, Phase.DONE, f"ready on {programs.address(name, state.ports[name])}")
+            waiting_for.pop(0)
+
+    def _alive(self, name: str) -> bool:
+        info = self.supervisor.programs().get(name)
+        if info is not None and info.state in {"FATAL", "EXITED", "STOPPED"}:
+            log = self.paths.logs / f"{name}.log"
+            raise OperationFailed(f"{name}: it ended: {programs.last_words(log)}", hint=f"see {log}")
+        return True
+
+    def _make_folders(self) -> None:
+        try:
+            self.paths.make_folders()
+        except OSError as error:
+            raise BadConfig(
+                f"state folder {self.paths.root}: {error.strerror or error}",
+                hint="set FRAUDCTL_HOME to a folder you can write",
+            ) from error
+
+    def _has_data(self) -> bool:
+        return self.paths.data.exists() and any(self.paths.data.iterdir())
+
+    def _prove_gone(self, used: Mapping[str, int], *, keep_data: bool) -> None:
+        left = [f"process {process.pid} ({process.name()})" for process in processes.of_stack(self.paths.root)]
+        left += [f"port {port}" for port in used.values() if not ports.is_free(port)]
+        if self.paths.socket.exists():
+            left.append(str(self.paths.socket))
+        if self.paths.root.exists():
+            left += [str(path) for path in self.paths.root.iterdir() if not (keep_data and path == self.paths.data)]
+        if left:
+            raise NotAsAsked(
+                f"stack {self.paths.stack}: left behind: {', '.join(left)}", hint="run `fraudctl teardown` again"
+            )

@@ -1,0 +1,223 @@
+"""Kafka clients as data: librdkafka properties for a plain broker or for MSK with IAM, and delivery that is checked.
+
+A connection is a dict (`client`); `producer` and `consumer` add what the pipeline's clients have in common. librdkafka
+never writes to the terminal: its lines go to the logger ``librdkafka``, which drops them unless a handler is added.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, KafkaError, Message, Producer
+
+Properties = dict[str, Any]
+
+# An IAM token lives 15 minutes and a frozen Lambda environment cannot refresh it, so a client is renewed before that.
+_IAM_CLIENT_LIFE_S: Final = 600.0
+_POLL_EVERY: Final = 1000
+_BUFFER_FULL_WAIT_S: Final = 0.1
+_PURGE_WAIT_S: Final = 5.0
+_LARGEST_MESSAGE_BYTES: Final = 2 * 1024 * 1024
+
+log = logging.getLogger("librdkafka")
+log.addHandler(logging.NullHandler())
+log.propagate = False
+
+
+def client(bootstrap_servers: str, *, security: str = "plain", region: str | None = None) -> Properties:
+    """Give what every client of these brokers needs; `security` is ``plain`` or ``iam`` (MSK, with its region)."""
+    properties: Properties = {
+        "bootstrap.servers": bootstrap_servers,
+        "client.id": "fraudctl",
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 1000,
+        "log.connection.close": False,
+        "logger": log,
+        "error_cb": _ignore,
+    }
+    match security:
+        case "plain":
+            return properties
+        case "iam" if region:
+            return properties | _iam(region)
+        case "iam":
+            raise ValueError("IAM needs the region of the cluster")
+        case _:
+            raise ValueError(f"security is plain or iam, not {security!r}")
+
+
+def producer(connection: Mapping[str, Any]) -> Properties:
+    """Add what makes a producer safe and fast: no loss, no reordering, and the Java clients' partitioner."""
+    return {
+        **connection,
+        "partitioner": "murmur2_random",
+        "acks": "all",
+        "enable.idempotence": True,
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        "message.max.bytes": _LARGEST_MESSAGE_BYTES,
+        "delivery.timeout.ms": 30_000,
+        # The default gives a topic that does not exist 30 s to appear.
+        "topic.metadata.propagation.max.ms": 5_000,
+    }
+
+
+def consumer(connection: Mapping[str, Any], group: str) -> Properties:
+    """Add what a group's consumer has here: from the beginning, nothing uncommitted, and offsets committed by hand."""
+    return {
+        **connection,
+        "group.id": group,
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+    }
+
+
+def open_producer(properties: Properties) -> "Producer":
+    """Open a producer; with IAM the first token is made here, so that missing credentials raise what they are."""
+    from confluent_kafka import Producer
+
+    _sign(properties)
+    return Producer(properties)
+
+
+def open_consumer(properties: Properties) -> "Consumer":
+    """Open a consumer, like `open_producer`."""
+    from confluent_kafka import Consumer
+
+    _sign(properties)
+    return Consumer(properties)
+
+
+class KeptProducer:
+    """One producer for many calls, opened at the first and, with IAM, renewed before its token can be too old."""
+
+    def __init__(
+        self,
+        properties: Properties,
+        *,
+        opener: Callable[[Properties], "Producer"] = open_producer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep what is needed to open the producer; nothing is opened yet."""
+        self._properties, self._opener, self._clock = properties, opener, clock
+        self._life_s = _IAM_CLIENT_LIFE_S if "oauth_cb" in properties else float("inf")
+        self._lock = threading.Lock()
+        self._producer: Producer | None = None
+        self._opened = 0.0
+
+    def get(self) -> "Producer":
+        """Give the producer, a new one if the last is too old."""
+        with self._lock:
+            now = self._clock()
+            if self._producer is None or now - self._opened > self._life_s:
+                self._producer, self._opened = self._opener(self._properties), now
+            return self._producer
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A record that was not confirmed, and why; it may still have been written when the reason is time."""
+
+    record: Outgoing
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How many records the brokers confirmed, and those they did not."""
+
+    delivered: int
+    failed: tuple[Failed, ...]
+
+
+def deliver(
+    producer: "Producer",
+    records: Iterable[Outgoing],
+    *,
+    timeout_s: float = 30.0,
+    on_delivered: "Callable[[Message], None] | None" = None,
+) -> Delivery:
+    """Write the records and wait for every delivery report.
+
+    The iterable may take its time. `timeout_s` bounds the wait after the last record; what is unconfirmed then is given
+    up and counts as failed. `on_delivered` gets each confirmed message (partition, offset, broker timestamp).
+    """
+    from confluent_kafka import KafkaException
+
+    delivered = 0
+    failed: list[Failed] = []
+
+    def report(error: "KafkaError | None", message: "Message") -> None:
+        nonlocal delivered
+        if error is not None:
+            failed.append(Failed(Outgoing(message.topic() or "", message.key(), message.value()), error.str()))
+            return
+        delivered += 1
+        if on_delivered:
+            on_delivered(message)
+
+    produce, poll = producer.produce, producer.poll
+    for number, record in enumerate(records, 1):
+        while True:
+            try:
+                produce(record.topic, record.value, record.key, on_delivery=report)
+            except BufferError:
+                poll(_BUFFER_FULL_WAIT_S)
+                continue
+            except KafkaException as error:
+                failed.append(Failed(record, error.args[0].str()))
+            break
+        if number % _POLL_EVERY == 0:
+            poll(0)
+    if producer.flush(timeout_s):
+        producer.purge()
+        producer.flush(_PURGE_WAIT_S)
+    return Delivery(delivered, tuple(failed))
+
+
+def _ignore(_error: "KafkaError") -> None:
+    """Drop an error that librdkafka retries by itself; what it cannot mend comes back from the call that met it."""
+
+
+def _sign(properties: Properties) -> None:
+    if token := properties.get("oauth_cb"):
+        token("")
+
+
+def _iam(region: str) -> Properties:
+    """Give SASL/OAUTHBEARER with MSK IAM tokens; the backoff is longer because AWS limits new connections."""
+
+    def token(_config: str) -> tuple[str, float]:
+        from aws_msk_iam_sasl_signer import MSKAuthTokenProvider
+
+        try:
+            text, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
+        except Exception:
+            # librdkafka swallows what a callback raises and reports a time-out instead.
+            logging.getLogger(__name__).exception("no IAM token for Kafka")
+            raise
+        # librdkafka wants seconds; milliseconds are taken for a date far away and the token is never refreshed.
+        return text, expires_ms / 1000
+
+    return {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanisms": "OAUTHBEARER",
+        "oauth_cb": token,
+        "reconnect.backoff.ms": 1000,
+        "reconnect.backoff.max.ms": 10_000,
+    }

@@ -1,0 +1,53 @@
+"""Text for people: data from outside made safe to show, moments and spans of time."""
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+_ALLOWED: Final = {"\u200d"}  # the joiner of composed emoji prints nothing and moves nothing
+
+# JSON allows DEL, the C1 controls (a terminal may obey U+009B like ESC [), line separators and direction marks.
+_UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def shown(text: str) -> str:
+    r"""Give the text with every character that could drive a terminal as an escape: ESC becomes ``\x1b``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character in _ALLOWED else _escape(character) for character in text
+    )
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def json_safe(text: str) -> str:
+    """Give the same JSON with what could drive a terminal written as escapes."""
+    return text if text.isascii() and "\x7f" not in text else _UNSAFE_IN_JSON.sub(_json_escape, text)
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def iso(milliseconds: int | None) -> str | None:
+    """Give epoch milliseconds as ``YYYY-MM-DDTHH:MM:SS.mmmZ``; None stays None."""
+    if milliseconds is None:
+        return None
+    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
+
+
+def span(since: str | None, now: datetime | None = None) -> str:
+    """Give how long ago an ISO moment was, in its two largest units: ``2d 3h``, ``4m 5s``; empty for None."""
+    if since is None:
+        return ""
+    seconds = max(0, int(((now or datetime.now(UTC)) - datetime.fromisoformat(since)).total_seconds()))
+    parts: list[str] = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        amount, seconds = divmod(seconds, size)
+        if amount or parts or unit == "s":
+            parts.append(f"{amount}{unit}")
+    return " ".join(parts[:2])

@@ -1,0 +1,53 @@
+"""The pipeline's topics: names, partitions and configuration, the same on both targets."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+PARTITIONS: Final = 4
+_DAY_MS: Final = 24 * 60 * 60 * 1000
+_LARGE_MESSAGE_BYTES: Final = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic. `alias` is its name on the command line; `local_config` comes on top of `config` on a laptop."""
+
+    alias: str
+    name: str
+    holds: str
+    config: dict[str, str]
+    local_config: dict[str, str] = field(default_factory=dict)
+
+
+TRANSACTIONS: Final = Topic(
+    alias="transactions",
+    name="demo_transactions",
+    holds="transactions as they happen",
+    # LogAppendTime: the clock of detection is the broker's, out of a producer's hands.
+    config={"message.timestamp.type": "LogAppendTime", "retention.ms": str(7 * _DAY_MS)},
+    local_config={"retention.bytes": str(512 * 1024 * 1024)},
+)
+FLAGGED: Final = Topic(
+    alias="flagged",
+    name="flagged_accounts",
+    holds="flag events; they are state, so they are kept for ever",
+    config={"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"},
+)
+PROCESSED: Final = Topic(
+    alias="processed",
+    name="processed_topic",
+    holds="transactions of flagged accounts",
+    config={"retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(_LARGE_MESSAGE_BYTES)},
+)
+DEAD_LETTERS: Final = Topic(
+    alias="dead-letters",
+    name="dead_letters",
+    holds="malformed input, byte for byte",
+    config={"retention.ms": str(14 * _DAY_MS), "max.message.bytes": str(_LARGE_MESSAGE_BYTES)},
+)
+ALL: Final = (TRANSACTIONS, FLAGGED, PROCESSED, DEAD_LETTERS)
+
+
+def find(name: str) -> Topic | None:
+    """Find a topic by its alias or its full name; None when there is no such topic."""
+    return next((topic for topic in ALL if name in {topic.alias, topic.name}), None)

@@ -1,0 +1,83 @@
+"""Live progress of an operation on stderr: one line per component with its timer, or plain lines without a terminal."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from fraudctl.pipeline.text import shown
+from fraudctl.target import Event, Phase
+
+_UNIT = 1_000_000
+
+
+class Progress:
+    """Shows events as they come. A context manager: what was still running at an error is marked so."""
+
+    def __init__(self, console: Any, clock: Callable[[], float] = time.monotonic) -> None:  # noqa: ANN401 - rich's Console, imported by the caller
+        """Draw on a rich console; `clock` gives seconds."""
+        self._console, self._clock = console, clock
+        self._running: dict[str, tuple[float, Event]] = {}
+        self._live: Any = None
+
+    def __enter__(self) -> Self:
+        """Start the live display where there is a terminal."""
+        if self._console.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(console=self._console, get_renderable=self._rows, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the display; components still running when an error came are named."""
+        if self._live is not None:
+            self._live.stop()
+        if kind is not None:
+            for name, (since, event) in self._running.items():
+                self._print("✗" if not issubclass(kind, KeyboardInterrupt) else "…", name, event.detail, since)
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        since = self._running.get(event.component, (self._clock(), event))[0]
+        match event.phase:
+            case Phase.STARTED | Phase.PROGRESS:
+                new = event.component not in self._running
+                self._running[event.component] = (since, event)
+                if self._live is None and new:
+                    self._print("·", event.component, event.detail or "…", None)
+            case Phase.DONE:
+                self._running.pop(event.component, None)
+                self._print("✓", event.component, event.detail, since)
+            case Phase.NOTE:
+                self._print("!", event.component, event.detail, None)
+
+    def _print(self, mark: str, name: str, detail: str, since: float | None) -> None:
+        self._console.print(self._line(mark, name, detail, since))
+
+    def _line(self, mark: str, name: str, detail: str, since: float | None) -> Any:  # noqa: ANN401 - rich's Text
+        from rich.text import Text
+
+        elapsed = "" if since is None else f"{self._clock() - since:5.1f} s"
+        style = {"✓": "green", "✗": "red", "!": "yellow"}.get(mark, "cyan")
+        return Text.assemble((f"{mark} ", style), f"{name:<16} {elapsed:>8}  {shown(detail)}".rstrip())
+
+    def _rows(self) -> Any:  # noqa: ANN401 - a rich Group
+        from rich.console import Group
+
+        return Group(
+            *(
+                self._line("…", name, f"{event.detail} {_amount(event)}".strip(), since)
+                for name, (since, event) in list(self._running.items())
+            )
+        )
+
+
+def _amount(event: Event) -> str:
+    if event.done is None or not event.total:
+        return ""
+    filled = int(20 * event.done / event.total)
+    bar = "━" * filled + "╌" * (20 - filled)
+    return f"{bar} {event.done / _UNIT:.0f}/{event.total / _UNIT:.0f} MB"

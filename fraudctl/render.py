@@ -1,0 +1,257 @@
+"""Everything fraudctl prints: tables for people, JSON Lines and CSV for programs.
+
+stdout carries data and nothing else; progress, prompts, notes and errors go to stderr. Data never drives the terminal:
+control characters are shown as escapes.
+"""
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import IO, Any, Final, TypeVar
+
+from fraudctl.config import Format
+from fraudctl.errors import Refused
+from fraudctl.pipeline.text import json_safe, shown
+from fraudctl.progress import Progress
+from fraudctl.target import Consent, Event, Plan
+
+Row = Mapping[str, Any]
+T = TypeVar("T")
+_WIDE: Final = 10_000  # a piped table is never folded
+
+
+class Renderer:
+    """Prints results in one format. Streams can be passed in, which is how tests read them."""
+
+    def __init__(
+        self,
+        output: Format = Format.AUTO,
+        *,
+        color: bool = True,
+        out: IO[str] | None = None,
+        err: IO[str] | None = None,
+        stdin: IO[str] | None = None,
+    ) -> None:
+        """Keep the format and the streams; the process's own by default."""
+        self._out, self._err, self._stdin = out, err, stdin
+        self._color = color
+        self.format = output
+
+    @property
+    def out(self) -> IO[str]:
+        """Where data goes."""
+        return self._out or sys.stdout
+
+    @property
+    def err(self) -> IO[str]:
+        """Where everything for people goes."""
+        return self._err or sys.stderr
+
+    @property
+    def structured(self) -> bool:
+        """Whether the output is for programs (JSON or CSV)."""
+        return self._format() is not Format.TABLE
+
+    @property
+    def json(self) -> bool:
+        """Whether the output is JSON Lines."""
+        return self._format() is Format.JSON
+
+    def rows(self, rows: Iterable[Row], columns: Sequence[str], *, empty: str = "") -> int:
+        """Print rows; the table and the CSV have `columns`, JSON has every field. Gives the number of rows."""
+        count = 0
+        match self._format():
+            case Format.JSON:
+                for row in rows:
+                    self._write_line(_json(row))
+                    count += 1
+            case Format.CSV:
+                writer = csv.writer(self.out, lineterminator="\n")
+                writer.writerow(columns)
+                for row in rows:
+                    writer.writerow([_plain(row.get(column)) for column in columns])
+                    count += 1
+                self.out.flush()
+            case _:
+                return self._table(rows, columns, empty)
+        return count
+
+    def stream(self, rows: Iterable[Row], columns: Sequence[str], line: Callable[[Row], str]) -> int:
+        """Print rows one by one as they come, each as JSON, as CSV, or for people as the text `line` makes of it."""
+        if self._format() is not Format.TABLE:
+            return self.rows(rows, columns)
+        count = 0
+        for row in rows:
+            self._write_line(shown(line(row)))
+            count += 1
+        return count
+
+    def batches(
+        self,
+        batches: Iterable[Sequence[T]],
+        *,
+        lines: Callable[[Sequence[T]], bytes],
+        columns: Sequence[str],
+        row: Callable[[T], Row],
+        line: Callable[[T], str],
+    ) -> None:
+        """Print things as they come, a batch at a time: `lines` gives a batch as JSON Lines, `line` one for people."""
+        match self._format():
+            case Format.JSON:
+                for batch in batches:
+                    self._write_bytes(lines(batch))
+            case Format.CSV:
+                self.rows((row(item) for batch in batches for item in batch), columns)
+            case _:
+                for batch in batches:
+                    self.out.write("".join(f"{shown(line(item))}\n" for item in batch))
+                    self.out.flush()
+
+    def record(self, row: Row) -> None:
+        """Print one thing: a line a field for people, one JSON document or one CSV row for programs."""
+        if self._format() is not Format.TABLE:
+            self.rows([row], list(row))
+            return
+        width = max(map(len, row), default=0)
+        for name, value in row.items():
+            if isinstance(value, Mapping):
+                value = " ".join(f"{inner}={_plain(item)}" for inner, item in value.items())  # noqa: PLW2901
+            self._write_line(f"{name.replace('_', ' '):<{width}}  {_plain(value)}")
+
+    def text(self, line: str) -> None:
+        """Print one line of data as it is, but for its control characters."""
+        self._write_line(shown(line))
+
+    def note(self, text: str) -> None:
+        """Say something to the person on stderr."""
+        self._console().print(_text(text))
+
+    def error(self, message: str, hint: str | None = None) -> None:
+        """Print an error and its hint on stderr."""
+        console = self._console()
+        console.print(_text(f"Error: {message}", style="red"))
+        if hint:
+            console.print(_text(f"Hint: {hint}"))
+
+    def plan(self, plan: Plan) -> None:
+        """Show what is going to be done, on stderr."""
+        console = self._console()
+        for change in plan.changes:
+            console.print(_text(f"  {change.action:<8} {change.component:<16} {change.detail}".rstrip()))
+        for loss in plan.losses:
+            console.print(_text(f"  lost for good: {loss}", style="yellow"))
+        for note in plan.notes:
+            console.print(_text(f"  {note}"))
+
+    def events(self, events: Iterable[Event]) -> None:
+        """Follow an operation: a live line per component with its timer on a terminal, plain lines otherwise."""
+        with Progress(self._console()) as progress:
+            for event in events:
+                progress.show(event)
+
+    def progress(self) -> Progress:
+        """Give the same display to a caller that has events to show while it works; a context manager."""
+        return Progress(self._console())
+
+    def consent(self, plan: Plan, question: str, *, given: bool) -> None:
+        """Get the consent that the plan needs; raises `Refused` when it is declined or cannot be asked for."""
+        if given or plan.consent is Consent.NONE:
+            return
+        stdin = self._stdin or sys.stdin
+        if not (stdin.isatty() and self.err.isatty()):
+            raise Refused(f"{question} needs a yes: there is no terminal to ask on", hint="add --yes")
+        wanted = plan.stack if plan.consent is Consent.NAME else "y"
+        self.err.write(f"{question}? Type {plan.stack!r}: " if plan.consent is Consent.NAME else f"{question}? [y/N] ")
+        self.err.flush()
+        answer = stdin.readline().strip()
+        if answer != wanted and not (wanted == "y" and answer.lower() in {"y", "yes"}):
+            raise Refused(f"{question}: declined, nothing was changed", hint="add --yes to skip the question")
+
+    def clear(self) -> None:
+        """Clear the terminal before the next look of a ``--watch``; without a terminal looks follow each other."""
+        if self.out.isatty():
+            self.out.write("\x1b[H\x1b[2J")
+
+    def _format(self) -> Format:
+        if self.format is not Format.AUTO:
+            return self.format
+        return Format.TABLE if self.out.isatty() else Format.JSON
+
+    def _write_line(self, line: str) -> None:
+        self.out.write(line + "\n")
+        self.out.flush()
+
+    def _write_bytes(self, lines: bytes) -> None:
+        binary = getattr(self.out, "buffer", None)
+        if binary is None:
+            self.out.write(lines.decode())
+            return
+        self.out.flush()
+        binary.write(lines)
+        binary.flush()
+
+    def _table(self, rows: Iterable[Row], columns: Sequence[str], empty: str) -> int:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        shaped = [[row.get(column) for column in columns] for row in rows]
+        if not shaped:
+            if empty:
+                self.note(empty)
+            return 0
+        for index, column in enumerate(columns):
+            numeric = any(isinstance(row[index], int | float | Decimal) for row in shaped)
+            table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        for row in shaped:
+            table.add_row(*(_text(_plain(value)) for value in row))
+        self._console(self.out).print(table)
+        return len(shaped)
+
+    def _console(self, stream: IO[str] | None = None) -> Any:  # noqa: ANN401 - rich is imported where it is used
+        from rich.console import Console
+
+        stream = stream or self.err
+        terminal = stream.isatty()
+        return Console(
+            file=stream,
+            width=None if terminal else _WIDE,
+            no_color=not self._color,
+            highlight=False,
+            soft_wrap=not terminal,
+        )
+
+
+def _text(text: str, style: str = "") -> Any:  # noqa: ANN401 - rich is imported where it is used
+    from rich.text import Text
+
+    return Text(shown(text), style=style)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case Mapping() | list() | tuple():
+            return shown(_json(value))
+        case _:
+            return shown(str(value))
+
+
+def _json(value: object) -> str:
+    import orjson
+
+    def other(item: object) -> object:
+        match item:
+            case Decimal():
+                return orjson.Fragment(str(item))
+            case bytes():
+                return item.decode(errors="backslashreplace")
+            case Mapping():
+                return dict(item)
+        raise TypeError(type(item).__name__)
+
+    return json_safe(orjson.dumps(value, default=other).decode())

@@ -1,0 +1,119 @@
+"""The audit table: the newest detections, of one account or of all, and single transactions."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from heapq import merge
+from itertools import islice
+from typing import Any, Final
+
+from fraudctl.errors import BadConfig, NotDeployed, Unreachable
+from fraudctl.pipeline import audit_table
+from fraudctl.pipeline.audit_table import AuditRow
+from fraudctl.pipeline.records import MAX_INT64
+from fraudctl.pipeline.text import iso
+
+_LARGEST_PAGE: Final = 1000
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn DynamoDB's errors into `NotDeployed` and `Unreachable` where their meaning is known."""
+    from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        raise NotDeployed("audit table: does not exist", hint="run `fraudctl deploy` first") from error
+    except (EndpointConnectionError, HTTPClientError) as error:
+        raise Unreachable(
+            f"audit table: DynamoDB does not answer: {error}",
+            hint="run `fraudctl status`, then `fraudctl deploy` to repair",
+        ) from error
+
+
+def query(
+    table: Any,  # noqa: ANN401 - a boto3 Table
+    account: int | None = None,
+    *,
+    limit: int,
+    since: int | None = None,
+    until: int | None = None,
+) -> Iterator[AuditRow]:
+    """Yield at most `limit` detections, newest first: one account's by transaction_date, all accounts' by detected_at.
+
+    `since` and `until` bound that same time, in epoch milliseconds: the first that counts, the first that does not.
+    Pages are fetched as they are needed. Raises `BadConfig`, `NotDeployed` and `Unreachable`.
+    """
+    if account is not None and not 1 <= account <= MAX_INT64:
+        raise BadConfig(f"account {account}: not from 1 to {MAX_INT64}", hint="accounts are like 1000000003")
+    page = min(limit, _LARGEST_PAGE)
+    with translated():
+        yield from (
+            islice(_of_account(table, account, page, since, until), limit)
+            if account is not None
+            else islice(_of_all(table, page, since, until), limit)
+        )
+
+
+def find(table: Any, transaction_id: str) -> list[AuditRow]:  # noqa: ANN401 - a boto3 Table
+    """Give the detections of a transaction id (several accounts may have used it); raises `NotDeployed` for none."""
+    from boto3.dynamodb.conditions import Key
+
+    found = []
+    with translated():
+        if transaction_id:
+            keys = _pages(
+                table,
+                IndexName=audit_table.BY_TRANSACTION,
+                KeyConditionExpression=Key("transaction_id").eq(transaction_id),
+            )
+            for key in keys:
+                item = table.get_item(Key={name: key[name] for name in ("account_id", "transaction_key")}).get("Item")
+                found += [AuditRow.from_item(item)] if item else []
+    if not found:
+        raise NotDeployed(
+            f"transaction {transaction_id}: not in the audit table", hint="run `fraudctl audit query` to see what is"
+        )
+    return found
+
+
+def _of_account(table: Any, account: int, page: int, since: int | None, until: int | None) -> Iterator[AuditRow]:  # noqa: ANN401
+    from boto3.dynamodb.conditions import Key
+
+    condition = Key("account_id").eq(account) & _between("transaction_key", since, until)
+    items = _pages(table, KeyConditionExpression=condition, ScanIndexForward=False, Limit=page)
+    return map(AuditRow.from_item, items)
+
+
+def _of_all(table: Any, page: int, since: int | None, until: int | None) -> Iterator[AuditRow]:  # noqa: ANN401
+    from boto3.dynamodb.conditions import Key
+
+    shards = [
+        _pages(
+            table,
+            IndexName=audit_table.BY_TIME,
+            KeyConditionExpression=Key("shard").eq(shard) & _between("detected_key", since, until),
+            ScanIndexForward=False,
+            Limit=page,
+        )
+        for shard in range(audit_table.SHARDS)
+    ]
+    return map(AuditRow.from_item, merge(*shards, key=lambda item: item["detected_key"], reverse=True))
+
+
+def _between(attribute: str, since: int | None, until: int | None) -> Any:  # noqa: ANN401 - boto3's condition
+    """Bound a sort key ``<date>#<transaction_id>``: longer than a bare date, it sorts right behind it."""
+    from boto3.dynamodb.conditions import Key
+
+    return Key(attribute).between(iso(since or 0), iso(until) if until is not None else ":")
+
+
+def _pages(table: Any, **request: Any) -> Iterator[Mapping[str, Any]]:  # noqa: ANN401 - boto3's request
+    while True:
+        answer = table.query(**request)
+        yield from answer["Items"]
+        if "LastEvaluatedKey" not in answer:
+            return
+        request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]

@@ -1,0 +1,66 @@
+"""Files named on the command line, ``-`` for standard input."""
+
+import io
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from fraudctl.errors import BadConfig
+
+
+@contextmanager
+def opened(name: str) -> Iterator[io.BufferedReader]:
+    """Open a file for reading bytes; raises `BadConfig` when it cannot be read."""
+    if name == "-":
+        yield buffered(sys.stdin.buffer)
+        return
+    try:
+        stream = Path(name).open("rb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise BadConfig(f"file {name}: {error.strerror}", hint="name a readable file, or - for stdin") from error
+    with stream:
+        yield stream
+
+
+def lines(name: str) -> Iterator[str]:
+    """Yield a text file's lines; raises `BadConfig` when it cannot be read or is not UTF-8."""
+    with opened(name) as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield line.decode()
+            except UnicodeDecodeError as error:
+                raise BadConfig(f"file {name}: line {number}: not UTF-8", hint="the file must be plain text") from error
+
+
+def buffered(stream: BinaryIO) -> io.BufferedReader:
+    """Give a stream that can be peeked into."""
+    return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream))
+
+
+@contextmanager
+def rewindable(stream: io.BufferedReader) -> Iterator[io.BufferedReader]:
+    """Give a stream that can be read twice: itself, or for a pipe a copy on disk that is gone afterwards."""
+    if stream.seekable():
+        yield stream
+        return
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(stream, copy)
+        copy.seek(0)
+        yield buffered(cast("BinaryIO", copy))
+
+
+def reading(stream: io.BufferedReader) -> Callable[[], tuple[int, int] | None]:
+    """Give a function that says how many bytes of how many were read; None for what has no size, like a pipe."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, io.UnsupportedOperation):
+        return lambda: None
+    if not stat.S_ISREG(status.st_mode):
+        return lambda: None
+    return lambda: (stream.tell(), status.st_size)

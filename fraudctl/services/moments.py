@@ -1,0 +1,44 @@
+"""Moments as people type them: ISO 8601 with a zone, ``now``, or how long ago (``15m``, ``1h30m``)."""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from fraudctl.errors import BadConfig
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECONDS: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_AGO: Final = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
+_HINT: Final = "a time is like 2026-11-24T10:15:30Z, now, or how long ago: 30s, 15m, 2h, 1d"
+
+
+def parse(text: str, option: str, *, clock: Callable[[], float] = time.time) -> int:
+    """Give the moment in epoch milliseconds; raises `BadConfig` naming the option."""
+    if text == "now":
+        return int(clock() * 1000)
+    if text and (ago := _AGO.fullmatch(text)):
+        seconds = sum(int(amount or 0) * unit for amount, unit in zip(ago.groups(), _SECONDS.values(), strict=True))
+        return max(0, int(clock() * 1000) - seconds * 1000)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadConfig(f"{option}: {text!r} is not a time", hint=_HINT) from error
+    if moment.tzinfo is None:
+        example = f"{text}T00:00:00Z" if len(text) == len("2026-11-24") else f"{text}Z"
+        raise BadConfig(f"{option}: {text!r} does not name its zone", hint=f"write {example} for UTC")
+    if moment < _EPOCH:
+        raise BadConfig(f"{option}: {text!r} is before 1970", hint=_HINT)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def span(
+    since: str | None, until: str | None, *, clock: Callable[[], float] = time.time
+) -> tuple[int | None, int | None]:
+    """Read ``--since`` and ``--until`` as epoch milliseconds; raises `BadConfig`, also when their order is wrong."""
+    first = None if since is None else parse(since, "--since", clock=clock)
+    last = None if until is None else parse(until, "--until", clock=clock)
+    if first is not None and last is not None and first > last:
+        raise BadConfig(f"--since {since} is after --until {until}", hint="give the earlier time to --since")
+    return first, last

@@ -1,0 +1,357 @@
+"""What a target provides: Protocols, and the frozen values that pass through them.
+
+`local` and `aws` each implement these once. Services and commands see nothing else of a target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from fraudctl.pipeline.reader import Batch, Record
+
+
+class Consent(StrEnum):
+    """What a plan needs before it is applied."""
+
+    NONE = "none"
+    YES = "yes"  # a yes on the terminal, or --yes
+    NAME = "name"  # the stack's name typed on the terminal, or --yes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a plan: what happens (create, start, repair, update, remove, keep) to which component."""
+
+    action: str
+    component: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `deploy` or `teardown` is going to do. No changes means "up to date".
+
+    `samples` is whether sample transactions shall flow; None leaves it as it is (on in a new stack).
+    """
+
+    stack: str
+    changes: tuple[Change, ...]
+    consent: Consent = Consent.NONE
+    losses: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    samples: bool | None = None
+
+
+class Phase(StrEnum):
+    """Where a component is in an operation."""
+
+    STARTED = "started"
+    PROGRESS = "progress"
+    DONE = "done"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One step of a running operation. `done` and `total` count what `unit` names (bytes, mostly)."""
+
+    component: str
+    phase: Phase
+    detail: str = ""
+    done: int | None = None
+    total: int | None = None
+
+
+class Health(StrEnum):
+    """A component's verdict."""
+
+    HEALTHY = "healthy"
+    STARTING = "starting"
+    UNHEALTHY = "unhealthy"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One component of the stack: its verdict and the numbers behind it. Times are epoch milliseconds."""
+
+    name: str
+    health: Health
+    detail: str = ""
+    version: str = ""
+    address: str = ""
+    pid: int | None = None
+    started_at: int | None = None
+    memory_bytes: int | None = None
+    restarts: int = 0
+    restarted_at: int | None = None
+
+
+class From(StrEnum):
+    """Where reading starts."""
+
+    NOW = "now"
+    BEGINNING = "beginning"
+    LAST = "last"  # the last `count` records over all partitions
+    TIME = "time"  # the first record at or after `since`
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Which records to read. `since` and `until` are epoch milliseconds; `follow` goes on after the end."""
+
+    start: From = From.NOW
+    count: int = 0
+    since: int | None = None
+    until: int | None = None
+    follow: bool = True
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record to write."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a write ended: records delivered, and the first reasons of those that were not."""
+
+    delivered: int
+    failed: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionInfo:
+    """One partition: its leader and the range of offsets it holds."""
+
+    partition: int
+    leader: int
+    earliest: int
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """One topic as the broker has it; `records` is the sum of its partitions' ranges of offsets."""
+
+    alias: str
+    name: str
+    exists: bool
+    partitions: tuple[PartitionInfo, ...] = ()
+    replication: int = 0
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def records(self) -> int:
+        """Offsets between the earliest and the latest, over all partitions."""
+        return sum(partition.latest - partition.earliest for partition in self.partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerLag:
+    """How far a consumer is behind the end of a topic; `lag` is None while it has committed nothing."""
+
+    consumer: str
+    group: str
+    topic: str
+    lag: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Savepoint:
+    """One savepoint (or checkpoint) of the application; `created_at` in epoch milliseconds."""
+
+    location: str
+    kind: str
+    created_at: int
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlinkStatus:
+    """The application's state (RUNNING, STOPPED, …) and its newest checkpoint; times in epoch milliseconds."""
+
+    state: str
+    job_id: str | None = None
+    started_at: int | None = None
+    web_ui: str | None = None
+    checkpoints_completed: int = 0
+    checkpoints_failed: int = 0
+    checkpoint_at: int | None = None
+    checkpoint_bytes: int | None = None
+    restored_from: str | None = None
+    exception: str | None = None
+    metrics: Mapping[str, int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleStatus:
+    """Whether sample transactions are made by the clock; times in epoch milliseconds."""
+
+    enabled: bool
+    last_at: int | None = None
+    last_result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the stack says of itself once deployed: the contract between infrastructure and code."""
+
+    stack: str
+    target: str
+    bootstrap_servers: str
+    audit_table: str
+    flink_application: str
+    hold_ms: int
+    slack_ms: int
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stack(Protocol):
+    """The infrastructure's life."""
+
+    def plan(self, *, samples: bool | None = None) -> Plan:
+        """Say what deploying would do; changes nothing."""
+
+    def apply(self, plan: Plan) -> Iterator[Event]:
+        """Do what the plan says."""
+
+    def plan_teardown(self, *, keep_data: bool) -> Plan:
+        """Say what `teardown` would remove; raises `NotDeployed` when there is nothing."""
+
+    def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+        """Remove the stack, then prove it gone; raises `NotAsAsked` naming what is left."""
+
+    def outputs(self) -> Outputs:
+        """Give the stack's outputs; raises `NotDeployed`."""
+
+
+class Flink(Protocol):
+    """The Flink application."""
+
+    def start(self, *, fresh: bool = False) -> Iterator[Event]:
+        """Start it from its newest state (`fresh`: without any) and wait until it runs."""
+
+    def stop(self, *, savepoint: bool = True) -> Iterator[Event]:
+        """Stop it, with a savepoint first unless told otherwise."""
+
+    def status(self) -> FlinkStatus:
+        """Say how it is."""
+
+    def savepoints(self) -> list[Savepoint]:
+        """List the states it can start from, newest first."""
+
+
+class Topics(Protocol):
+    """The pipeline's topics."""
+
+    def create(self) -> Iterator[Event]:
+        """Create what is missing and repair configuration that differs."""
+
+    def list(self) -> list[TopicInfo]:
+        """Give every topic of the pipeline, missing ones with ``exists=False``."""
+
+    def describe(self, name: str) -> TopicInfo:
+        """Give one topic by its full name, with its configuration; raises `NotDeployed`."""
+
+    def consumers(self) -> Sequence[ConsumerLag]:
+        """Give how far each consumer of the pipeline is behind."""
+
+
+class Records(Protocol):
+    """Reading and writing topics."""
+
+    def read(self, topic: str, wanted: Range) -> Iterator[Record]:
+        """Yield records in the order they are read; an endless iterator when following."""
+
+    def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
+        """Yield what `read` does as it arrives, several records at a time; says when the brokers do not answer."""
+
+    def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
+        """Write records and check every delivery report."""
+
+
+class Functions(Protocol):
+    """The Lambda functions."""
+
+    def invoke(self, name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Invoke by its short name (FlagAccountGenerator) and give its result; raises `OperationFailed`."""
+
+
+class Schedule(Protocol):
+    """The clock that makes sample transactions."""
+
+    def start(self) -> bool:
+        """Switch it on; False when it was on already."""
+
+    def stop(self) -> bool:
+        """Switch it off; False when it was off already."""
+
+    def status(self) -> ScheduleStatus:
+        """Say whether it is on and how the last tick ended."""
+
+
+class Logs(Protocol):
+    """What the components say."""
+
+    def components(self) -> Sequence[str]:
+        """Give the names that `lines` knows."""
+
+    def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
+        """Yield a component's last lines, then new ones when following; raises `NotDeployed`."""
+
+
+class Target(Protocol):
+    """Everything a command can ask of a place where the pipeline runs."""
+
+    @property
+    def stack(self) -> Stack:
+        """The infrastructure's life."""
+
+    @property
+    def flink(self) -> Flink:
+        """The Flink application."""
+
+    @property
+    def topics(self) -> Topics:
+        """The pipeline's topics."""
+
+    @property
+    def records(self) -> Records:
+        """Reading and writing topics."""
+
+    @property
+    def functions(self) -> Functions:
+        """The Lambda functions."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """The clock that makes sample transactions."""
+
+    @property
+    def logs(self) -> Logs:
+        """What the components say."""
+
+    def components(self) -> list[Component]:
+        """Give a verdict for every component; raises `NotDeployed`."""
+
+    def page(self, name: str) -> AbstractContextManager[str]:
+        """Yield the address of a page (``topics``, ``flink``) while the context is open."""
+
+    def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table; boto3 has no static types of its own
+        """Give the audit table as a boto3 ``Table``; raises `NotDeployed`."""
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the stack's lock; raises `Refused` naming the holder when it is taken for over 5 s."""

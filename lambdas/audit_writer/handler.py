@@ -1,0 +1,169 @@
+"""AuditWriter: writes each detection of an MSK event into the audit table, the first time it comes.
+
+A record that is no detection, or that the table refuses, is reported as a failed item; anything else that goes wrong
+(no table, no answer, throttled) fails the whole batch, which is then delivered again.
+"""
+
+import json
+import logging
+import os
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from typing import Any, Final
+
+from fraudctl.pipeline.audit_table import item
+from fraudctl.pipeline.records import FlaggedTransaction, Malformed
+
+THREADS: Final = 4
+# DynamoDB takes 100 items and 4 MB in one transaction.
+LARGEST_CHUNK: Final = 100
+LARGEST_CHUNK_BYTES: Final = 3_000_000
+FIRST_WINS: Final = "attribute_not_exists(account_id)"
+ITS_OWN_FAULT: Final = {
+    "ItemCollectionSizeLimitExceededException",
+    "TransactionConflictException",
+    "ValidationException",
+}
+
+log = logging.getLogger("audit_writer")
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """One detection on its way: where it lies in Kafka, and its item as DynamoDB has it on the wire."""
+
+    partition: str
+    offset: int
+    item: dict[str, dict[str, str]]
+
+    def identity(self) -> tuple[str, str]:
+        """Give the item's key."""
+        return self.item["account_id"]["N"], self.item["transaction_key"]["S"]
+
+    def size(self) -> int:
+        """Give about how many bytes the item is on the wire; attribute names and JSON count for some 40 each."""
+        return sum(40 + len(value) for attribute in self.item.values() for value in attribute.values())
+
+    def failure(self) -> dict[str, Any]:
+        """Give the item as a failed one in the answer to the event source mapping."""
+        return _failure(self.partition, self.offset)
+
+
+def decode(event: Mapping[str, Any]) -> tuple[list[Put], list[dict[str, Any]]]:
+    """Read the event's detections, and report the records that are none."""
+    puts, failures = [], []
+    for partition, records in event["records"].items():
+        for record in records:
+            try:
+                puts.append(Put(partition, record["offset"], _item(record)))
+            except Malformed as error:
+                log.warning("%s offset %d is no detection: %s", partition, record["offset"], error)
+                failures.append(_failure(partition, record["offset"]))
+    return puts, failures
+
+
+def chunks(puts: Sequence[Put]) -> Iterator[list[Put]]:
+    """Split the detections into transactions; copies of one detection are left out, since the first one wins."""
+    distinct: dict[tuple[str, str], Put] = {}
+    for put in puts:
+        distinct.setdefault(put.identity(), put)
+    chunk: list[Put] = []
+    size = 0
+    for put in distinct.values():
+        if chunk and (len(chunk) == LARGEST_CHUNK or size + put.size() > LARGEST_CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(put)
+        size += put.size()
+    if chunk:
+        yield chunk
+
+
+def write(client: Any, table: str, chunk: Sequence[Put]) -> list[dict[str, Any]]:  # noqa: ANN401 - boto3's
+    """Write one chunk in one transaction, without the rows that are already there; gives the failed items.
+
+    Many puts in a transaction are some ten times faster on DynamoDB Local than puts one by one.
+    """
+    from botocore.exceptions import ClientError
+
+    while len(chunk) > 1:
+        puts = [{"Put": {"TableName": table, "Item": put.item, "ConditionExpression": FIRST_WINS}} for put in chunk]
+        try:
+            client.transact_write_items(TransactItems=puts)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"TransactionCanceledException", "ValidationException"}:
+                raise
+            reasons = error.response.get("CancellationReasons", [])
+            there = {index for index, reason in enumerate(reasons) if reason.get("Code") == "ConditionalCheckFailed"}
+            if not there:
+                break
+            chunk = [put for index, put in enumerate(chunk) if index not in there]
+        else:
+            return []
+    return [put.failure() for put in chunk if not _write_one(client, table, put)]
+
+
+@cache
+def dynamodb() -> Any:  # noqa: ANN401 - boto3's
+    """Give the client that all invocations share."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=2,
+        read_timeout=10,
+        retries={"mode": "standard", "max_attempts": 4},
+        max_pool_connections=THREADS,
+        parameter_validation=False,
+    )
+    return boto3.client("dynamodb", config=config, **json.loads(os.environ.get("WRITER_DYNAMODB", "{}")))
+
+
+@cache
+def threads() -> ThreadPoolExecutor:
+    """Give the threads that write chunks side by side."""
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="audit-writer")
+
+
+def warm() -> None:
+    """Open what the first invocation would wait for; the local runner calls this when it loads the function."""
+    dynamodb().describe_table(TableName=os.environ["WRITER_TABLE"])
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """Write the event's detections and report the records that could not be written."""
+    client, table = dynamodb(), os.environ["WRITER_TABLE"]
+    puts, failures = decode(event)
+    written = threads().map(lambda chunk: write(client, table, chunk), chunks(puts))
+    return {"batchItemFailures": [*failures, *chain.from_iterable(written)]}
+
+
+def _item(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    value = record.get("value")
+    detection = FlaggedTransaction.parse(None if value is None else b64decode(value))
+    attributes = item(detection, record["timestamp"], record["partition"], record["offset"])
+    return {name: {"S": value} if isinstance(value, str) else {"N": str(value)} for name, value in attributes.items()}
+
+
+def _write_one(client: Any, table: str, put: Put) -> bool:  # noqa: ANN401 - boto3's
+    from botocore.exceptions import ClientError
+
+    try:
+        client.put_item(TableName=table, Item=put.item, ConditionExpression=FIRST_WINS)
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if code == "ConditionalCheckFailedException":
+            return True
+        if code not in ITS_OWN_FAULT:
+            raise
+        log.warning("%s offset %d was refused: %s", put.partition, put.offset, error)
+        return False
+    return True
+
+
+def _failure(partition: str, offset: int) -> dict[str, Any]:
+    return {"itemIdentifier": {"partition": partition, "offset": offset}}

@@ -1,0 +1,149 @@
+"""The transcript of the README, on real components: exactly the expected fraud ends in the audit table."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from executable import Fraudctl, eventually
+
+pytestmark = pytest.mark.e2e
+
+FLAGGED, CLEARED, CLEAN, LATE = 7001, 7002, 7003, 7004
+BASE = {"customer_name": "Zoë Ōta", "merchant_type": "GROCERY", "transaction_type": "PURCHASE"}
+
+
+def transaction(number: str, account: int, when: datetime, **changes: Any) -> dict[str, Any]:
+    """A transaction; amounts are spelled in JSON text by the caller's own choice."""
+    date = when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
+    return {"transaction_id": number, "account_id": account, **BASE, "transaction_date": date, "amount": 12.5, **changes}
+
+
+def test_before_deploy_every_command_says_what_to_do(fraudctl: Fraudctl) -> None:
+    """Nothing is deployed: exit 3 and the command to run."""
+    for arguments in (("status",), ("tail", "processed"), ("audit", "query"), ("flag-accounts",), ("teardown", "--yes")):
+        done = fraudctl(*arguments, code=3)
+        assert done.out == ""
+        assert "stack fraud-detection: not deployed" in done.err
+        assert "fraudctl deploy" in done.err
+
+
+def test_deploy_brings_everything_up_and_again_is_up_to_date(fraudctl: Fraudctl) -> None:
+    """All components are healthy on loopback; a second deploy changes nothing."""
+    done = fraudctl("deploy", "--no-samples")
+    assert done.out == ""
+    assert all(f"✓ {name}" in done.err for name in ("kafka", "dynamodb", "lambda", "flink"))
+    assert "fraud-detection is up to date." in fraudctl("deploy").err
+    status = fraudctl.status()
+    assert status["healthy"] is True
+    assert status["samples"]["enabled"] is False
+    assert {topic["alias"]: topic["records"] for topic in status["topics"]} == {
+        "transactions": 0,
+        "flagged": 0,
+        "processed": 0,
+        "dead-letters": 0,
+    }
+    for component in status["components"]:
+        if component["pid"]:
+            process = psutil.Process(component["pid"])
+            listening = {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+            assert {address.removeprefix("::ffff:") for address in listening} <= {"127.0.0.1"}, component["name"]
+
+
+def test_exactly_the_expected_fraud_is_audited(fraudctl: Fraudctl, tmp_path: Path) -> None:
+    """Flagged, cleared, never flagged, flagged late, a duplicate, the largest input and a malformed line."""
+    flagged = fraudctl("flag-accounts", str(FLAGGED), str(CLEARED), "--reason", "stolen card", "-o", "json")
+    assert [flag["account_id"] for flag in flagged.documents] == [FLAGGED, CLEARED]
+    cleared = fraudctl("flag-accounts", str(CLEARED), "--clear", "-o", "json").documents
+    assert [(flag["account_id"], flag["status"]) for flag in cleared] == [(CLEARED, "CLEARED")]
+
+    now = datetime.now(UTC)
+    largest = transaction("largest", FLAGGED, now, note="")
+    largest["note"] = "n" * (64 * 1024 - len(json.dumps(largest)))
+    lines = [
+        transaction("plain", FLAGGED, now),
+        transaction("plain", FLAGGED, now),  # the same identity again
+        transaction("before-the-flag", FLAGGED, now - timedelta(days=1)),
+        transaction("cleared", CLEARED, now),
+        transaction("clean", CLEAN, now),
+        transaction("late", LATE, now),
+        largest,
+    ]
+    file = tmp_path / "known.jsonl"
+    text = [json.dumps(line) for line in lines]
+    assert len(text[-1]) == 64 * 1024
+    text.insert(2, '{"transaction_id": "broken"')
+    file.write_text("\n".join(text) + "\n")
+    sent = fraudctl("transactions", "send", str(file), code=8)
+    assert "line 3" in sent.err
+    assert "7 " in sent.err or '"delivered":7' in sent.out
+    fraudctl("flag-accounts", str(LATE), "--from", (now - timedelta(minutes=1)).isoformat(), "--reason", "late")
+
+    def rows() -> list[dict[str, Any]]:
+        return fraudctl("audit", "query", "-o", "json").documents
+
+    eventually(lambda: len(rows()) >= 3)
+    fraudctl("transactions", "send", str(file), code=8)  # everything once more: within hold, so nothing new
+    marker = transaction("marker", FLAGGED, datetime.now(UTC))
+    fraudctl("transactions", "send", "-", stdin=json.dumps(marker))
+    found = eventually(lambda: {row["transaction_id"]: row for row in rows()} if len(rows()) >= 4 else {})
+    assert {name: (row["account_id"], row["flag_reason"]) for name, row in found.items()} == {
+        "plain": (FLAGGED, "stolen card"),
+        "largest": (FLAGGED, "stolen card"),
+        "late": (LATE, "late"),
+        "marker": (FLAGGED, "stolen card"),
+    }
+    assert found["plain"]["customer_name"] == "Zoë Ōta"
+    assert json.loads(found["largest"]["extra"])["note"] == largest["note"]
+    assert '"amount":12.50' in fraudctl("audit", "query", str(LATE), "-o", "json").out
+    assert [row["transaction_id"] for row in rows()][0] == "marker"
+
+
+def test_the_topic_holds_each_detection_once_with_its_flag(fraudctl: Fraudctl) -> None:
+    """`tail` shows the records as they lie in Kafka, bytes unchanged."""
+    done = fraudctl("tail", "processed", "--from-beginning", "--max", "4", "-o", "json")
+    values = [record["value"] for record in done.documents]
+    assert sorted(value["transaction_id"] for value in values) == ["largest", "late", "marker", "plain"]
+    assert all(value["flagged_by"] and value["flag_partition"] in range(4) for value in values)
+    assert all(record["key"] == str(record["value"]["account_id"]) for record in done.documents)
+
+
+def test_escape_sequences_in_data_are_shown_not_executed(fraudctl: Fraudctl) -> None:
+    """A hostile name drives no terminal: not in a table, not in a tail line, not in JSON."""
+    hostile = transaction("hostile", FLAGGED, datetime.now(UTC), customer_name="\x1b[2J\x9b31mEve")
+    fraudctl("transactions", "send", "-", stdin=json.dumps(hostile))
+    eventually(lambda: "hostile" in fraudctl("audit", "query", "-o", "json").out)
+    for output in ("table", "json", "csv"):
+        for arguments in (("audit", "query", str(FLAGGED)), ("tail", "processed", "--last", "1")):
+            done = fraudctl(*arguments, "-o", output)
+            assert "Eve" in done.out or "hostile" in done.out
+            assert "\x1b" not in done.out
+            assert "\x9b" not in done.out
+
+
+def test_malformed_input_of_others_becomes_a_dead_letter(fraudctl: Fraudctl) -> None:
+    """The largest record that the topic accepts, malformed, neither stops nor vanishes."""
+    from confluent_kafka import Producer
+
+    servers = fraudctl.status()["outputs"]["bootstrap_servers"]
+    producer = Producer({"bootstrap.servers": servers, "message.max.bytes": 2_000_000})
+    value = b"x" * 1_040_000
+    producer.produce("demo_transactions", value, b"7001")
+    assert producer.flush(30) == 0
+    done = fraudctl("tail", "dead-letters", "--from-beginning", "--max", "1", "-o", "json")
+    letter = done.documents[0]
+    assert letter["value"] == value.decode()
+    assert letter["headers"]["topic"] == "demo_transactions"
+    assert "65536" in letter["headers"]["error"]
+
+
+def test_teardown_leaves_nothing(fraudctl: Fraudctl) -> None:
+    """Processes, ports and files are gone, and so is the stack."""
+    pids = [component["pid"] for component in fraudctl.status()["components"] if component["pid"]]
+    assert fraudctl("teardown", code=7).err.count("--yes") >= 1
+    assert "no process, port or file is left" in fraudctl("teardown", "--yes").err
+    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
+    assert [path for path in fraudctl.home.rglob("*") if path.is_file()] == []
+    fraudctl("status", code=3)

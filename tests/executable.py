@@ -1,0 +1,97 @@
+"""The installed executable, as a user types it, on real components."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+EXECUTABLE = Path(sys.executable).with_name("fraudctl")
+# A state folder that breaks whatever does not quote: blanks, %, ; and 150 characters.
+Answer = TypeVar("Answer")
+AWKWARD = "state of 100% ; # " + "x" * 132
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """The JSON documents on stdout, one a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass(frozen=True)
+class Fraudctl:
+    """Runs fraudctl with a home of its own."""
+
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The user's environment with that home."""
+        return {**os.environ, "FRAUDCTL_HOME": str(self.home), "NO_COLOR": "1"}
+
+    def __call__(self, *arguments: str, stdin: str = "", code: int | None = 0, timeout: float = 240) -> Done:
+        """Run to the end; fails the test unless it ends with `code` (None: any)."""
+        begun = time.monotonic()
+        done = subprocess.run(
+            [str(EXECUTABLE), *arguments],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        result = Done(done.returncode, done.stdout, done.stderr, time.monotonic() - begun)
+        assert "Traceback" not in result.err, result.err
+        if code is not None:
+            assert result.code == code, f"{arguments} ended with {result.code}\n{result.out}\n{result.err}{self.logs()}"
+        return result
+
+    def popen(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start and leave running."""
+        return subprocess.Popen(
+            [str(EXECUTABLE), *arguments],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def status(self, *, code: int | None = 0) -> dict[str, Any]:
+        """Give `status` as a document."""
+        return self("status", "-o", "json", code=code).documents[0]
+
+    def pid(self, component: str) -> int:
+        """Give a component's pid."""
+        return int(next(item["pid"] for item in self.status(code=None)["components"] if item["name"] == component))
+
+    def logs(self) -> str:
+        """Give the tails of all logs, for a failed test."""
+        tails = []
+        for log in sorted(self.home.rglob("logs/*.log")):
+            lines = log.read_text(errors="replace").splitlines()[-15:]
+            tails += [f"\n--- {log.name}", *lines]
+        return "\n".join(tails)
+
+
+def eventually(question: Callable[[], Answer], *, seconds: float = 60.0) -> Answer:
+    """Ask until the answer is true, and give it; fails with the last answer."""
+    deadline = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < deadline, f"still {answer!r} after {seconds} s"
+        time.sleep(0.2)
+    return answer

@@ -1,0 +1,190 @@
+"""The small parts of a local stack: ports, state, lock, history, log files, configuration text."""
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fraudctl.errors import BadConfig, NotDeployed, Refused, TimedOut
+from fraudctl.local import history, ports, waiting
+from fraudctl.local.lock import stack_lock
+from fraudctl.local.logs import LocalLogs
+from fraudctl.local.paths import StackPaths
+from fraudctl.local.programs import Definition, last_words
+from fraudctl.local.state import StackState
+from fraudctl.local.supervisor import Program, configuration
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A loopback port that another program listens on."""
+    with socket.create_server((ports.LOOPBACK, 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_new_ports_are_free_and_distinct() -> None:
+    """Every name gets a port of its own."""
+    chosen, stolen = ports.choose(("a", "b", "c"), {}, lambda _: False)
+    assert len(set(chosen.values())) == 3
+    assert all(map(ports.is_free, chosen.values()))
+    assert stolen == {}
+
+
+def test_a_stolen_port_is_replaced_and_named(taken: int) -> None:
+    """A remembered port that somebody else listens on is given up."""
+    chosen, stolen = ports.choose(("kafka",), {"kafka": taken}, lambda _: False)
+    assert chosen["kafka"] != taken
+    assert stolen == {"kafka": taken}
+
+
+def test_a_port_that_is_our_own_stays(taken: int) -> None:
+    """A remembered port on which the stack itself listens is kept."""
+    assert ports.choose(("kafka",), {"kafka": taken}, lambda port: port == taken) == ({"kafka": taken}, {})
+
+
+def test_state_survives_a_round_trip(tmp_path: Path) -> None:
+    """What was saved is what is loaded."""
+    state = StackState(ports={"kafka": 1}, deployed=True, programs={"kafka": "abc"})
+    state.save(tmp_path / "stack.json")
+    assert StackState.load(tmp_path / "stack.json") == state
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "surprise": 1}', "null"])
+def test_a_damaged_state_counts_as_none(tmp_path: Path, text: str) -> None:
+    """A file cut off by a crash, or of another version, is as if it were not there."""
+    (tmp_path / "stack.json").write_text(text)
+    assert StackState.load(tmp_path / "stack.json") is None
+
+
+def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
+    """The lock is between processes, and names who has it."""
+    holder = (
+        "import sys; from pathlib import Path; from fraudctl.local.lock import stack_lock\n"
+        "with stack_lock(Path(sys.argv[1]), 'demo'): print('held', flush=True); sys.stdin.read()"
+    )
+    path = tmp_path / "demo.lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(Refused, match=rf"stack demo is locked: another fraudctl \(pid {process.pid}\)"):
+            with stack_lock(path, "demo", wait=0.1):
+                pass
+        process.communicate("")
+    with stack_lock(path, "demo", wait=0.1):
+        assert path.read_text() == str(os.getpid())
+
+
+def test_restarts_are_read_from_the_supervisors_log(tmp_path: Path) -> None:
+    """Only ends that nobody asked for count, with the newest time and reason."""
+    log = tmp_path / "supervisor.log"
+    log.write_text(
+        "2026-01-31 12:00:00,000 INFO spawned: 'kafka' with pid 5\n"
+        "2026-01-31 12:00:01,000 WARN exited: kafka (terminated by SIGKILL; not expected)\n"
+        "2026-01-31 12:00:09,250 WARN exited: kafka (exit status 3; not expected)\n"
+        "2026-01-31 12:00:10,000 WARN stopped: flink (terminated by SIGTERM)\n"
+    )
+    found = history.restarts(log)
+    assert set(found) == {"kafka"}
+    assert (found["kafka"].count, found["kafka"].last_reason) == (2, "exit status 3; not expected")
+    assert found["kafka"].last_at is not None
+    assert found["kafka"].last_at % 60_000 == 9_250
+    assert history.restarts(tmp_path / "none") == {}
+
+
+def test_supervisord_never_reads_a_path_of_the_stack(tmp_path: Path) -> None:
+    """Blanks, % and ; in the state folder cannot break the configuration: it is not in there."""
+    paths = StackPaths(tmp_path / "a b%c;d #e", "demo", Path("/run/100%/x"))
+    text = configuration(paths, [Program("kafka", 10, stop_seconds=20)], python="/opt/my py%/python")
+    assert "a b" not in text
+    assert "file=/run/100%%/x/" in text
+    assert "command='/opt/my py%%/python' -P -m fraudctl.local.launch kafka\n" in text
+    assert "stopwaitsecs=20" in text
+
+
+def test_the_socket_path_is_short_however_long_the_folder_is() -> None:
+    """A unix socket's path is limited to some 104 bytes."""
+    paths = StackPaths(Path("/") / ("x" * 300), "demo", Path("/run/user/1000/fraudctl"))
+    assert len(str(paths.socket)) < 60
+
+
+def test_log_lines_last_and_followed_through_a_rotation(tmp_path: Path) -> None:
+    """Following goes on in the file that replaces a rotated one."""
+    log = tmp_path / "kafka.log"
+    log.write_text("one\ntwo\nthree\n")
+
+    def sleep(_: float) -> None:
+        if log.read_text().endswith("three\n"):
+            log.rename(tmp_path / "kafka.log.1")
+            log.write_text("four\n")
+
+    logs = LocalLogs(tmp_path, ("kafka",), sleep=sleep)
+    assert list(itertools.islice(logs.lines("kafka", last=2, follow=True), 3)) == ["two", "three", "four"]
+    assert list(logs.lines("kafka", last=10, follow=False)) == ["four"]
+
+
+def test_logs_of_an_unknown_component_name_the_known_ones(tmp_path: Path) -> None:
+    """A typing error is a usage error; a missing log is not deployed."""
+    logs = LocalLogs(tmp_path, ("kafka", "flink"))
+    with pytest.raises(BadConfig) as unknown:
+        list(logs.lines("kafak", last=1, follow=False))
+    assert unknown.value.hint == "the components are kafka, flink"
+    with pytest.raises(NotDeployed):
+        list(logs.lines("kafka", last=1, follow=False))
+
+
+def test_last_words_prefer_a_cause_over_its_stack_trace(tmp_path: Path) -> None:
+    """An error message quotes the line that says why."""
+    log = tmp_path / "flink.log"
+    log.write_text("INFO starting\njava.net.BindException: Address already in use\n\tat java.base/sun.nio\n")
+    assert last_words(log) == "java.net.BindException: Address already in use"
+    assert last_words(tmp_path / "none") == "without a log"
+
+
+def test_a_definitions_digest_changes_with_what_it_starts(tmp_path: Path) -> None:
+    """Whatever a program is started with is part of its digest."""
+    one = Definition("kafka", ("java", "-Xmx1m"), tmp_path)
+    assert one.digest == Definition("kafka", ("java", "-Xmx1m"), tmp_path).digest
+    others = (
+        Definition("kafka", ("java", "-Xmx2m"), tmp_path),
+        Definition("kafka", ("java", "-Xmx1m"), tmp_path, files={"a": "b"}),
+        Definition("kafka", ("java", "-Xmx1m"), tmp_path, inputs="x"),
+    )
+    assert len({one.digest, *(other.digest for other in others)}) == 4
+
+
+def test_a_definition_writes_what_launch_reads(tmp_path: Path) -> None:
+    """The launcher becomes exactly the program described, in its folder."""
+    paths = StackPaths(tmp_path / "it's a %s; # test", "demo", tmp_path)
+    paths.make_folders()
+    code = "import os, sys; print(os.getcwd(), sys.argv[1:])"
+    Definition("echo", (sys.executable, "-c", code, "a b", "%d"), paths.run / "tmp" / "echo").write(paths)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "fraudctl.local.launch", "echo"],
+        env={**os.environ, "FRAUDCTL_STACK_FOLDER": str(paths.root)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == f"{paths.run / 'tmp' / 'echo'} ['a b', '%d']"
+    assert json.loads((paths.config / "echo.json").read_text())["arguments"][0] == sys.executable
+
+
+def test_waiting_ends_when_ready_or_when_time_is_up() -> None:
+    """The clock decides, not the number of tries."""
+    answers = iter([False, False, True])
+    assert len(list(waiting.until(lambda: next(answers), seconds=9, what="x", hint="y", sleep=lambda _: None))) == 2
+    ticks = itertools.count(step=4.0)
+    with pytest.raises(TimedOut, match="kafka: not ready after 10 s"):
+        list(
+            waiting.until(
+                lambda: False, seconds=10, what="kafka", hint="y", clock=lambda: next(ticks), sleep=lambda _: None
+            )
+        )
