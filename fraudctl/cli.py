@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from fraudctl import commands, config
 from fraudctl.context import Context
@@ -65,7 +66,7 @@ class Root(TyperGroup):
         except BrokenPipeError as error:  # the reader has what it wanted: `fraudctl tail … | head`
             sys.stdout = None  # nothing is left to flush at exit
             raise typer.Exit(0) from error
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, TyperException):  # the last are usage errors
             raise
         except Exception as error:  # noqa: BLE001 - the boundary: what is not ours is a bug, unless a library says otherwise
             _fail(ctx, _known(error) or error)

@@ -62,7 +62,7 @@ class Progress:
 
         elapsed = "" if since is None else f"{self._clock() - since:5.1f} s"
         style = {"✓": "green", "✗": "red", "!": "yellow"}.get(mark, "cyan")
-        return Text.assemble((f"{mark} ", style), f"{name:<16} {elapsed:>8}  {shown(detail)}".rstrip())
+        return Text.assemble((f"{mark} ", style), f"{shown(name):<16} {elapsed:>8}  {shown(detail)}".rstrip())
 
     def _rows(self) -> Any:  # noqa: ANN401 - a rich Group
         from rich.console import Group

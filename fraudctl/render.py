@@ -67,12 +67,11 @@ class Renderer:
                     self._write_line(_json(row))
                     count += 1
             case Format.CSV:
-                writer = csv.writer(self.out, lineterminator="\n")
-                writer.writerow(columns)
+                writer = self._csv(columns)
                 for row in rows:
                     writer.writerow([_plain(row.get(column)) for column in columns])
+                    self.out.flush()
                     count += 1
-                self.out.flush()
             case _:
                 return self._table(rows, columns, empty)
         return count
@@ -102,7 +101,10 @@ class Renderer:
                 for batch in batches:
                     self._write_bytes(lines(batch))
             case Format.CSV:
-                self.rows((row(item) for batch in batches for item in batch), columns)
+                writer = self._csv(columns)
+                for batch in batches:
+                    writer.writerows([_plain(row(item).get(column)) for column in columns] for item in batch)
+                    self.out.flush()
             case _:
                 for batch in batches:
                     self.out.write("".join(f"{shown(line(item))}\n" for item in batch))
@@ -177,6 +179,12 @@ class Renderer:
         if self.format is not Format.AUTO:
             return self.format
         return Format.TABLE if self.out.isatty() else Format.JSON
+
+    def _csv(self, columns: Sequence[str]) -> Any:  # noqa: ANN401 - csv's writer type has no public name
+        writer = csv.writer(self.out, lineterminator="\n")
+        writer.writerow(columns)
+        self.out.flush()
+        return writer
 
     def _write_line(self, line: str) -> None:
         self.out.write(line + "\n")

@@ -10,7 +10,6 @@ from fraudctl.pipeline import records
 from oracle import HOLD_MS, Flag, Transaction
 
 ACCOUNTS = 8
-_SPAN_MS = 10 * HOLD_MS
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -22,7 +21,7 @@ class History:
     flags: list[Flag]
 
 
-def history(seed: int, *, start: int, span: int = _SPAN_MS) -> History:
+def history(seed: int, *, start: int, span: int, hold: int = HOLD_MS) -> History:
     """Make the history of `seed`, published from `start` on (epoch milliseconds) over `span` milliseconds.
 
     Every seed has accounts of its own, of which some are never flagged and one has over 64 flag events.
@@ -35,7 +34,7 @@ def history(seed: int, *, start: int, span: int = _SPAN_MS) -> History:
         return start + dice.randrange(span)
 
     def date(published: int) -> int:
-        return dice.choice([published, published, dice.choice(dates), published - dice.randrange(3 * HOLD_MS)])
+        return dice.choice([published, published, dice.choice(dates), published - dice.randrange(3 * hold)])
 
     flags, transactions = list[Flag](), list[Transaction]()
     for account in accounts:
@@ -49,12 +48,12 @@ def history(seed: int, *, start: int, span: int = _SPAN_MS) -> History:
             for number, published in enumerate(moment() for _ in range(40))
         ]
     for flag in dice.sample(flags, min(len(flags), 20)):  # near a flag event, where the rule has its edges
-        for offset in (0, -1, 1, -HOLD_MS, -HOLD_MS - 1, 1 - HOLD_MS):
-            published = max(0, flag.published + offset)
+        for offset in (0, -1, 1, -hold, -hold - 1, 1 - hold):
+            published = max(start, flag.published + offset)
             near = f"near-{flag.reason}-{offset}"
             transactions.append(Transaction(published, flag.account, flag.date + dice.choice([-1, 0, 1, 5000]), near))
     for copied in dice.sample(transactions, len(transactions) // 8):
-        later = copied.published + dice.choice([0, 1, 1000, HOLD_MS, HOLD_MS + 1, 2 * HOLD_MS])
+        later = copied.published + dice.choice([0, 1, 1000, hold, hold + 1, 2 * hold])
         transactions.append(copied._replace(published=later))
     return History(sorted(transactions, key=_published), sorted(flags, key=_published))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fraudctl.artifacts import MAIN_CLASS, resource
-from fraudctl.java import class_path
-from fraudctl.local import clients, dynamodb, flink_launcher, kafka, programs
+from fraudctl.java import class_path, version
+from fraudctl.local import archive, clients, dynamodb, flink_launcher, jvm, kafka, programs
 from fraudctl.local.lambda_runner.spec import FunctionSpec, MappingSpec, RunnerSpec, ScheduleSpec
 from fraudctl.local.paths import StackPaths
 from fraudctl.local.ports import LOOPBACK
@@ -22,6 +22,8 @@ _CHECKPOINT_INTERVAL: Final = "10 s"
 _KEPT_CHECKPOINTS: Final = "3"
 # Flink reaches into these packages by reflection: its own bin/config.sh opens more; these are what the application met.
 _OPENS: Final = ("java.util", "java.lang", "java.time", "java.math", "java.nio", "sun.nio.ch")
+# Kafka's clients print every setting of every client; alignment a line a second.
+_QUIET: Final = ("org.apache.kafka", "org.apache.flink.runtime.source.coordinator.SourceCoordinator")
 _PYTHON: Final = (sys.executable, "-P", "-m")
 
 
@@ -127,16 +129,19 @@ def _lambda(paths: StackPaths, state: StackState) -> Definition:
 
 def _flink(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
     folders, temporary = programs.flink_folders(paths), _temporary(paths, "flink")
+    classpath = [tools.flink_jar, *tools.flink]
     spec = flink_launcher.Spec(
         java=str(tools.java),
         flags=[
             "-Xms128m",
             "-Xmx512m",
             "-XX:+UseSerialGC",
-            f"-Djava.io.tmpdir={temporary}",
+            *jvm.ALWAYS,
+            *jvm.logging(level="info", quiet=_QUIET),
+            *archive.flags(archive.path(tools.cache, "flink", tools.java, version(tools.java), classpath)),
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),
         ],
-        classpath=class_path((tools.flink_jar, *tools.flink)),
+        classpath=class_path(classpath),
         main_class=MAIN_CLASS,
         arguments=[f"{name}={value}" for name, value in _flink_properties(paths, state, temporary).items()],
         checkpoints=str(folders.checkpoints),
@@ -168,20 +173,25 @@ def _flink_properties(paths: StackPaths, state: StackState, temporary: Path) -> 
         "rest.bind-address": LOOPBACK,
         "rest.port": state.ports["flink"],
         "rest.bind-port": state.ports["flink"],
+        # The blob server and the data exchange listen on every interface otherwise.
+        "jobmanager.bind-host": LOOPBACK,
+        "jobmanager.rpc.address": LOOPBACK,
+        "taskmanager.bind-host": LOOPBACK,
+        "taskmanager.host": LOOPBACK,
+        "rest.profiling.enabled": "false",
         "web.submit.enable": "false",
         "web.cancel.enable": "false",
         "parallelism.default": 1,
         "state.backend.type": "hashmap",
         "execution.checkpointing.interval": _CHECKPOINT_INTERVAL,
-        "execution.checkpointing.dir": folders.checkpoints.as_uri(),
-        "execution.checkpointing.savepoint-dir": folders.savepoints.as_uri(),
+        "execution.checkpointing.dir": f"file://{folders.checkpoints}",
+        "execution.checkpointing.savepoint-dir": f"file://{folders.savepoints}",
         "execution.checkpointing.num-retained": _KEPT_CHECKPOINTS,
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
         "pipeline.generic-types": "false",
-        "pipeline.object-reuse": "true",
         "execution.buffer-timeout.interval": "10 ms",
         "io.tmp.dirs": temporary,
     }

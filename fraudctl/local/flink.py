@@ -158,7 +158,7 @@ class LocalFlink:
         return info is None or info.state not in {"RUNNING", "STARTING", "STOPPING"}
 
     def _stop_with_savepoint(self, job_id: str) -> Generator[Event, None, str]:
-        body = {"targetDirectory": self._folders.savepoints.as_uri(), "drain": False}
+        body = {"targetDirectory": f"file://{self._folders.savepoints}", "drain": False}
         trigger = self._rest.post(f"/jobs/{job_id}/stop", body)["request-id"]
         deadline = time.monotonic() + _STOP_SECONDS
         while time.monotonic() < deadline:

@@ -9,7 +9,7 @@ from fraudctl.java import class_path
 # Small and quick to start; these servers wait more than they compute, so the C1 compiler and the serial collector do.
 _SMALL: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 # Out of memory: end, so that the supervisor starts it again. IPv4: the listener is 127.0.0.1, not ::ffff:127.0.0.1.
-_ALWAYS: Final = ("-XX:+ExitOnOutOfMemoryError", "-Djava.net.preferIPv4Stack=true", "-Djava.awt.headless=true")
+ALWAYS: Final = ("-XX:+ExitOnOutOfMemoryError", "-Djava.net.preferIPv4Stack=true", "-Djava.awt.headless=true")
 # slf4j-simple is set by properties: its file would have to lie in a folder on the class path, which forbids AppCDS.
 _LOGGING: Final = {
     "logFile": "System.out",
@@ -33,18 +33,23 @@ def command(  # noqa: PLR0913 - a JVM's settings
 ) -> list[str]:
     """Give a command line. `heap_mb` is the first and the largest heap, `quiet` the loggers that only warn."""
     lowest, highest = heap_mb
-    logging = {**_LOGGING, "defaultLogLevel": level, **{f"log.{name}": "warn" for name in quiet}}
     return [
         str(java),
         f"-Xms{lowest}m",
         f"-Xmx{highest}m",
         *_SMALL,
-        *_ALWAYS,
+        *ALWAYS,
         *extra,
         f"-Djava.io.tmpdir={tmp}",
-        *(f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in logging.items()),
+        *logging(level=level, quiet=quiet),
         "-cp",
         class_path(classpath),
         main_class,
         *arguments,
     ]
+
+
+def logging(*, level: str, quiet: Sequence[str] = ()) -> list[str]:
+    """Give the options that set up slf4j-simple; the loggers named in `quiet`, and those below them, only warn."""
+    settings = {**_LOGGING, "defaultLogLevel": level, **{f"log.{name}": "warn" for name in quiet}}
+    return [f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in settings.items()]

@@ -6,9 +6,11 @@ passes through supervisord's configuration syntax. Standard library only: it is 
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
+from fraudctl.local import archive
 from fraudctl.local.paths import MARK
 
 
@@ -16,8 +18,12 @@ def main() -> None:
     """Read the description and replace this process."""
     root = Path(os.environ[MARK])
     program = json.loads((root / "config" / f"{sys.argv[1]}.json").read_text(encoding="utf-8"))
-    os.chdir(program["folder"])
-    arguments = program["arguments"]
+    folder = Path(program["folder"])
+    if folder.name == sys.argv[1] and folder.parent == root / "run" / "tmp":
+        shutil.rmtree(folder, ignore_errors=True)  # native libraries that a killed JVM left unpacked
+        folder.mkdir(parents=True)
+    os.chdir(folder)
+    arguments = archive.resolved(program["arguments"])
     os.execv(arguments[0], arguments)  # noqa: S606 - exec is the purpose
 
 

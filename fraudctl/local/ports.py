@@ -1,10 +1,17 @@
 """Free loopback ports, remembered by the stack."""
 
+import random
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from typing import Final
 
-LOOPBACK = "127.0.0.1"
+from fraudctl.errors import OperationFailed
+
+LOOPBACK: Final = "127.0.0.1"
+# Below what Linux (32768 on) and macOS (49152 on) give to outgoing connections: one of those may hold a port just when
+# a killed component comes back for it.
+_RANGE: Final = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
@@ -38,7 +45,19 @@ def choose(
                 continue
             if port is not None:
                 stolen[name] = port
-            probe = held.enter_context(socket.socket())
-            probe.bind((LOOPBACK, 0))
-            chosen[name] = probe.getsockname()[1]
+            chosen[name] = _take(held)
     return chosen, stolen
+
+
+def _take(held: ExitStack) -> int:
+    """Bind a free port of `_RANGE` until `held` is closed."""
+    for port in random.sample(_RANGE, len(_RANGE)):
+        probe = socket.socket()
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            probe.close()
+            continue
+        held.enter_context(probe)
+        return port
+    raise OperationFailed("ports: none is free from 20000 to 31999", hint="end a program that listens there")

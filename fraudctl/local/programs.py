@@ -25,7 +25,7 @@ SUPERVISED: Final = (
     Program("dynamodb", priority=10),
     Program("lambda", priority=20),
     # Stop with savepoint ends the JVM with exit code 0: that is no reason to start it again.
-    Program("flink", priority=20, restart_on_success=False),
+    Program("flink", stop_seconds=20, priority=20, restart_on_success=False),
 )
 
 

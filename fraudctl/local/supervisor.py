@@ -49,7 +49,10 @@ class ProgramInfo:
 
 
 def configuration(paths: StackPaths, programs: Sequence[Program], python: str = sys.executable) -> str:
-    """Give supervisord.conf. ``%(here)s`` is the configuration's own folder, so the stack's path appears nowhere."""
+    """Give supervisord.conf. Its paths are relative to the folder that supervisord starts in, the stack's.
+
+    Neither the path itself nor ``%(here)s``, which expands too early, would survive a % in the folder's name.
+    """
     socket = str(paths.socket).replace("%", "%%")
     sections = [
         f"""\
@@ -58,12 +61,11 @@ file={socket}
 chmod=0700
 
 [supervisord]
-logfile=%(here)s/../logs/supervisor.log
+logfile=logs/supervisor.log
 logfile_maxbytes=5MB
 logfile_backups=2
-pidfile=%(here)s/../run/supervisor.pid
-childlogdir=%(here)s/../logs
-directory=%(here)s/..
+pidfile=run/supervisor.pid
+childlogdir=logs
 strip_ansi=true
 
 [rpcinterface:supervisor]
@@ -83,7 +85,7 @@ startsecs=3
 startretries=8
 stopwaitsecs={program.stop_seconds}
 redirect_stderr=true
-stdout_logfile=%(here)s/../logs/{program.name}.log
+stdout_logfile=logs/{program.name}.log
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=3
 """
@@ -140,9 +142,9 @@ class Supervisor:
             timeout=_START_SECONDS,
         )
         if done.returncode:
-            why = (done.stderr or done.stdout).strip().splitlines()
+            why = [line for line in f"{done.stderr}{done.stdout}".splitlines() if line.startswith("Error")]
             raise OperationFailed(
-                f"supervisor: did not start: {why[-1] if why else f'exit code {done.returncode}'}",
+                f"supervisor: did not start: {why[0] if why else f'exit code {done.returncode}'}",
                 hint=f"see {self._paths.logs / 'supervisor.log'}",
             )
         deadline = self._clock() + _START_SECONDS

@@ -79,7 +79,7 @@ public final class DetectionMain {
         clock = Math.max(clock, Long.parseLong(part[1]));
         while (!wakes.isEmpty() && wakes.first().time <= clock) {
           Wake wake = wakes.pollFirst();
-          detection.wake(wake.time, clock, memories.get(wake.account));
+          detection.wake(wake.time, memories.get(wake.account));
         }
         continue;
       }

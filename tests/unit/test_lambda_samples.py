@@ -1,4 +1,5 @@
 """Sample transactions: good records, drawn evenly, the same in both forms."""
+# ruff: noqa: S311 - seeds make the draws repeatable
 
 from collections import Counter
 from datetime import UTC, datetime

@@ -83,6 +83,7 @@ class Delivery:
         for record in records:
             self._keep(record, result, attempts, why)
             self.counts.failed += 1
+        self.last_result = "OK"  # the batch is done; what lies on file is counted beside
 
     def _keep(self, record: Delivered, result: Result, attempts: int, why: str) -> None:
         pauses = 0

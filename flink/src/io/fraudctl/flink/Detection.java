@@ -40,7 +40,7 @@ final class Detection {
     this.hold = hold;
     this.slack = slack;
     age = Math.max(1, hold / 2 / TICK) * TICK;
-    ages = (int) ((hold + slack + TICK) / age) + 2; // as many as are in use at once: no list ever holds two ages
+    ages = (int) ((hold + slack) / age) + 2; // as many as are in use at once: no list ever holds two ages
   }
 
   /** How many lists of transactions an account has. */
@@ -74,18 +74,18 @@ final class Detection {
     for (Event transaction : detected) emit(transaction, detect(flags, at + 1, transaction), account);
   }
 
-  /** The clock has reached a time that was asked for. */
-  void wake(long time, long clock, Account account) throws Exception {
+  /** The clock has reached a time that was asked for. Those times come in their order, even if the clock leaps. */
+  void wake(long time, Account account) throws Exception {
     List<Event> due = new ArrayList<>(), left = new ArrayList<>();
-    for (Event transaction : account.transactions(WAITING)) (due(transaction) <= clock ? due : left).add(transaction);
+    for (Event transaction : account.transactions(WAITING)) (due(transaction) <= time ? due : left).add(transaction);
     if (!due.isEmpty()) account.replace(WAITING, left, due.size());
     due.sort(BY_PUBLISHED);
-    for (Event transaction : due) decide(transaction, clock, account);
+    for (Event transaction : due) decide(transaction, time, account);
     if (Math.floorMod(time - hold, age) != 0) return;
     account.drop(list(time - hold - age));
     List<Event> flags = account.flags();
-    if (!flags.isEmpty()) account.forget(clock);
-    if (flags.size() > KEPT_FLAGS) account.flags(needed(flags, clock));
+    if (!flags.isEmpty()) account.forget(time);
+    if (flags.size() > KEPT_FLAGS) account.flags(needed(flags, time));
   }
 
   private void decide(Event transaction, long clock, Account account) throws Exception {

@@ -70,7 +70,7 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
   public void onTimer(long time, OnTimerContext context, Collector<Event> collector) throws Exception {
     timers = context.timerService();
     out = collector;
-    detection.wake(time, clock(), this);
+    detection.wake(time, this);
   }
 
   @Override public List<Event> flags() throws Exception { return read(flags); }

@@ -1,8 +1,7 @@
 package io.fraudctl.flink;
 
 import java.io.IOException;
-import org.apache.flink.core.memory.DataInputView;
-import org.apache.flink.core.memory.DataOutputView;
+import org.apache.flink.core.memory.*;
 import org.apache.flink.types.CopyableValue;
 
 /** A Kafka record on its way through the application and in its state, written by its own code: no reflection, no Kryo. */
@@ -11,13 +10,10 @@ public final class Event implements CopyableValue<Event> {
   static final byte RAW = 0, TRANSACTION = 1, FLAGGED = 2, CLEARED = 3, DETECTION = 4, DEAD = 5;
   byte kind;
   int partition;
-  long offset;
-  long published; // Kafka's timestamp, epoch milliseconds
-  long account;
-  long date; // transaction_date or flag_date, epoch milliseconds
+  long offset, published, account, date; // Kafka's timestamp, and transaction_date or flag_date, in epoch milliseconds
   String text = ""; // transaction_id; of a dead letter what is wrong with it
   byte[] value; // JSON; of a flag event the members that a detection carries, without braces; null only if RAW or DEAD
-  String topic = ""; // this and the key are kept for dead letters only
+  String topic = ""; // written for dead letters only, as is the key
   byte[] key;
 
   @Override
@@ -29,11 +25,10 @@ public final class Event implements CopyableValue<Event> {
     to.writeLong(account);
     to.writeLong(date);
     to.writeUTF(text);
-    writeBytes(value, to);
-    if (kind == DEAD) {
-      to.writeUTF(topic);
-      writeBytes(key, to);
-    }
+    write(value, to);
+    if (kind != DEAD) return;
+    to.writeUTF(topic);
+    write(key, to);
   }
 
   @Override
@@ -45,23 +40,23 @@ public final class Event implements CopyableValue<Event> {
     account = from.readLong();
     date = from.readLong();
     text = from.readUTF();
-    value = readBytes(from);
+    value = bytes(from);
     topic = kind == DEAD ? from.readUTF() : "";
-    key = kind == DEAD ? readBytes(from) : null;
+    key = kind == DEAD ? bytes(from) : null;
   }
 
   @Override
-  public void copyTo(Event target) {
-    target.kind = kind;
-    target.partition = partition;
-    target.offset = offset;
-    target.published = published;
-    target.account = account;
-    target.date = date;
-    target.text = text;
-    target.value = value;
-    target.topic = topic;
-    target.key = key;
+  public void copyTo(Event to) {
+    to.kind = kind;
+    to.partition = partition;
+    to.offset = offset;
+    to.published = published;
+    to.account = account;
+    to.date = date;
+    to.text = text;
+    to.value = value;
+    to.topic = topic;
+    to.key = key;
   }
 
   @Override
@@ -78,21 +73,17 @@ public final class Event implements CopyableValue<Event> {
     event.write(to);
   }
 
-  @Override
-  public int getBinaryLength() {
-    return -1; // it varies
-  }
+  @Override public int getBinaryLength() { return -1; } // it varies
 
-  private static void writeBytes(byte[] bytes, DataOutputView to) throws IOException {
+  private static void write(byte[] bytes, DataOutputView to) throws IOException {
     to.writeInt(bytes == null ? -1 : bytes.length);
     if (bytes != null) to.write(bytes);
   }
 
-  private static byte[] readBytes(DataInputView from) throws IOException {
+  private static byte[] bytes(DataInputView from) throws IOException {
     int length = from.readInt();
-    if (length < 0) return null;
-    byte[] bytes = new byte[length];
-    from.readFully(bytes);
+    byte[] bytes = length < 0 ? null : new byte[length];
+    if (bytes != null) from.readFully(bytes);
     return bytes;
   }
 }

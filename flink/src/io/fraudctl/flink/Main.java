@@ -2,18 +2,13 @@ package io.fraudctl.flink;
 
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.time.Duration;
-import java.util.HashMap;
-import java.util.Map;
-import java.util.Properties;
+import java.nio.file.*;
+import java.util.*;
 import org.apache.flink.api.common.functions.RuntimeContext;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.configuration.Configuration;
-import org.apache.flink.connector.kafka.sink.KafkaRecordSerializationSchema;
-import org.apache.flink.connector.kafka.sink.KafkaSink;
+import org.apache.flink.connector.kafka.sink.*;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
@@ -36,18 +31,16 @@ public final class Main {
   /** Takes `key=value` arguments, or a file of property groups; without arguments Managed Flink's own file. */
   public static void main(String[] arguments) throws Exception {
     boolean file = arguments.length == 0 || !arguments[0].contains("=");
-    Map<String, String> properties = file ? group(arguments.length == 0 ? MANAGED : arguments[0]) : pairs(arguments);
-    Configuration flink = Configuration.fromMap(below("flink.", properties));
-    StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(flink);
+    Map<String, String> properties = file ? group(arguments.length == 0 ? MANAGED : arguments[0]) : new HashMap<>();
+    if (!file) for (String argument : arguments) properties.put(argument.split("=", 2)[0], argument.split("=", 2)[1]);
+    var env = StreamExecutionEnvironment.getExecutionEnvironment(Configuration.fromMap(below("flink.", properties)));
     wire(env, properties);
-    if (!Boolean.parseBoolean(properties.get("exit.when.done"))) {
+    boolean exit = Boolean.parseBoolean(properties.get("exit.when.done")); // threads of a local cluster outlive the job
+    try {
       env.execute("fraud-detection");
-      return;
-    }
-    try { // threads of the local cluster outlive the job
-      env.execute("fraud-detection");
-      System.exit(0);
+      if (exit) System.exit(0);
     } catch (Exception e) {
+      if (!exit) throw e;
       e.printStackTrace();
       System.exit(1);
     }
@@ -59,8 +52,8 @@ public final class Main {
     long slack = Long.parseLong(properties.getOrDefault("slack.ms", "5000"));
     String processed = properties.getOrDefault("topic.processed", "processed_topic");
     String dead = properties.getOrDefault("topic.dead_letters", "dead_letters");
-    var transactions = read(env, properties, "transactions", "demo_transactions", hold, slack);
-    var flags = read(env, properties, "flagged", "flagged_accounts", hold, slack);
+    var transactions = read(env, properties, "transactions", "demo_transactions", slack);
+    var flags = read(env, properties, "flagged", "flagged_accounts", slack);
     transactions.union(flags).keyBy(event -> event.account, Types.LONG)
         .process(new Enrich(hold, slack), TypeInformation.of(Event.class)).uid("detection").name("detection")
         .sinkTo(sink(properties, (event, c, t) -> new ProducerRecord<>(processed, ascii(event.account), event.value)))
@@ -70,14 +63,14 @@ public final class Main {
   }
 
   private static SingleOutputStreamOperator<Event> read(StreamExecutionEnvironment env, Map<String, String> properties,
-      String alias, String topic, long hold, long slack) {
+      String alias, String topic, long slack) {
     Properties consumer = client(properties, "consumer.");
     consumer.putIfAbsent("max.poll.records", "100000"); // Kafka's own 500 hold up a backlog
     KafkaSource<Event> kafka = KafkaSource.<Event>builder().setTopics(properties.getOrDefault("topic." + alias, topic))
         .setGroupId(properties.getOrDefault("group.id", "fraud-detection")).setClientIdPrefix(alias)
         .setStartingOffsets(OffsetsInitializer.earliest()).setDeserializer(new Raw()).setProperties(consumer).build();
     CaughtUp source = new CaughtUp(kafka, consumer, slack);
-    return env.fromSource(source, source.watermarks(Duration.ofMillis(hold)), alias, TypeInformation.of(Event.class)).uid(alias)
+    return env.fromSource(source, source.watermarks(), alias, TypeInformation.of(Event.class)).uid(alias)
         .process(new Parse(alias.equals("flagged"), properties), TypeInformation.of(Event.class))
         .uid("parse-" + alias).name("parse-" + alias).setBufferTimeout(BUFFER_MS);
   }
@@ -135,16 +128,6 @@ public final class Main {
     Map<String, String> found = new HashMap<>();
     properties.forEach((key, value) -> { if (key.startsWith(prefix)) found.put(key.substring(prefix.length()), value); });
     return found;
-  }
-
-  private static Map<String, String> pairs(String[] arguments) {
-    Map<String, String> properties = new HashMap<>();
-    for (String argument : arguments) {
-      int at = argument.indexOf('=');
-      if (at < 1) throw new IllegalArgumentException(argument + " is not key=value");
-      properties.put(argument.substring(0, at), argument.substring(at + 1));
-    }
-    return properties;
   }
 
   private static Map<String, String> group(String file) throws IOException {

@@ -8,11 +8,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.DateTimeException;
 import java.time.LocalDateTime;
 import java.time.ZoneOffset;
-import java.util.Arrays;
-import java.util.HashMap;
-import java.util.LinkedHashMap;
-import java.util.Map;
-import java.util.Set;
+import java.util.*;
 import java.util.regex.Pattern;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
@@ -30,7 +26,8 @@ final class Parse extends ProcessFunction<Event, Event> {
   private static final Pattern AMOUNT = Pattern.compile("\\d{1,9}(\\.\\d{1,2})?");
 
   /** One field as `name:kind:shortest:longest:null|set` says it; lengths are in Unicode characters. */
-  private record Field(long bit, String name, String kind, int shortest, int longest, boolean nullable) implements Serializable {}
+  private record Field(long bit, String name, String kind, int shortest, int longest, boolean nullable)
+      implements Serializable {}
 
   private final boolean flags;
   private final Map<String, Field> fields = new LinkedHashMap<>();
@@ -45,12 +42,12 @@ final class Parse extends ProcessFunction<Event, Event> {
     this.flags = flags;
     for (String rule : Main.need(properties, flags ? "fields.flag" : "fields.transaction").split(",")) {
       String[] part = rule.split(":");
-      fields.put(part[0], new Field(1L << fields.size(), part[0], part[1], Integer.parseInt(part[2]), Integer.parseInt(part[3]),
-          part[4].equals("null")));
+      fields.put(part[0], new Field(1L << fields.size(), part[0], part[1], Integer.parseInt(part[2]),
+          Integer.parseInt(part[3]), part[4].equals("null")));
     }
     forbidden = flags ? Set.of() : Set.of(Main.need(properties, "fields.own").split(","));
-    for (String pair : Main.need(properties, "fields.copied").split(",")) {
-      if (flags) copied.put(pair.substring(0, pair.indexOf('=')), pair.substring(pair.indexOf('=') + 1));
+    for (String pair : Main.need(properties, "fields.copied").split(flags ? "," : "$^")) {
+      if (flags) copied.put(pair.split("=")[0], pair.split("=")[1]);
     }
     maxBytes = Integer.parseInt(Main.need(properties, "max.value.bytes"));
     maxDepth = Integer.parseInt(Main.need(properties, "max.depth"));
@@ -64,62 +61,52 @@ final class Parse extends ProcessFunction<Event, Event> {
 
   @Override
   public void processElement(Event raw, Context context, Collector<Event> out) {
-    Event event;
     try {
-      event = parse(raw);
-    } catch (IOException | DateTimeException e) {
+      Event event = parse(raw);
+      good.inc();
+      out.collect(event);
+    } catch (IOException | DateTimeException e) { // of parsing: what follows it throws neither
       bad.inc();
       raw.kind = Event.DEAD;
       raw.text = (e instanceof JsonProcessingException j ? j.getOriginalMessage() : e.getMessage()).replaceAll("\\p{Cntrl}", "?");
       context.output(DEAD, raw);
-      return;
     }
-    good.inc();
-    out.collect(event);
   }
 
   /** Gives the transaction or flag event; the exception, an IOException or a DateTimeException, says what is wrong. */
   Event parse(Event raw) throws IOException {
     byte[] value = raw.value;
-    if (value == null) throw new IOException("the value is null");
-    if (value.length > maxBytes) throw new IOException(value.length + " bytes, the limit is " + maxBytes);
+    require(value != null, "the value", "is null");
+    require(value.length <= maxBytes, "the value", "is too long");
     requireUtf8(value);
     Event event = raw.copy();
     event.kind = Event.TRANSACTION;
     Map<String, String> texts = new HashMap<>();
     long found = 0;
     try (JsonParser parser = json().createParser(value)) {
-      if (parser.nextToken() != JsonToken.START_OBJECT) throw new IOException("not a JSON object");
+      require(parser.nextToken() == JsonToken.START_OBJECT, "the value", "is not a JSON object");
       while (parser.nextToken() == JsonToken.FIELD_NAME) {
         String name = parser.currentName();
         JsonToken token = parser.nextToken();
-        if (forbidden.contains(name)) throw new IOException(name + " is a field of detections, not of the input");
+        require(!forbidden.contains(name), name, "is a field of detections, not of the input");
         Field field = fields.get(name);
         if (field == null) {
           parser.skipChildren();
-          continue;
+        } else {
+          found |= field.bit;
+          take(field, token, parser, event);
+          if (copied.containsKey(name)) texts.put(name, parser.getValueAsString());
         }
-        found |= field.bit;
-        take(field, token, parser, event);
-        if (copied.containsKey(name)) texts.put(name, parser.getValueAsString());
       }
-      if (parser.nextToken() != null) throw new IOException("text after the JSON object");
+      require(parser.nextToken() == null, "the value", "goes on after the JSON object");
     }
-    for (Field field : fields.values()) if ((found & field.bit) == 0) throw new IOException(field.name + " is missing");
+    for (Field field : fields.values()) require((found & field.bit) != 0, field.name, "is missing");
     if (flags) event.value = members(texts);
     return event;
   }
 
-  private JsonFactory json() {
-    if (json == null) {
-      // The limit on bytes bounds everything but depth. Names come from strangers: neither intern them nor refuse odd ones.
-      StreamReadConstraints limits = StreamReadConstraints.builder().maxNestingDepth(maxDepth).maxNumberLength(maxBytes)
-          .maxNameLength(maxBytes).build();
-      json = new JsonFactoryBuilder().streamReadConstraints(limits).enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
-          .disable(JsonFactory.Feature.CHARSET_DETECTION).disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
-          .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW).build();
-    }
-    return json;
+  private static void require(boolean right, String what, String why) throws IOException {
+    if (!right) throw new IOException(what + " " + why);
   }
 
   /** Jackson by itself lets overlong forms and surrogates pass. */
@@ -131,40 +118,54 @@ final class Parse extends ProcessFunction<Event, Event> {
     }
   }
 
-  /** Checks a known field's value and keeps it if the rule needs it. */
+  private JsonFactory json() {
+    if (json != null) return json;
+    // The limit on bytes bounds everything but depth. Names come from strangers: neither intern them nor refuse odd ones.
+    return json = new JsonFactoryBuilder().streamReadConstraints(StreamReadConstraints.builder().maxNestingDepth(maxDepth)
+        .maxNumberLength(maxBytes).maxNameLength(maxBytes).build()).enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
+        .disable(JsonFactory.Feature.CHARSET_DETECTION).disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
+        .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW).build();
+  }
+
+  /** Checks a known field's value, and keeps it if the rule needs it. */
   private static void take(Field field, JsonToken token, JsonParser parser, Event event) throws IOException {
     if (token == JsonToken.VALUE_NULL && field.nullable) return;
     String text = parser.getText();
-    if (field.kind.equals("account")) {
-      if (token != JsonToken.VALUE_NUMBER_INT || parser.getLongValue() < 1) throw new IOException(field.name + " is not a positive 64-bit integer");
-      event.account = parser.getLongValue();
-      return;
+    switch (field.kind) {
+      case "account" -> {
+        require(token == JsonToken.VALUE_NUMBER_INT && parser.getLongValue() > 0, field.name, "is not an integer from 1 on");
+        event.account = parser.getLongValue();
+        return;
+      }
+      case "amount" -> {
+        require(token.isNumeric() && AMOUNT.matcher(text).matches(), field.name, "is not an amount from 0.00 to 999999999.99");
+        return;
+      }
+      default -> require(token == JsonToken.VALUE_STRING, field.name, "is not a string");
     }
-    if (field.kind.equals("amount")) {
-      if (!token.isNumeric() || !AMOUNT.matcher(text).matches()) throw new IOException(field.name + " is not an amount from 0.00 to 999999999.99");
-      return;
-    }
-    if (token != JsonToken.VALUE_STRING) throw new IOException(field.name + " is not a string");
     int length = 0;
+    boolean identifier = field.kind.equals("identifier");
     for (int i = 0, c; i < text.length(); i += Character.charCount(c), length++) {
       c = text.codePointAt(i);
-      if (c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE) throw new IOException(field.name + " holds an unpaired surrogate");
-      if (field.kind.equals("identifier") && Character.isISOControl(c)) throw new IOException(field.name + " holds a control character");
+      require(c < Character.MIN_SURROGATE || c > Character.MAX_SURROGATE, field.name, "holds an unpaired surrogate");
+      require(!identifier || !Character.isISOControl(c), field.name, "holds a control character");
     }
-    if (length < field.shortest || length > field.longest) {
-      throw new IOException(field.name + " has " + length + " characters, not " + field.shortest + " to " + field.longest);
+    require(length >= field.shortest && length <= field.longest, field.name, "has too few or too many characters");
+    switch (field.kind) {
+      case "identifier" -> event.text = text;
+      case "date" -> event.date = millis(field, text);
+      case "status" -> {
+        require(text.equals("FLAGGED") || text.equals("CLEARED"), field.name, "is neither FLAGGED nor CLEARED");
+        event.kind = text.equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
+      }
+      default -> {}
     }
-    if (field.kind.equals("date")) event.date = millis(text);
-    if (field.kind.equals("identifier")) event.text = text;
-    if (!field.kind.equals("status")) return;
-    if (!text.equals("FLAGGED") && !text.equals("CLEARED")) throw new IOException(field.name + " is neither FLAGGED nor CLEARED");
-    event.kind = text.equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
   }
 
-  private static long millis(String date) throws IOException {
-    if (!DATE.matcher(date).matches()) throw new IOException("a date is not YYYY-MM-DDTHH:MM:SS.mmmZ");
-    return LocalDateTime.of(part(date, 0, 4), part(date, 5, 7), part(date, 8, 10), part(date, 11, 13), part(date, 14, 16), part(date, 17, 19))
-        .toEpochSecond(ZoneOffset.UTC) * 1000 + part(date, 20, 23);
+  private static long millis(Field field, String date) throws IOException {
+    require(DATE.matcher(date).matches(), field.name, "is not YYYY-MM-DDTHH:MM:SS.mmmZ");
+    return LocalDateTime.of(part(date, 0, 4), part(date, 5, 7), part(date, 8, 10), part(date, 11, 13), part(date, 14, 16),
+        part(date, 17, 19)).toEpochSecond(ZoneOffset.UTC) * 1000 + part(date, 20, 23);
   }
 
   private static int part(String date, int from, int to) {

@@ -1,0 +1,228 @@
+"""``python tests/benchmarks/bench_flink.py``: the application against a regular SQL join, on one broker, interleaved.
+
+Prints, as medians of the runs, CPU time per transaction from the process's own accounting, latency from a transaction's
+creation to its reading on processed_topic, what was delivered of what was expected, duplicates and memory.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+from confluent_kafka import Consumer, TopicPartition
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from flink_runs import Application, Topics, new_topics, running_broker, wait_until
+from histories import flag_json, iso
+from javatools import classes
+from oracle import Flag
+
+from fraudctl import config
+from fraudctl.artifacts import JarBuild, resource
+from fraudctl.downloads import Downloads
+from fraudctl.java import class_path
+from fraudctl.pins import Lock
+
+ACCOUNTS = 10_000
+FLAGGED = 1_000  # every tenth
+FIRST = 1_000_000_000
+WARM_UP = 10
+POLL = {"consumer.max.poll.records": "100000"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One run; CPU in microseconds per transaction, latencies in milliseconds, memory in MB."""
+
+    design: str
+    rate: int
+    cpu: float
+    p50: float
+    p99: float
+    worst: float
+    delivered: int
+    expected: int
+    duplicates: int
+    rss: float
+    load: float
+    start: float
+
+
+def generate(topics: Topics, rate: int, seconds: int, result: "multiprocessing.Queue[int]") -> None:
+    """Write `rate` transactions a second, each dated when it is made; put how many belong to flagged accounts."""
+    producer = topics.producer()
+    dice = random.Random(1)  # noqa: S311 - not for secrets
+    begin, sent, flagged = time.time(), 0, 0
+    while sent < rate * seconds:
+        now = time.time()
+        date = iso(int(now * 1000))
+        for _ in range(min(int((now - begin) * rate), rate * seconds) - sent):
+            number = dice.randrange(ACCOUNTS)
+            value = (
+                f'{{"transaction_id":"t-{sent:09d}","account_id":{FIRST + number},"customer_name":"Ada Lovelace",'
+                f'"transaction_date":"{date}","merchant_type":"Grocery","transaction_type":"Purchase",'
+                f'"amount":{number % 500}.{sent % 90 + 10}}}'
+            )
+            producer.produce(topics.transactions, value, b"%d" % (FIRST + number))
+            flagged += number < FLAGGED
+            sent += 1
+        producer.poll(0)
+        time.sleep(0.002)
+    producer.flush(60)
+    result.put(flagged)
+
+
+def measure(topics: Topics, since: float, until: float, result: "multiprocessing.Queue[object]") -> None:
+    """Read processed_topic until nothing came for 3 s after `until`; put the latencies and the transactions' ids."""
+    consumer = Consumer({"bootstrap.servers": topics.broker, "group.id": "bench", "fetch.wait.max.ms": 5})
+    consumer.assign([TopicPartition(topics.processed, partition, 0) for partition in range(4)])
+    latencies, ids, last = list[float](), list[str](), time.time()
+    while time.time() < until or time.time() - last < 3:  # noqa: PLR2004
+        for message in consumer.consume(1000, timeout=0.005):
+            now = time.time()
+            record = json.loads(message.value())
+            made = _seconds(record["transaction_date"])
+            last = now
+            ids.append(record["transaction_id"])
+            if since <= made < until:
+                latencies.append((now - made) * 1000)
+    result.put((latencies, ids))
+
+
+def _seconds(date: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(date).timestamp()
+
+
+@dataclass(slots=True)
+class Reference(Application):
+    """The SQL join instead of the application, started in the same way."""
+
+    def _spec(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        spec = Application._spec(self)  # noqa: SLF001
+        return replace(spec, classpath=reference_classpath(), main_class="ReferenceMain")
+
+
+def reference_classpath() -> str:
+    """Build the reference, downloading the planner."""
+    settings = config.load()
+    downloads = Downloads(settings.cache)
+    planner, compiler = Lock.load(Path(__file__).with_name("planner.lock")), Lock.load(resource("flink") / "compiler.lock")
+    downloads.ensure([planner, compiler])
+    libraries = [*classes().libraries, *downloads.paths(planner)]
+    (ecj,) = downloads.paths(compiler)
+    sources = Path(__file__).with_name("java")
+    jar = JarBuild("reference", sources, tuple(libraries), ecj, settings.cache / "built").make(classes().java)
+    return class_path([jar, *libraries])
+
+
+def run(design: str, broker: str, rate: int, seconds: int, folder: Path, extra: dict[str, str]) -> Figures:
+    """Run one design once."""
+    topics = new_topics(broker, f"{design}-{rate}-{time.time_ns()}", log_append_time=False)
+    properties = {**POLL, "flink.execution.checkpointing.interval": "10s", **extra}
+    properties |= {"flink.execution.buffer-timeout.interval": "10ms"}
+    application = (Reference if design == "reference" else Application)(topics, folder, properties)
+    application.heap = "4g"
+    begin = time.time()
+    application.launch()
+    wait_until(application.running, "running", logs=[application.log])
+    started = time.time() - begin
+    flags = [Flag(0, FIRST + number, 0, flagged=True, reason="bench") for number in range(FLAGGED)]
+    topics.write(("flagged", 0, flag.account, flag_json(flag)) for flag in flags)
+    spawn = multiprocessing.get_context("spawn")
+    since = time.time() + WARM_UP
+    counted, measured = spawn.Queue(), spawn.Queue()
+    generator = spawn.Process(target=generate, args=(topics, rate, WARM_UP + seconds, counted))
+    consumer = spawn.Process(target=measure, args=(topics, since, since + seconds, measured))
+    try:
+        consumer.start()
+        generator.start()
+        process = psutil.Process(application.pid)
+        time.sleep(max(0.0, since - time.time()))
+        before = process.cpu_times()
+        time.sleep(max(0.0, since + seconds - time.time()))
+        after, rss, load = process.cpu_times(), process.memory_info().rss, os.getloadavg()[0]
+        expected = counted.get(timeout=120)
+        latencies, ids = measured.get(timeout=120)
+    finally:
+        for child in (generator, consumer):
+            child.join(10)
+        application.kill()
+    latencies.sort()
+    used = after.user + after.system - before.user - before.system
+    at = [latencies[int(len(latencies) * share)] for share in (0.5, 0.99)] if latencies else [float("inf")] * 2
+    return Figures(
+        design=design,
+        rate=rate,
+        cpu=used * 1e6 / (rate * seconds),
+        p50=at[0],
+        p99=at[1],
+        worst=latencies[-1] if latencies else float("inf"),
+        delivered=len(set(ids)),
+        expected=expected,
+        duplicates=len(ids) - len(set(ids)),
+        rss=rss / 1e6,
+        load=load,
+        start=started,
+    )
+
+
+def medians(figures: list[Figures]) -> Iterator[str]:
+    """Give a Markdown table, one line for each rate and design."""
+    yield "| tx/s | design | CPU µs/tx | p50 | p99 | max ms | delivered | duplicates | RSS MB | load | start s |"
+    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    for rate, design in sorted({(figure.rate, figure.design) for figure in figures}):
+        runs = [figure for figure in figures if (figure.rate, figure.design) == (rate, design)]
+
+        def middle(name: str, runs: list[Figures] = runs) -> float:
+            return statistics.median(getattr(figure, name) for figure in runs)
+
+        delivered = " ".join(f"{figure.delivered}/{figure.expected}" for figure in runs)
+        yield (
+            f"| {rate} | {design} | {middle('cpu'):.1f} | {middle('p50'):.0f} | {middle('p99'):.0f} "
+            f"| {middle('worst'):.0f} | {delivered} | {sum(figure.duplicates for figure in runs)} "
+            f"| {middle('rss'):.0f} | {middle('load'):.1f} | {middle('start'):.1f} |"
+        )
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="bench-flink-") as name:
+        yield Path(name)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rates", type=int, nargs="+", default=[2_000, 5_000, 10_000, 20_000])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--designs", nargs="+", default=["reference", "application"])
+    parser.add_argument("--set", nargs="*", default=[], help="further properties, name=value")
+    asked = parser.parse_args()
+    extra = dict(pair.split("=", 1) for pair in asked.set)
+    figures: list[Figures] = []
+    with _folder() as folder, running_broker(folder / "kafka") as broker:
+        for rate in asked.rates:
+            for number in range(asked.runs):
+                for design in asked.designs:
+                    figure = run(design, broker, rate, asked.seconds, folder / f"{design}-{rate}-{number}", extra)
+                    sys.stderr.write(f"{figure}\n")
+                    figures.append(figure)
+    sys.stdout.write("\n".join(medians(figures)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

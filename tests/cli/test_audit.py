@@ -1,0 +1,150 @@
+"""fraudctl audit, on a table in memory."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+from conftest import Run
+from fakes import FakeTarget, Undeployed, detection
+
+from fraudctl.pipeline import audit_table
+
+DAY = 1_795_478_400_000  # 2026-11-24T00:00:00Z
+
+
+def fill(table: Any, *numbers: int, account: int = 7, reverse: bool = False, **changes: Any) -> None:
+    """Write detections; with `reverse` the latest transaction was detected first."""
+    for position, number in enumerate(sorted(numbers, reverse=reverse)):
+        item = audit_table.item(detection(number, account, **changes), DAY + position * 1000, 0, position)
+        table.put_item(Item=item)
+
+
+def test_json_has_every_field_and_exact_amounts(run: Run, audit: Any) -> None:
+    """One document a line; 12.50 stays 12.50."""
+    fill(audit, 1)
+    done = run(FakeTarget(table=audit), "audit", "query", output="json")
+    assert done.code == 0
+    assert '"amount":12.50,' in done.out
+    assert json.loads(done.out) == {
+        "transaction_id": "t-1",
+        "account_id": 7,
+        "customer_name": "Ada",
+        "transaction_date": "2026-11-24T10:00:01.000Z",
+        "merchant_type": "Grocery",
+        "transaction_type": "Online",
+        "amount": 12.5,
+        "flag_date": "2026-11-24T09:00:00.000Z",
+        "flag_reason": "stolen card",
+        "flagged_by": "bo",
+        "transaction_partition": 0,
+        "transaction_offset": 1,
+        "flag_partition": 0,
+        "flag_offset": 0,
+        "extra": None,
+        "detected_at": "2026-11-24T00:00:00.000Z",
+        "processed_partition": 0,
+        "processed_offset": 0,
+    }
+
+
+def test_the_order_is_said(run: Run, audit: Any) -> None:
+    """All accounts by detection, one account by transaction date, both newest first."""
+    fill(audit, 1, 2, 3, reverse=True)
+    done = run(FakeTarget(table=audit), "audit", "query", output="json")
+    assert [json.loads(line)["transaction_id"] for line in done.out.splitlines()] == ["t-1", "t-2", "t-3"]
+    assert done.err == "3 rows, newest first by detection (UTC).\n"
+    done = run(FakeTarget(table=audit), "audit", "query", "7", "--limit", "2", output="json")
+    assert [json.loads(line)["transaction_id"] for line in done.out.splitlines()] == ["t-3", "t-2"]
+    assert done.err == "2 rows, newest first by transaction date (UTC).\n"
+
+
+def test_the_table_fits_120_columns(run: Run, audit: Any) -> None:
+    """With ids as long as the samples', and of all accounts or of one."""
+    fill(audit, 1, account=1000000001, transaction_id="0" * 32, customer_name="Katharina Weiß")
+    for arguments in ((), ("1000000001",)):
+        done = run(FakeTarget(table=audit), "audit", "query", *arguments)
+        header, _, row = done.out.splitlines()
+        assert "transaction id" in header
+        assert "0" * 32 in row
+        assert "12.50" in row
+        assert max(map(len, done.out.splitlines())) <= 120
+
+
+def test_csv_has_every_field(run: Run, audit: Any) -> None:
+    """A header and quoted cells."""
+    fill(audit, 1, customer_name='Ada "Countess", L.')
+    done = run(FakeTarget(table=audit), "audit", "query", output="csv")
+    (row,) = csv.DictReader(io.StringIO(done.out))
+    assert row["customer_name"] == 'Ada "Countess", L.'
+    assert row["amount"] == "12.50"
+    assert row["processed_offset"] == "0"
+
+
+def test_since_and_until_bound_the_order_s_own_time(run: Run, audit: Any) -> None:
+    """By transaction date for an account, by detection otherwise; since counts, until does not."""
+    fill(audit, 1, 2, 3, 4)
+    bounds = ("--since", "2026-11-24T10:00:02Z", "--until", "2026-11-24T10:00:04Z")
+    done = run(FakeTarget(table=audit), "audit", "query", "7", *bounds, output="json")
+    assert [json.loads(line)["transaction_id"] for line in done.out.splitlines()] == ["t-3", "t-2"]
+    done = run(FakeTarget(table=audit), "audit", "query", *bounds)
+    assert (done.code, done.out, done.err) == (0, "", "Nothing was detected there.\n")
+    bounds = ("--since", "2026-11-24T00:00:01Z", "--until", "2026-11-24T00:00:02Z")
+    done = run(FakeTarget(table=audit), "audit", "query", *bounds, output="json")
+    assert [json.loads(line)["transaction_id"] for line in done.out.splitlines()] == ["t-2"]
+
+
+@pytest.mark.parametrize("account", ["0", "x", "9223372036854775808"])
+def test_an_account_that_is_none_is_a_usage_error(run: Run, account: str) -> None:
+    """The table is not asked."""
+    done = run(Undeployed(), "audit", "query", account)
+    assert (done.code, done.out) == (2, "")
+    assert f"account '{account}': not an integer from 1" in done.err
+
+
+def test_since_after_until_is_a_usage_error(run: Run) -> None:
+    """And is said in the user's own words."""
+    done = run(Undeployed(), "audit", "query", "--since", "now", "--until", "1h")
+    assert (done.code, done.out) == (2, "")
+    assert "--since now is after --until 1h" in done.err
+
+
+def test_show_gives_everything_of_a_transaction(run: Run, audit: Any) -> None:
+    """By its id alone; an id that two accounts used gives both."""
+    fill(audit, 1)
+    fill(audit, 1, account=8)
+    fill(audit, 2)
+    done = run(FakeTarget(table=audit), "audit", "show", "t-1", output="json")
+    assert done.code == 0
+    assert sorted(json.loads(line)["account_id"] for line in done.out.splitlines()) == [7, 8]
+    done = run(FakeTarget(table=audit), "audit", "show", "t-2")
+    assert "customer name" in done.out
+    assert "12.50" in done.out
+
+
+@pytest.mark.parametrize("transaction", ["t-9", ""])
+def test_show_of_an_unknown_transaction(run: Run, audit: Any, transaction: str) -> None:
+    """Exit 3, nothing on stdout."""
+    done = run(FakeTarget(table=audit), "audit", "show", transaction)
+    assert (done.code, done.out) == (3, "")
+    assert "not in the audit table" in done.err
+
+
+@pytest.mark.parametrize("arguments", [("query",), ("query", "7"), ("show", "t-1")])
+def test_a_table_that_is_gone_or_silent(run: Run, audit: Any, arguments: tuple[str, ...]) -> None:
+    """Exit 3 and exit 4, each with a command to run, and no half answer."""
+
+    class Silent:
+        def query(self, **_request: Any) -> None:
+            raise EndpointConnectionError(endpoint_url="http://127.0.0.1:1")
+
+    done = run(FakeTarget(table=Silent()), "audit", *arguments, output="json")
+    assert (done.code, done.out) == (4, "")
+    assert "DynamoDB does not answer" in done.err
+    assert "Hint: run `fraudctl status`" in done.err
+    audit.delete()
+    done = run(FakeTarget(table=audit), "audit", *arguments, output="json")
+    assert (done.code, done.out) == (3, "")
+    assert "Hint: run `fraudctl deploy` first" in done.err

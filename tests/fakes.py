@@ -1,0 +1,328 @@
+"""A target in memory. Every fake satisfies its Protocol of fraudctl.target, which mypy checks here."""
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from fraudctl.errors import BadConfig, FraudctlError, NotDeployed
+from fraudctl.pipeline import topics
+from fraudctl.pipeline.reader import Batch, Record
+from fraudctl.pipeline.records import FlaggedTransaction
+from fraudctl.target import (
+    Change,
+    Component,
+    ConsumerLag,
+    Event,
+    FlinkStatus,
+    Health,
+    Outgoing,
+    Outputs,
+    PartitionInfo,
+    Phase,
+    Plan,
+    Range,
+    Report,
+    Savepoint,
+    ScheduleStatus,
+    Target,
+    TopicInfo,
+)
+
+OUTPUTS = Outputs("fraud-detection", "fake", "127.0.0.1:1", "fraud-detection-audit", "application", 60_000, 5_000)
+
+
+def record(offset: int, value: bytes | None, **changes: Any) -> Record:
+    """Give a record of the transactions' topic, partition 0; a second passes with every offset."""
+    made = Record(topics.TRANSACTIONS.name, 0, offset, 1_790_000_000_000 + offset * 1000, b"1000000001", value)
+    return made._replace(**changes)
+
+
+def batch(*records: Record, unreachable: str | None = None) -> Batch:
+    """Give a look that found these records and nothing behind them."""
+    at = {record.partition: record.offset + 1 for record in records}
+    return Batch(records, at, at, unreachable)
+
+
+def detection(number: int, account: int = 7, **changes: Any) -> FlaggedTransaction:
+    """Give the detection of transaction ``t-<number>``, which happened `number` seconds after ten o'clock."""
+    values: dict[str, Any] = {
+        "transaction_id": f"t-{number}",
+        "account_id": account,
+        "customer_name": "Ada",
+        "transaction_date": f"2026-11-24T10:{number // 60:02d}:{number % 60:02d}.000Z",
+        "merchant_type": "Grocery",
+        "transaction_type": "Online",
+        "amount": Decimal("12.50"),
+        "flag_date": "2026-11-24T09:00:00.000Z",
+        "flag_reason": "stolen card",
+        "flagged_by": "bo",
+        "transaction_partition": 0,
+        "transaction_offset": number,
+        "flag_partition": 0,
+        "flag_offset": 0,
+    }
+    return FlaggedTransaction(**{**values, **changes})
+
+
+@dataclass
+class FakeStack:
+    """Deployed from the start; `plans` are what `plan` gives in turn, the last one again and again."""
+
+    plans: list[Plan] = field(default_factory=lambda: [Plan("fraud-detection", ())])
+    teardown_plan: Plan = field(default_factory=lambda: Plan("fraud-detection", (Change("remove", "kafka"),)))
+    events: Sequence[Event] = (Event("kafka", Phase.DONE, "answers"),)
+    calls: list[Any] = field(default_factory=list)
+
+    def plan(self, *, samples: bool | None = None) -> Plan:
+        """Give the next plan."""
+        self.calls.append(("plan", samples))
+        return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
+
+    def apply(self, plan: Plan) -> Iterator[Event]:
+        """Note the call, then give the events."""
+        self.calls.append(("apply", plan))
+        yield from self.events
+
+    def plan_teardown(self, *, keep_data: bool) -> Plan:
+        """Give the plan of teardown."""
+        self.calls.append(("plan_teardown", keep_data))
+        return self.teardown_plan
+
+    def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+        """Note the call, then give the events."""
+        self.calls.append(("teardown", plan, keep_data))
+        yield from self.events
+
+    def outputs(self) -> Outputs:
+        """Give the outputs."""
+        return OUTPUTS
+
+
+@dataclass
+class FakeFlink:
+    """An application that runs."""
+
+    found: FlinkStatus = field(
+        default_factory=lambda: FlinkStatus("RUNNING", "j1", 1_790_000_000_000, metrics={"detected": 3})
+    )
+    states: list[Savepoint] = field(default_factory=list)
+    calls: list[Any] = field(default_factory=list)
+
+    def start(self, *, fresh: bool = False) -> Iterator[Event]:
+        """Note the call."""
+        self.calls.append(("start", fresh))
+        yield Event("flink", Phase.DONE, "running")
+
+    def stop(self, *, savepoint: bool = True) -> Iterator[Event]:
+        """Note the call."""
+        self.calls.append(("stop", savepoint))
+        yield Event("flink", Phase.DONE, "stopped")
+
+    def status(self) -> FlinkStatus:
+        """Give the status."""
+        return self.found
+
+    def savepoints(self) -> list[Savepoint]:
+        """Give the states."""
+        return self.states
+
+
+@dataclass
+class FakeTopics:
+    """The four topics, with one record in each partition of the first."""
+
+    missing: frozenset[str] = frozenset()
+    calls: list[Any] = field(default_factory=list)
+
+    def create(self) -> Iterator[Event]:
+        """Note the call."""
+        self.calls.append("create")
+        yield Event("topics", Phase.DONE, "all 4 as they should be")
+
+    def list(self) -> list[TopicInfo]:
+        """Give the topics."""
+        return [self._info(topic) for topic in topics.ALL]
+
+    def describe(self, name: str) -> TopicInfo:
+        """Give one topic with its defined configuration."""
+        topic = topics.find(name)
+        if topic is None or name in self.missing:
+            raise NotDeployed(f"topic {name}: does not exist", hint="run `fraudctl topics create`")
+        return self._info(topic)
+
+    def consumers(self) -> Sequence[ConsumerLag]:
+        """Give one consumer."""
+        return [ConsumerLag("audit-writer", "g", topics.PROCESSED.name, 7)]
+
+    def _info(self, topic: topics.Topic) -> TopicInfo:
+        if topic.name in self.missing:
+            return TopicInfo(topic.alias, topic.name, exists=False)
+        latest = 1 if topic is topics.TRANSACTIONS else 0
+        partitions = tuple(PartitionInfo(number, 1, 0, latest) for number in range(topics.PARTITIONS))
+        return TopicInfo(
+            topic.alias, topic.name, exists=True, partitions=partitions, replication=1, config=topic.config
+        )
+
+
+@dataclass
+class FakeRecords:
+    """Gives `looks` to whoever reads and keeps what is written; `refuse` names keys that Kafka does not take."""
+
+    looks: Iterable[Batch | BaseException] = ()
+    refuse: frozenset[bytes] = frozenset()
+    asked: list[tuple[str, Range]] = field(default_factory=list)
+    written: list[Outgoing] = field(default_factory=list)
+
+    def read(self, topic: str, wanted: Range) -> Iterator[Record]:
+        """Give the looks' records."""
+        for look in self.batches(topic, wanted):
+            yield from look.records
+
+    def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
+        """Give the looks; an error among them is raised."""
+        self.asked.append((topic, wanted))
+        for look in self.looks:
+            if isinstance(look, BaseException):
+                raise look
+            yield look
+
+    def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
+        """Keep the records."""
+        assert topic == topics.TRANSACTIONS.name
+        failed = 0
+        for outgoing in records:
+            if outgoing.key in self.refuse:
+                failed += 1
+            else:
+                self.written.append(outgoing)
+        return Report(len(self.written), failed, ("Broker: refused",) if failed else ())
+
+
+@dataclass
+class FakeFunctions:
+    """Answers FlagAccountGenerator as the function does."""
+
+    error: FraudctlError | None = None
+    payloads: list[dict[str, Any]] = field(default_factory=list)
+
+    def invoke(self, name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Flag what is asked for."""
+        assert name == "FlagAccountGenerator"
+        if self.error:
+            raise self.error
+        self.payloads.append(dict(payload))
+        drawn = range(1000000001, 1000000001 + (payload["random"] or 5))
+        return {
+            "flags": [
+                {
+                    "account_id": account,
+                    "flag_date": payload["from"] or "2026-11-24T10:00:00.000Z",
+                    "status": payload["status"],
+                    "reason": payload["reason"],
+                    "flagged_by": payload["flagged_by"],
+                    "partition": 1,
+                    "offset": offset,
+                    "published": "2026-11-24T10:00:00.001Z",
+                }
+                for offset, account in enumerate(payload["accounts"] or drawn)
+            ]
+        }
+
+
+@dataclass
+class FakeSchedule:
+    """A switch."""
+
+    on: bool = True
+
+    def start(self) -> bool:
+        """Switch on."""
+        changed, self.on = not self.on, True
+        return changed
+
+    def stop(self) -> bool:
+        """Switch off."""
+        changed, self.on = self.on, False
+        return changed
+
+    def status(self) -> ScheduleStatus:
+        """Say whether it is on."""
+        return ScheduleStatus(self.on)
+
+
+@dataclass
+class FakeLogs:
+    """Two lines of one component."""
+
+    text: Sequence[str] = ("\tfirst line", "second \x1b[31mline")
+    asked: list[Any] = field(default_factory=list)
+
+    def components(self) -> Sequence[str]:
+        """Give the names."""
+        return ("kafka",)
+
+    def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
+        """Give the lines."""
+        self.asked.append((component, last, follow))
+        if component not in self.components():
+            raise BadConfig(f"component {component!r}: unknown", hint="the components are kafka")
+        yield from self.text
+
+
+@dataclass
+class FakeTarget:
+    """All of it. With `error` set, everything of it raises that error, as for a stack that is not deployed."""
+
+    stack: FakeStack = field(default_factory=FakeStack)
+    flink: FakeFlink = field(default_factory=FakeFlink)
+    topics: FakeTopics = field(default_factory=FakeTopics)
+    records: FakeRecords = field(default_factory=FakeRecords)
+    functions: FakeFunctions = field(default_factory=FakeFunctions)
+    schedule: FakeSchedule = field(default_factory=FakeSchedule)
+    logs: FakeLogs = field(default_factory=FakeLogs)
+    table: Any = None
+    locked: int = 0
+
+    def components(self) -> list[Component]:
+        """Give one healthy component."""
+        return [Component("kafka", Health.HEALTHY, pid=1)]
+
+    @contextmanager
+    def page(self, name: str) -> Iterator[str]:
+        """Give an address."""
+        yield f"http://127.0.0.1/{name}"
+
+    def audit_table(self) -> Any:
+        """Give the table."""
+        return self.table
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Count how often it was held."""
+        self.locked += 1
+        yield
+
+
+class Undeployed:
+    """A target without a stack: whatever is asked for raises `NotDeployed`."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse, but for the lock."""
+        if name == "lock":
+            return FakeTarget().lock
+        raise NotDeployed("stack fraud-detection: not deployed", hint="run `fraudctl deploy` first")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Always."""
+        return True
+
+
+def _satisfies_the_protocol(fake: FakeTarget) -> Target:
+    return fake

@@ -1,0 +1,363 @@
+"""The real application on a real broker, for tests: started by the product's own code, in folders and topics of the test's."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from histories import epoch_ms
+from javatools import classes
+from oracle import Flag, Identity, Transaction
+
+from fraudctl import config
+from fraudctl.downloads import Downloads
+from fraudctl.java import class_path
+from fraudctl.local import flink_launcher, kafka, ports
+from fraudctl.pins import Lock
+from fraudctl.pipeline import records, topics
+
+DEADLINE = 90.0
+_OPENS = ("java.util", "java.lang", "java.time")
+_QUIET = ("org.apache.kafka", "org.apache.flink.runtime.source.coordinator", "org.apache.flink.metrics")
+
+
+def wait_until(condition: Callable[[], Any], what: str, *, seconds: float = DEADLINE, logs: Iterable[Path] = ()) -> Any:
+    """Give the condition's first true value; fail with the end of the logs after the deadline."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > end:
+            tails = "\n".join(f"--- {log}\n{log.read_text(errors='replace')[-4000:]}" for log in logs)
+            raise AssertionError(f"{what}: not within {seconds} s\n{tails}")
+        time.sleep(0.05)
+    return value
+
+
+@contextmanager
+def running_broker(folder: Path) -> Iterator[str]:
+    """Run Kafka in `folder`; give its address."""
+    settings = config.load()
+    downloads, lock = Downloads(settings.cache), Lock.load(kafka.LOCK)
+    downloads.ensure([lock])
+    chosen, _ = ports.choose(["kafka", "controller"], {}, lambda _: False)
+    (folder / "tmp").mkdir(parents=True)
+    file = kafka.write_config(folder / "config", folder / "data", chosen["kafka"], chosen["controller"])
+    line = kafka.command(classes().java, downloads.paths(lock), file, folder / "tmp", settings.cache)
+    log = folder / "kafka.log"
+    with log.open("wb") as output, subprocess.Popen(line, stdout=output, stderr=output) as process:
+        try:
+            address = f"127.0.0.1:{chosen['kafka']}"
+            admin = AdminClient({"bootstrap.servers": address, "log_level": 0, "error_cb": lambda _: None})
+            wait_until(lambda: _answers(admin), "Kafka answers", logs=[log])
+            yield address
+        finally:
+            process.terminate()
+
+
+def _answers(admin: AdminClient) -> bool:
+    from confluent_kafka import KafkaException
+
+    try:
+        return bool(admin.list_topics(timeout=1).brokers)
+    except KafkaException:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The four topics of one test, on one broker."""
+
+    broker: str
+    transactions: str
+    flagged: str
+    processed: str
+    dead_letters: str
+
+    def names(self) -> dict[str, str]:
+        """Give the topics' names under the application's names for them."""
+        return {name: getattr(self, name) for name in ("transactions", "flagged", "processed", "dead_letters")}
+
+    def read(self, topic: str) -> list[Message]:
+        """Read a topic from its beginning to its present end."""
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "tests", "enable.auto.commit": False})
+        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(4)}
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+        found: list[Message] = []
+        deadline = time.monotonic() + DEADLINE
+        while len(found) < sum(ends.values()) and time.monotonic() < deadline:
+            found += [message for message in consumer.consume(10_000, timeout=1) if not message.error()]
+        consumer.close()
+        return found
+
+    def count(self, topic: str) -> int:
+        """Give how many records a topic holds."""
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "tests"})
+        total = sum(consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(4))
+        consumer.close()
+        return total
+
+    def producer(self) -> Producer:
+        """Give a producer that puts an account where Java's producers do."""
+        settings = {"partitioner": "murmur2_random", "linger.ms": 2, "message.max.bytes": 2_000_000}
+        return Producer({"bootstrap.servers": self.broker, **settings})
+
+    def write(self, messages: Iterable[tuple[str, int, int, bytes | None]]) -> None:
+        """Write (topic, publish time or 0, account, value) in this order."""
+        producer = self.producer()
+        for number, (topic, published, account, value) in enumerate(messages):
+            producer.produce(self.names()[topic], value, records.key(account), timestamp=published)
+            if number % 1000 == 0:
+                producer.poll(0)
+        assert producer.flush(30) == 0
+
+
+def new_topics(broker: str, name: str, *, log_append_time: bool) -> Topics:
+    """Create the four topics; without log-append time the producer says when a record was published."""
+    kind = "LogAppendTime" if log_append_time else "CreateTime"
+    result = Topics(broker, *(f"{name}-{alias}" for alias in ("transactions", "flagged", "processed", "dead")))
+    large = {"max.message.bytes": str(2 * 1024 * 1024)}
+    settings = {"transactions": {"message.timestamp.type": kind}, "flagged": {"message.timestamp.type": kind}}
+    new = [
+        NewTopic(topic, topics.PARTITIONS, 1, config=settings.get(alias, large))
+        for alias, topic in result.names().items()
+    ]
+    admin = AdminClient({"bootstrap.servers": broker})
+    for future in admin.create_topics(new).values():
+        future.result(30)
+    return result
+
+
+@dataclass(slots=True)
+class Application:
+    """The application in a folder of its own; started as the supervisor does it, from its newest checkpoint."""
+
+    topics: Topics
+    folder: Path
+    properties: Mapping[str, str] = field(default_factory=dict)
+    as_file: bool = False
+    heap: str = "768m"
+    starts: int = 0
+    _process: "subprocess.Popen[bytes] | None" = None
+    _port: int = 0
+
+    def start(self) -> None:
+        """Start the JVM and wait until every vertex runs."""
+        self.launch()
+        wait_until(self.running, "the application runs", logs=[self.log])
+
+    def launch(self) -> None:
+        """Start the JVM."""
+        chosen, _ = ports.choose(["flink"], {}, lambda _: False)
+        self._port = chosen["flink"]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "spec.json"
+        file.write_text(self._spec().to_json())
+        self.starts += 1
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "fraudctl.local.flink_launcher", str(file)], stdout=output, stderr=output
+            )
+
+    @property
+    def log(self) -> Path:
+        """Where the JVM prints."""
+        return self.folder / "flink.log"
+
+    @property
+    def pid(self) -> int:
+        """The JVM's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Say whether every vertex of the job is RUNNING; fail when the JVM is gone."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text(errors="replace")[-4000:]
+        try:
+            jobs = self.rest("/jobs/overview")["jobs"]
+            return bool(jobs) and all(v["status"] == "RUNNING" for v in self.rest(f"/jobs/{jobs[0]['jid']}")["vertices"])
+        except (URLError, ConnectionError, TimeoutError):
+            return False
+
+    def rest(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Ask Flink's REST API; a body makes it a POST."""
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"http://127.0.0.1:{self._port}{path}", data, {"Content-Type": "application/json"})  # noqa: S310
+        with urlopen(request, timeout=10) as answer:  # noqa: S310
+            return json.loads(answer.read())
+
+    def job(self) -> str:
+        """The job's id."""
+        return str(self.rest("/jobs/overview")["jobs"][0]["jid"])
+
+    def metrics(self) -> dict[str, float]:
+        """Give the application's own metrics as ``operator.name`` → value, summed over subtasks."""
+        found: dict[str, float] = {}
+        for vertex in self.rest(f"/jobs/{self.job()}")["vertices"]:
+            path = f"/jobs/{self.job()}/vertices/{vertex['id']}/subtasks/metrics"
+            names = [entry["id"] for entry in self.rest(path) if ".KinesisAnalytics." in entry["id"]]
+            for entry in self.rest(f"{path}?get={','.join(names)}&agg=sum") if names else []:
+                found[entry["id"].replace("KinesisAnalytics.", "")] = entry["sum"]
+        return found
+
+    def stop_with_savepoint(self) -> None:
+        """Stop the job with a savepoint and wait until the JVM has ended by itself, with code 0."""
+        self.rest(f"/jobs/{self.job()}/stop", {"targetDirectory": f"file://{self.folder}/savepoints", "drain": False})
+        assert self._process is not None
+        assert self._process.wait(60) == 0, self.log.read_text(errors="replace")[-4000:]
+
+    def kill(self) -> None:
+        """Kill the JVM as a power failure would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+
+    def forget(self) -> None:
+        """Throw the state away."""
+        for name in ("checkpoints", "savepoints", "attempts.json"):
+            path = self.folder / name
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _spec(self) -> flink_launcher.Spec:
+        built = classes()
+        tmp = self.folder / "tmp"
+        for name in ("checkpoints", "savepoints"):
+            (self.folder / name).mkdir(exist_ok=True)
+        return flink_launcher.Spec(
+            java=str(built.java),
+            flags=[
+                *("-Xms128m", f"-Xmx{self.heap}", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true"),
+                *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),
+                *(f"-Dorg.slf4j.simpleLogger.log.{name}=warn" for name in _QUIET),
+            ],
+            classpath=class_path([built.application, *built.libraries]),
+            main_class="io.fraudctl.flink.Main",
+            arguments=self._arguments(),
+            checkpoints=str(self.folder / "checkpoints"),
+            savepoints=str(self.folder / "savepoints"),
+            attempts=str(self.folder / "attempts.json"),
+            fresh=str(self.folder / "fresh"),
+            tmp=str(tmp),
+        )
+
+    def _arguments(self) -> list[str]:
+        flink = {
+            "execution.target": "local",
+            **dict.fromkeys(("rest.address", "rest.bind-address", "jobmanager.bind-host"), "127.0.0.1"),
+            **dict.fromkeys(("jobmanager.rpc.address", "taskmanager.bind-host", "taskmanager.host"), "127.0.0.1"),
+            **dict.fromkeys(("rest.port", "rest.bind-port"), str(self._port)),
+            "parallelism.default": "1",
+            "state.backend.type": "hashmap",
+            "execution.checkpointing.interval": "2s",
+            "execution.checkpointing.dir": f"file://{self.folder}/checkpoints",
+            "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+            "restart-strategy.type": "exponential-delay",
+            "metrics.fetcher.update-interval": "500",
+            "io.tmp.dirs": str(self.folder / "tmp"),
+        }
+        properties = {
+            "bootstrap.servers": self.topics.broker,
+            "group.id": self.topics.transactions,
+            **{f"topic.{alias}": name for alias, name in self.topics.names().items()},
+            **records.flink_properties(),
+            "exit.when.done": "true",
+            **{f"flink.{name}": value for name, value in flink.items()},
+            **self.properties,
+        }
+        if not self.as_file:
+            return [f"{name}={value}" for name, value in properties.items()]
+        file = self.folder / "application_properties.json"
+        groups = [{"PropertyGroupId": "other", "PropertyMap": {"hold.ms": "1"}}]
+        groups.append({"PropertyGroupId": "fraudctl", "PropertyMap": properties})
+        file.write_text(json.dumps(groups))
+        return [str(file)]
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """A record of processed_topic."""
+
+    identity: Identity
+    flag_date: int
+    reason: str | None
+    source: tuple[int, int]
+    flag_source: tuple[int, int]
+
+
+def detected(messages: Iterable[Message]) -> list[Detected]:
+    """Read detections; every one must be the record that its definition says, under its account's key."""
+    found = []
+    for message in messages:
+        record = records.FlaggedTransaction.parse(message.value())
+        assert message.key() == records.key(record.account_id)
+        found.append(
+            Detected(
+                (record.account_id, epoch_ms(record.transaction_date), record.transaction_id),
+                epoch_ms(record.flag_date),
+                record.flag_reason,
+                (record.transaction_partition, record.transaction_offset),
+                (record.flag_partition, record.flag_offset),
+            )
+        )
+    return found
+
+
+def published(read: Topics) -> tuple[list[Transaction], list[Flag]]:
+    """Give what the input topics hold as the rule sees it, with Kafka's own times; malformed records are left out."""
+    transactions, flags = list[Transaction](), list[Flag]()
+    for message in read.read(read.transactions):
+        try:
+            t = records.Transaction.parse(message.value())
+        except records.Malformed:
+            continue
+        date = epoch_ms(t.transaction_date)
+        transactions.append(Transaction(message.timestamp()[1], t.account_id, date, t.transaction_id))
+    for message in sorted(read.read(read.flagged), key=lambda m: (m.partition(), m.offset())):
+        try:
+            f = records.AccountFlag.parse(message.value())
+        except records.Malformed:
+            continue
+        flagged = f.status is records.Status.FLAGGED
+        flags.append(Flag(message.timestamp()[1], f.account_id, epoch_ms(f.flag_date), flagged, f.reason or ""))
+    return transactions, flags
+
+
+def malformed(corpus: Path) -> list[tuple[str, bytes | None]]:
+    """Give (transactions or flagged, bytes) of the corpus' malformed lines, and the largest values that topics accept."""
+    aliases = {topics.TRANSACTIONS.name: "transactions", topics.FLAGGED.name: "flagged"}
+    found: list[tuple[str, bytes | None]] = []
+    for case in map(json.loads, corpus.read_text().splitlines()):
+        if case["verdict"] == "malformed":
+            found.append((aliases[case["topic"]], corpus_value(case)))
+    found += [("transactions", b"x" * 1_048_000), ("flagged", b"{" * 1_048_000)]
+    return found
+
+
+def corpus_value(case: Mapping[str, Any]) -> bytes | None:
+    """Give the bytes of a line of the corpus."""
+    if "repeat" in case:
+        parts = {name: base64.b64decode(case["repeat"][f"{name}_base64"]) for name in ("prefix", "unit", "suffix")}
+        return parts["prefix"] + int(case["repeat"]["times"]) * parts["unit"] + parts["suffix"]
+    return None if case["value_base64"] is None else base64.b64decode(case["value_base64"])
+
+
+def environment() -> Mapping[str, str]:
+    """Give the environment of this process."""
+    return os.environ
+
+
+def missing_and_extra(wanted: Sequence[Any], found: Sequence[Any]) -> str:
+    """Say briefly how two collections differ."""
+    lost, extra = set(wanted) - set(found), set(found) - set(wanted)
+    return f"missing {len(lost)}: {sorted(lost)[:3]}, extra {len(extra)}: {sorted(extra)[:3]}"

@@ -1,0 +1,271 @@
+"""The Lambda runner between a real Kafka and a real DynamoDB Local: what must hold whatever dies."""
+
+import json
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, ConsumerGroupState, Message, TopicPartition
+from lambda_servers import Pipeline, Servers, servers
+from lambda_tools import detection, wait_for
+
+from fraudctl.pipeline import kafka, records
+from fraudctl.pipeline.audit_table import iso_milliseconds
+
+pytestmark = pytest.mark.integration
+
+Make = Callable[..., Pipeline]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Run Kafka and DynamoDB Local for this file."""
+    with servers(tmp_path_factory.mktemp("servers")) as found:
+        yield found
+
+
+@pytest.fixture
+def make(running: Servers, request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Give a maker of pipelines with a running runner; the log is printed afterwards, for when the test fails."""
+    with ExitStack() as stack:
+
+        def maker(**mapping: Any) -> Pipeline:
+            pipeline = running.pipeline(**mapping)
+            stack.callback(lambda: print(f"{request.node.name}\n{pipeline.log()[-5000:]}"))  # noqa: T201
+            pipeline.runner.start()
+            stack.callback(pipeline.runner.kill)
+            return pipeline
+
+        yield maker
+
+
+def send(pipeline: Pipeline, *values: tuple[int, bytes | None]) -> list[Message]:
+    """Write values, each keyed by an account; gives the confirmed messages in order."""
+    order: list[Message] = []
+    with kafka.open_producer(kafka.producer(kafka.client(pipeline.servers.brokers))) as producer:
+        outgoing = [kafka.Outgoing(pipeline.topic, records.key(account), value) for account, value in values]
+        delivery = kafka.deliver(producer, outgoing, on_delivered=order.append)
+    assert delivery.failed == ()
+    return order
+
+
+def detections(first: int, number: int) -> list[tuple[int, bytes | None]]:
+    """Give this many detections over five accounts, numbered from `first`."""
+    return [(offset % 5 + 1, detection(offset, account_id=offset % 5 + 1)) for offset in range(first, first + number)]
+
+
+def wait_until_done(pipeline: Pipeline, rows: int, seconds: float = 60) -> None:
+    """Wait until the table has this many rows and the mapping knows that it has caught up."""
+    wait_for(lambda: pipeline.count() >= rows, f"{rows} rows", seconds, pause=0.2)
+    wait_for(lambda: caught_up(pipeline), "the mapping has caught up", seconds)
+
+
+def wait_until_some(pipeline: Pipeline, before: int) -> None:
+    """Wait until the table has more rows than before."""
+    wait_for(lambda: pipeline.count() > before, f"more than {before} rows")
+
+
+def caught_up(pipeline: Pipeline) -> bool:
+    """Say whether the mapping has processed all there is and knows it."""
+    mapping = pipeline.mapping()
+    return mapping["lag"] == 0 and not mapping["last_result"].startswith("PROBLEM")
+
+
+def numbers(pipeline: Pipeline) -> list[int]:
+    """Give the numbers of the detections that have a row."""
+    return [row.transaction_offset for row in pipeline.rows()]
+
+
+def test_every_detection_becomes_one_row(make: Make) -> None:
+    """All of several thousand detections, a third of them twice, are one row each, with Kafka's time and place."""
+    pipeline = make()
+    messages = send(pipeline, *detections(0, 3000))
+    send(pipeline, *detections(0, 1000))
+    wait_until_done(pipeline, 3000)
+    assert numbers(pipeline) == list(range(3000))
+    written = {(message.partition(), message.offset()): message for message in messages}
+    for row in pipeline.rows():
+        message = written.pop((row.processed_partition, row.processed_offset))
+        assert row.detected_at == iso_milliseconds(message.timestamp()[1])
+        value = message.value()
+        assert value is not None
+        assert json.loads(value)["transaction_id"] == row.transaction_id
+    assert written == {}, "the first copy wins"
+    status = pipeline.mapping()
+    assert (status["received"], status["processed"], status["failed"], status["state"]) == (4000, 4000, 0, "Enabled")
+    ends = {place["partition"]: place["end"] for place in status["partitions"]}
+    assert pipeline.committed() == {partition: end for partition, end in ends.items() if end}
+    assert sum(ends.values()) == 4000
+
+
+def test_poison_goes_on_file_and_the_rest_on(make: Make) -> None:
+    """Records that are no detections end as files with their whole payload, are committed, and block nothing."""
+    pipeline = make(retries=2)
+    poison = [b"nonsense", None, b"\xff\xfe", b'{"transaction_id":"' + b"x" * 1_500_000]
+    values = detections(0, 10)
+    for place, value in enumerate(poison):
+        values.insert(3 * place, (place % 5 + 1, value))
+    messages = send(pipeline, *values)
+    wait_until_done(pipeline, 10)
+    assert numbers(pipeline) == list(range(10))
+    bad = {f"{pipeline.topic}-{m.partition()}-{m.offset()}.json": m for m in messages if m.value() in poison}
+    files = {file.name: json.loads(file.read_text()) for file in pipeline.on_failure.iterdir()}
+    assert set(files) == set(bad)
+    for name, document in files.items():
+        ((entry,),) = json.loads(document["payload"])["records"].values()
+        assert (entry["partition"], entry["offset"]) == (bad[name].partition(), bad[name].offset())
+        assert document["requestContext"]["approximateInvokeCount"] == 3
+        assert f"offset {entry['offset']} is no detection" in document["log"]
+    assert (pipeline.mapping()["failed"], pipeline.mapping()["on_failure"]) == (4, 4)
+    assert sum(pipeline.committed().values()) == 14
+
+
+def test_the_largest_detections_pass(make: Make) -> None:
+    """Records that together exceed Lambda's payload and DynamoDB's transaction are all written."""
+    pipeline = make()
+    extra = json.dumps({"filler": "é" * 30_000})
+    send(pipeline, *((1, detection(number, extra=extra)) for number in range(60)))
+    wait_until_done(pipeline, 60)
+    assert numbers(pipeline) == list(range(60))
+    assert {row.extra for row in pipeline.rows()} == {extra.replace(": ", ":")}
+
+
+def test_kill_9_in_mid_stream_loses_nothing(make: Make) -> None:
+    """Killed three times while detections stream in, the runner goes on where it was: each has exactly one row."""
+    pipeline = make()
+    for part in range(3):
+        send(pipeline, *detections(part * 1000, 1000))
+        wait_until_some(pipeline, part * 1000)
+        pipeline.runner.kill()
+        pipeline.runner.start()
+    wait_until_done(pipeline, 3000)
+    assert numbers(pipeline) == list(range(3000))
+    wait_for(lambda: sum(pipeline.committed().values()) == 3000, "the last commit")
+
+
+def test_an_outage_of_dynamodb_is_waited_out(make: Make, running: Servers) -> None:
+    """While DynamoDB is gone nothing is committed or given up; when it is back every detection gets its row."""
+    pipeline = make(retries=0)
+    send(pipeline, *detections(0, 10))
+    wait_until_done(pipeline, 10)
+    running.dynamodb.kill()
+    send(pipeline, *detections(10, 300))
+    wait_for(lambda: pipeline.mapping()["last_result"] == "PROBLEM: Function call failed", "the problem")
+    assert sum(pipeline.committed().values()) == 10
+    running.dynamodb.start()
+    wait_until_done(pipeline, 310)
+    assert numbers(pipeline) == list(range(310))
+    assert (pipeline.mapping()["failed"], pipeline.on_failure.exists()) == (0, False)
+
+
+def test_an_outage_of_kafka_is_waited_out(make: Make, running: Servers) -> None:
+    """While Kafka is gone the runner says so once and lives on; when it is back it goes on by itself."""
+    pipeline = make()
+    send(pipeline, *detections(0, 10))
+    wait_until_done(pipeline, 10)
+    running.kafka.kill()
+    problem = "PROBLEM: Kafka does not answer"
+    wait_for(lambda: pipeline.mapping()["last_result"] == problem, "the problem", 60)
+    running.kafka.start()
+    wait_for(lambda: caught_up(pipeline), "the recovery", 60)
+    send(pipeline, *detections(10, 300))
+    wait_until_done(pipeline, 310)
+    assert numbers(pipeline) == list(range(310))
+    log = pipeline.log()
+    assert (log.count("Kafka does not answer at"), log.count("Kafka answers again")) == (1, 1)
+    assert "rdkafka" not in log
+
+
+def test_sigterm_ends_it_cleanly(make: Make, running: Servers) -> None:
+    """It ends with code 0 and quickly, all work committed, and its place in the group is free at once."""
+    pipeline = make()
+    send(pipeline, *detections(0, 500))
+    wait_until_done(pipeline, 500)
+    code, seconds = pipeline.runner.terminate()
+    assert (code, seconds < 6) == (0, True)
+    assert sum(pipeline.committed().values()) == 500
+    group = running.admin.describe_consumer_groups([pipeline.group])[pipeline.group].result(30)
+    assert (group.state, group.members) == (ConsumerGroupState.EMPTY, [])
+    assert pipeline.log().splitlines()[-1].endswith("runner INFO stopped")
+
+
+def test_sigterm_ends_it_while_the_function_fails(make: Make, running: Servers) -> None:
+    """In the middle of retries it ends within its grace, and the batch comes again to the next runner."""
+    pipeline = make()
+    send(pipeline, *detections(0, 10))
+    wait_until_done(pipeline, 10)
+    running.dynamodb.kill()
+    try:
+        send(pipeline, *detections(10, 10))
+        wait_for(lambda: pipeline.mapping()["last_result"] == "PROBLEM: Function call failed", "the problem")
+        code, seconds = pipeline.runner.terminate()
+    finally:
+        running.dynamodb.start()
+    assert (code, seconds < 6) == (0, True)
+    assert len(numbers(pipeline)) == 10
+    pipeline.runner.start()
+    wait_until_done(pipeline, 20)
+    assert numbers(pipeline) == list(range(20))
+
+
+def test_flags_carry_the_brokers_time(make: Make, running: Servers) -> None:
+    """The published time in the answer is the broker's append time of the record at that partition and offset."""
+    pipeline = make()
+    answer = pipeline.invoke("FlagAccountGenerator", {"random": 10})
+    assert len(answer["flags"]) == 10
+    consumer = kafka.open_consumer(kafka.consumer(kafka.client(running.brokers), "reader"))
+    for flag in answer["flags"]:
+        consumer.assign([TopicPartition("flagged_accounts", flag["partition"], flag["offset"])])
+        message = consumer.poll(30)
+        assert message is not None
+        kind, published = message.timestamp()
+        assert (kind, iso_milliseconds(published)) == (TIMESTAMP_LOG_APPEND_TIME, flag["published"])
+        assert message.key() == records.key(flag["account_id"])
+    consumer.close()
+
+
+def test_the_schedule_makes_transactions_flow(make: Make, running: Servers) -> None:
+    """Switched on, transactions flow at their pace at once; switched off, they stop; a restart remembers it."""
+    pipeline = make()
+    consumer = kafka.open_consumer(kafka.consumer(kafka.client(running.brokers), f"{pipeline.name}-reader"))
+    consumer.subscribe(["demo_transactions"])
+    assert pipeline.get("/_fraudctl/status")["schedule"]["enabled"] is False
+    assert pipeline.post("/_fraudctl/schedule/start")["changed"] is True
+    found: list[Message] = []
+    while len(found) < 40:
+        message = consumer.poll(30)
+        assert message is not None, len(found)
+        found.append(message)
+    values = [message.value() for message in found]
+    dates = sorted(datetime.fromisoformat(records.Transaction.parse(value).transaction_date) for value in values)
+    assert 1.5 < (dates[-1] - dates[0]).total_seconds() < 20, "twenty a second"
+    assert pipeline.post("/_fraudctl/schedule/stop")["changed"] is True
+    wait_for(lambda: not pipeline.get("/_fraudctl/status")["schedule"]["running"], "the tick's end")
+    status = pipeline.get("/_fraudctl/status")["schedule"]
+    sent = json.loads(status["last_result"])["sent"]
+    assert (status["last_ok"], 40 <= sent < 1100) == (True, True)
+    while len(found) < sent:
+        message = consumer.poll(30)
+        assert message is not None, f"{len(found)} of {sent}"
+        found.append(message)
+    consumer.close()
+    assert pipeline.runner.terminate()[0] == 0
+    pipeline.runner.start()
+    assert pipeline.get("/_fraudctl/status")["schedule"]["enabled"] is False
+
+
+def test_a_taken_port_is_said_in_one_line(running: Servers, tmp_path: Path) -> None:
+    """When its port is taken the runner ends with code 1 and one line that says so."""
+    pipeline = running.pipeline()
+    with socket.create_server(("127.0.0.1", int(pipeline.address.rpartition(":")[2]))):
+        done = subprocess.run(
+            pipeline.runner.command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        )
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.strip().endswith("Address already in use")
+    assert len(done.stdout.splitlines()) == 1

@@ -1,0 +1,125 @@
+"""Backlogs: whatever is read first, and however slowly, the application gives exactly what the oracle gives."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from flink_runs import (
+    Application,
+    Detected,
+    Topics,
+    detected,
+    malformed,
+    missing_and_extra,
+    new_topics,
+    running_broker,
+    wait_until,
+)
+from histories import flag_json, history, messages, transaction_json
+from oracle import Flag, Transaction, detections
+
+pytestmark = pytest.mark.integration
+
+HOLD = 60_000
+SEEDS = 20
+FILLER = 20_000
+NOBODY = 5
+CORPUS = Path(__file__).parents[1] / "data" / "records.jsonl"
+# So slow that reading takes longer than any idle time-out.
+SLOW = {"consumer.max.poll.records": "100"}
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Kafka broker of the module's own."""
+    with running_broker(tmp_path_factory.mktemp("kafka")) as address:
+        yield address
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a backlog held and what came of it."""
+
+    topics: Topics
+    bad: list[tuple[str, bytes | None]]
+    wanted: set[tuple[tuple[int, int, str], int, str]]
+    found: list[Detected]
+    metrics: dict[str, float]
+
+
+@pytest.fixture(scope="module", params=["transactions are read first", "flag events are read first"])
+def replay(request: pytest.FixtureRequest, broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
+    """20 seeds and every malformed record of the corpus, published before the start; one topic is read much later."""
+    start = round(time.time() * 1000) - 3_600_000
+    histories = [history(seed, start=start, span=10 * HOLD) for seed in range(SEEDS)]
+    bad = malformed(CORPUS)
+    times = [start + 600 * number for number in range(len(bad))]
+    flags_late = str(request.param).startswith("transactions")
+    filler = (
+        ("flagged", start, NOBODY + number, flag_json(Flag(start, NOBODY + number, start, flagged=False, reason="")))
+        if flags_late
+        else ("transactions", start, NOBODY, transaction_json(Transaction(start, NOBODY, start, f"f-{number}")))
+        for number in range(FILLER)
+    )
+    topics = new_topics(broker, "late-flags" if flags_late else "late-transactions", log_append_time=False)
+    topics.write(filler)
+    everything = [message for part in histories for message in messages(part)]
+    everything += [(topic, at, NOBODY, value) for (topic, value), at in zip(bad, times, strict=True)]
+    topics.write(sorted(everything, key=lambda message: message[1]))
+    wanted = set().union(*(detections(part.transactions, part.flags, HOLD) for part in histories))
+    folder = tmp_path_factory.mktemp("application")
+    application = Application(topics, folder, {"hold.ms": str(HOLD), **SLOW}, as_file=flags_late)
+    application.start()
+    try:
+        wait_until(lambda: topics.count(topics.dead_letters) >= len(bad), "the dead letters", logs=[application.log])
+
+        def complete() -> bool:
+            found = {(d.identity, d.flag_date, d.reason) for d in detected(topics.read(topics.processed))}
+            # Flink's REST server fetches metrics every 10 s.
+            return len(found) >= len(wanted) and application.metrics().get("detection.pending") == 0
+
+        wait_until(complete, "every detection, and nothing pending", logs=[application.log])
+        yield Replay(topics, bad, wanted, detected(topics.read(topics.processed)), application.metrics())
+    finally:
+        application.kill()
+
+
+def test_exact(replay: Replay) -> None:
+    """The detections are exactly those of the oracle, each transaction once; the backlog ended by itself."""
+    found = {(d.identity, d.flag_date, str(d.reason)) for d in replay.found}
+    assert found == replay.wanted, missing_and_extra(list(replay.wanted), list(found))
+    assert max(Counter(d.source for d in replay.found).values()) == 1
+
+
+def test_dead_letters(replay: Replay) -> None:
+    """Each malformed record is a dead letter: byte for byte, with its key, and headers that say why and where it lay."""
+    places = {
+        (message.topic(), message.partition(), message.offset()): message
+        for topic in (replay.topics.transactions, replay.topics.flagged)
+        for message in replay.topics.read(topic)
+    }
+    letters = replay.topics.read(replay.topics.dead_letters)
+    assert len(letters) == len(replay.bad)
+    for letter in letters:
+        headers = {name: value.decode() for name, value in letter.headers() or []}
+        assert set(headers) == {"error", "topic", "partition", "offset"}
+        original = places[headers["topic"], int(headers["partition"]), int(headers["offset"])]
+        assert (letter.value(), letter.key()) == (original.value(), original.key())
+        assert headers["error"].isprintable()
+    assert Counter(letter.value() for letter in letters) == Counter(value for _, value in replay.bad)
+
+
+def test_metrics(replay: Replay) -> None:
+    """The application's metrics are visible over REST and count what happened."""
+    count = replay.topics.count(replay.topics.transactions)
+    bad = Counter(topic for topic, _ in replay.bad)
+    assert replay.metrics["parse-transactions.transactionsIn"] == count - bad["transactions"]
+    assert replay.metrics["parse-transactions.deadLetters"] == bad["transactions"]
+    assert replay.metrics["parse-flagged.deadLetters"] == bad["flagged"]
+    assert replay.metrics["detection.detected"] == len(replay.found)
+    assert 0 < replay.metrics["detection.lateFlagsApplied"] < len(replay.found)
+    assert replay.metrics["detection.pending"] == 0
+    assert 0 <= replay.metrics["detection.eventTimeLagMs"] < 30_000

@@ -1,0 +1,111 @@
+"""What the tests of the Lambda functions and of their runner share."""
+
+import importlib.util
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from confluent_kafka import Message, Producer, TopicPartition
+
+from fraudctl.pipeline import kafka
+from fraudctl.pipeline.records import FlaggedTransaction
+
+T = TypeVar("T")
+
+LAMBDAS = Path(__file__).parents[1] / "lambdas"
+
+
+def load(folder: str) -> ModuleType:
+    """Load a handler by its path, as the runner does."""
+    spec = importlib.util.spec_from_file_location(f"lambdas.{folder}.handler", LAMBDAS / folder / "handler.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def mock_brokers() -> Iterator[str]:
+    """Run librdkafka's mock broker and give its address."""
+    host = Producer(kafka.client("mock") | {"test.mock.num.brokers": 1})
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in host.list_topics(timeout=10).brokers.values())
+    host.close()
+
+
+def topics(brokers: str) -> set[str]:
+    """Give the names of the topics that the brokers have."""
+    with Producer(kafka.client(brokers)) as client:
+        return set(client.list_topics(timeout=10).topics)
+
+
+def read(brokers: str, topic: str, number: int) -> list[Message]:
+    """Read this many records of a topic from its beginning, and see that no more come."""
+    consumer = kafka.open_consumer(kafka.consumer(kafka.client(brokers), "test") | {"enable.partition.eof": True})
+    partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+    found: list[Message] = []
+    ended = 0
+    while ended < len(partitions):
+        message = consumer.poll(30)
+        assert message is not None, f"{len(found)} of {number} records"
+        if message.error():
+            ended += 1
+        else:
+            found.append(message)
+    consumer.close()
+    assert len(found) == number
+    return found
+
+
+def detection(number: int, **changes: Any) -> bytes:
+    """Give a detection's bytes; the number makes its id and its offset."""
+    fields: dict[str, Any] = {
+        "transaction_id": f"t-{number}",
+        "account_id": 1,
+        "customer_name": "Ada",
+        "transaction_date": "2026-11-24T10:15:30.123Z",
+        "merchant_type": "Grocery",
+        "transaction_type": "Purchase",
+        "amount": Decimal("12.50"),
+        "flag_date": "2026-11-24T10:00:00.000Z",
+        "flag_reason": None,
+        "flagged_by": "ada",
+        "transaction_partition": 0,
+        "transaction_offset": number,
+        "flag_partition": 0,
+        "flag_offset": 0,
+    }
+    return FlaggedTransaction(**fields | changes).to_json()
+
+
+def msk(*values: bytes | None, partition: int = 0, first: int = 0) -> dict[str, Any]:
+    """Give the MSK event of records with these values, written by hand as AWS documents it."""
+    entries = [
+        {
+            "topic": "processed_topic",
+            "partition": partition,
+            "offset": offset,
+            "timestamp": 1_795_515_331_000 + offset,
+            "timestampType": "CREATE_TIME",
+            "key": "MQ==",
+            **({} if value is None else {"value": b64encode(value).decode()}),
+            "headers": [],
+        }
+        for offset, value in enumerate(values, first)
+    ]
+    return {"eventSource": "aws:kafka", "records": {f"processed_topic-{partition}": entries}}
+
+
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 30.0, *, pause: float = 0.01) -> T:
+    """Wait until the condition, asked every `pause` seconds, gives something true, and give that."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}"
+        time.sleep(pause)
+    return value

@@ -1,0 +1,115 @@
+"""FlagAccountGenerator, on librdkafka's mock broker."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from random import Random
+from typing import Any
+
+import pytest
+from lambda_tools import load, mock_brokers, read, topics
+
+from fraudctl.pipeline import kafka, samples
+from fraudctl.pipeline.records import AccountFlag, key, parse_date
+
+NOW = datetime(2026, 11, 24, 10, 15, 30, 123_456, tzinfo=UTC)
+RNG = Random(7)  # noqa: S311 - repeatable draws
+
+
+@pytest.fixture
+def brokers() -> Iterator[str]:
+    """Run a mock broker and give its address."""
+    with mock_brokers() as address:
+        yield address
+
+
+@pytest.fixture
+def flagger(brokers: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Load the flagger against the mock broker."""
+    monkeypatch.setenv("FLAGGER_BOOTSTRAP_SERVERS", brokers)
+    module = load("flag_account_generator")
+    yield module
+    module.producer().get().close()
+
+
+def test_flags_lie_where_the_answer_says(flagger: Any, brokers: str) -> None:
+    """Each flag event is in Kafka at the partition and offset that the answer names, keyed and in the order asked."""
+    payload = {"accounts": [7, 5, 9223372036854775807], "reason": "stolen card", "flagged_by": "ada"}
+    answer = json.loads(json.dumps(flagger.handler(payload, None)))
+    assert [flag["account_id"] for flag in answer["flags"]] == [7, 5, 9223372036854775807]
+    messages = {(message.partition(), message.offset()): message for message in read(brokers, "flagged_accounts", 3)}
+    for flag in answer["flags"]:
+        message = messages[flag["partition"], flag["offset"]]
+        assert message.key() == key(flag["account_id"])
+        written = AccountFlag.parse(message.value())
+        assert written.values() == {name: flag[name] for name in written.values()}
+        assert (written.status, written.reason, written.flagged_by) == ("FLAGGED", "stolen card", "ada")
+        assert parse_date(flag["published"])  # the mock broker makes its times up
+
+
+def test_five_accounts_are_drawn(flagger: Any, brokers: str) -> None:
+    """Without accounts five different ones of the first ten are flagged from now on."""
+    flags = flagger.handler({}, None)["flags"]
+    accounts = [flag["account_id"] for flag in flags]
+    assert accounts == sorted(set(accounts))
+    assert (len(accounts), set(accounts) <= set(samples.FLAGGABLE)) == (5, True)
+    assert {flag["reason"] for flag in flags} == {None}
+    age = datetime.now(UTC) - datetime.fromisoformat(flags[0]["flag_date"])
+    assert 0 <= age.total_seconds() < 60
+    read(brokers, "flagged_accounts", 5)
+
+
+def test_all_accounts_that_may_be_drawn_are(flagger: Any) -> None:
+    """Ten at random are all of the first ten."""
+    assert list(flagger.choose({"random": 10}, RNG)) == list(samples.FLAGGABLE)
+    assert len(flagger.choose({"random": 1}, RNG)) == 1
+    assert list(flagger.choose({"accounts": [3, 1, 3]}, RNG)) == [3, 1]
+
+
+def test_clearing_from_a_date_with_a_zone(flagger: Any) -> None:
+    """A date with a zone becomes UTC milliseconds, and the status is as asked."""
+    (flag,) = flagger.flags({"accounts": [1], "status": "CLEARED", "from": "2026-11-24T11:00:00+01:00"}, RNG, NOW)
+    assert (flag.status, flag.flag_date) == ("CLEARED", "2026-11-24T10:00:00.000Z")
+    (flag,) = flagger.flags({"accounts": [1]}, RNG, NOW)
+    assert flag.flag_date == "2026-11-24T10:15:30.123Z"
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ({"accounts": [0]}, "account_id"),
+        ({"accounts": [-1]}, "account_id"),
+        ({"accounts": [2**63]}, "account_id"),
+        ({"accounts": ["1"]}, "integers"),
+        ({"accounts": [1.0]}, "integers"),
+        ({"accounts": [True]}, "integers"),
+        ({"accounts": [[1]]}, "integers"),
+        ({"accounts": []}, "accounts"),
+        ({"accounts": 1}, "accounts"),
+        ({"random": 0}, "1 to 10"),
+        ({"random": 11}, "1 to 10"),
+        ({"random": "3"}, "1 to 10"),
+        ({"random": True}, "1 to 10"),
+        ({"accounts": [1], "random": 1}, "together"),
+        ({"accounts": [1], "status": "flagged"}, "status"),
+        ({"accounts": [1], "from": "yesterday"}, "flag_date"),
+        ({"accounts": [1], "from": "2026-11-24T10:00:00"}, "flag_date"),
+        ({"accounts": [1], "reason": "x" * 257}, "reason"),
+        ({"accounts": [1], "reason": 1}, "reason"),
+        ({"accounts": [1], "flagged_by": "x" * 257}, "flagged_by"),
+        ({"account": [1]}, "unknown in the payload: account"),
+    ],
+)
+def test_the_flagger_refuses_nonsense(flagger: Any, brokers: str, event: dict[str, Any], why: str) -> None:
+    """A payload that would make a malformed flag event is refused by name, and nothing is written."""
+    with pytest.raises(ValueError, match=why):
+        flagger.handler(event, None)
+    assert "flagged_accounts" not in topics(brokers)
+
+
+def test_the_flagger_names_what_was_not_written(flagger: Any) -> None:
+    """Without a broker the invocation fails and names the accounts."""
+    quick = kafka.producer(kafka.client("127.0.0.1:1")) | {"delivery.timeout.ms": 300, "linger.ms": 0}
+    events = flagger.flags({"accounts": [3, 4]}, RNG, NOW)
+    with kafka.open_producer(quick) as producer, pytest.raises(RuntimeError, match="accounts 3, 4: Local: Message"):
+        flagger.write(producer, events)

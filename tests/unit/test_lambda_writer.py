@@ -1,0 +1,174 @@
+"""AuditWriter, on moto's DynamoDB."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from lambda_tools import detection, load, msk
+from moto import mock_aws
+
+from fraudctl.pipeline import audit_table
+from fraudctl.pipeline.audit_table import AuditRow
+
+TABLE = "fraud-detection-audit"
+
+
+@pytest.fixture
+def writer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Load the writer against moto's DynamoDB, the table made."""
+    options = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    monkeypatch.setenv("WRITER_TABLE", TABLE)
+    monkeypatch.setenv("WRITER_DYNAMODB", json.dumps(options))
+    with mock_aws():
+        boto3.client("dynamodb", **options).create_table(**audit_table.definition(TABLE))  # type: ignore[call-overload]
+        module: Any = load("audit_writer")
+        # moto copies a table while another thread changes it; threads are tried on DynamoDB Local.
+        with ThreadPoolExecutor(1) as one:
+            module.threads = lambda: one
+            yield module
+
+
+def rows(writer: Any) -> list[AuditRow]:
+    """Give the table's rows, by transaction."""
+    resource = boto3.resource(
+        "dynamodb", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+    assert writer.dynamodb()
+    found = [AuditRow.from_item(item) for item in resource.Table(TABLE).scan()["Items"]]
+    return sorted(found, key=lambda row: row.transaction_offset)
+
+
+def failures(answer: dict[str, Any]) -> list[tuple[str, int]]:
+    """Give the places that an answer reports."""
+    identifiers = [item["itemIdentifier"] for item in answer["batchItemFailures"]]
+    return [(identifier["partition"], identifier["offset"]) for identifier in identifiers]
+
+
+def test_each_detection_becomes_a_row(writer: Any) -> None:
+    """All detections of all partitions are rows, with the time and place of the processed record."""
+    writer.warm()
+    event = msk(*(detection(number) for number in range(130)))
+    event["records"] |= msk(*(detection(number) for number in range(130, 135)), partition=3, first=7)["records"]
+    assert writer.handler(event, None) == {"batchItemFailures": []}
+    found = rows(writer)
+    assert [row.transaction_id for row in found] == [f"t-{number}" for number in range(135)]
+    assert (found[129].processed_partition, found[129].processed_offset) == (0, 129)
+    assert (found[130].processed_partition, found[130].processed_offset) == (3, 7)
+    assert found[5].detected_at == "2026-11-24T10:15:31.005Z"
+    assert str(found[5].amount) == "12.50"
+
+
+def test_the_first_write_wins(writer: Any) -> None:
+    """A redelivered detection, alone or among new ones, is a success and changes nothing."""
+    writer.handler(msk(detection(1, flagged_by="first")), None)
+    assert writer.handler(msk(detection(1, flagged_by="second"), first=9), None) == {"batchItemFailures": []}
+    again = msk(detection(0), detection(1, flagged_by="third"), detection(2), first=50)
+    assert writer.handler(again, None) == {"batchItemFailures": []}
+    found = rows(writer)
+    assert [(row.transaction_id, row.processed_offset) for row in found] == [("t-0", 50), ("t-1", 0), ("t-2", 52)]
+    assert found[1].flagged_by == "first"
+    assert writer.handler(again, None) == {"batchItemFailures": []}
+    assert rows(writer) == found
+
+
+def test_copies_in_one_batch_are_one_row(writer: Any) -> None:
+    """Of several copies in one event the first one is written."""
+    event = msk(detection(1, flagged_by="first"), detection(2), detection(1, flagged_by="second"))
+    assert writer.handler(event, None) == {"batchItemFailures": []}
+    assert [(row.transaction_id, row.flagged_by) for row in rows(writer)] == [("t-1", "first"), ("t-2", "ada")]
+
+
+def test_equal_ids_of_other_accounts_and_dates_are_other_rows(writer: Any) -> None:
+    """The identity is account, date and id; one of them alone makes a row of its own."""
+    other = "2026-11-24T10:15:30.124Z"
+    event = msk(detection(1), detection(1, account_id=2), detection(1, transaction_date=other))
+    assert writer.handler(event, None) == {"batchItemFailures": []}
+    assert len(rows(writer)) == 3
+
+
+def test_what_is_no_detection_is_reported(writer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Undecodable records are failed items and named in the log; the others are written."""
+    event = msk(detection(0), b"nonsense", None, detection(3), b'{"transaction_id":"t"}', first=100)
+    answer = writer.handler(event, None)
+    assert failures(answer) == [("processed_topic-0", 101), ("processed_topic-0", 102), ("processed_topic-0", 104)]
+    assert [row.processed_offset for row in rows(writer)] == [100, 103]
+    assert "processed_topic-0 offset 102 is no detection: the value is null" in caplog.messages
+
+
+def test_unknown_fields_arrive_whole(writer: Any) -> None:
+    """Unknown fields, an unpaired surrogate and a number no float holds among them, are in the row."""
+    extra = '{"shard":9,"a":"\\ud800","b":1e400}'
+    assert writer.handler(msk(detection(1, extra=extra)), None) == {"batchItemFailures": []}
+    assert [row.extra for row in rows(writer)] == [extra]
+
+
+def test_large_detections_are_written_in_several_transactions(writer: Any) -> None:
+    """A chunk stays below DynamoDB's 4 MB: a hundred records of 64 KiB are several transactions, and none is lost."""
+    puts, _ = writer.decode(msk(*(detection(number, extra=f'{{"a":"{"x" * 65_000}"}}') for number in range(100))))
+    chunks = list(writer.chunks(puts))
+    assert [put for chunk in chunks for put in chunk] == puts
+    assert all(sum(len(json.dumps(put.item)) for put in chunk) < 4_000_000 for chunk in chunks)
+    assert len(chunks) == 3
+
+
+def test_one_item_that_the_table_refuses_fails_alone(writer: Any) -> None:
+    """When DynamoDB finds one item invalid the others are written and that one is reported."""
+    client = _Refusing(writer.dynamodb(), {"2"})
+    puts, _ = writer.decode(msk(*(detection(number) for number in range(4)), first=20))
+    reported = writer.write(client, TABLE, puts)
+    assert failures({"batchItemFailures": reported}) == [("processed_topic-0", 22)]
+    assert [row.transaction_id for row in rows(writer)] == ["t-0", "t-1", "t-3"]
+
+
+def test_an_outage_fails_the_batch(writer: Any) -> None:
+    """Without the table the invocation raises: the whole batch has to come again, and nothing is called written."""
+    writer.dynamodb().delete_table(TableName=TABLE)
+    for event in (msk(detection(1)), msk(detection(1), detection(2))):
+        with pytest.raises(ClientError, match="ResourceNotFound"):
+            writer.handler(event, None)
+
+
+def test_duplicates_cost_one_more_transaction(writer: Any) -> None:
+    """Rows that are already there are left out of a second transaction, instead of putting each item alone."""
+    writer.handler(msk(*(detection(number) for number in range(0, 20, 2))), None)
+    client = _Counting(writer.dynamodb())
+    puts, _ = writer.decode(msk(*(detection(number) for number in range(20))))
+    assert writer.write(client, TABLE, puts) == []
+    assert client.calls == ["transact_write_items", "transact_write_items"]
+    assert len(rows(writer)) == 20
+
+
+class _Counting:
+    """A DynamoDB client that notes which calls were made."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        self.calls.append(name)
+        return getattr(self._client, name)
+
+
+class _Refusing:
+    """A DynamoDB client whose table finds the items of some transactions invalid."""
+
+    def __init__(self, client: Any, offsets: set[str]) -> None:
+        self._client, self._offsets = client, offsets
+
+    def transact_write_items(self, **request: Any) -> Any:
+        bad = [entry["Put"]["Item"]["transaction_offset"]["N"] in self._offsets for entry in request["TransactItems"]]
+        if not any(bad):
+            return self._client.transact_write_items(**request)
+        reasons = [{"Code": "ValidationError" if refused else "None"} for refused in bad]
+        error = {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}
+        raise ClientError(error, "TransactWriteItems")  # type: ignore[arg-type] # the stub misses the reasons
+
+    def put_item(self, **request: Any) -> Any:
+        if request["Item"]["transaction_offset"]["N"] in self._offsets:
+            raise ClientError({"Error": {"Code": "ValidationException"}}, "PutItem")
+        return self._client.put_item(**request)

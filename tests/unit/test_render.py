@@ -1,0 +1,201 @@
+"""Printing: formats, streams, and nothing that drives a terminal."""
+
+import io
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from fakes import Terminal
+
+from fraudctl.config import Format
+from fraudctl.errors import Refused
+from fraudctl.pipeline.text import iso, shown, span
+from fraudctl.render import Renderer
+from fraudctl.target import Change, Consent, Event, Phase, Plan
+
+HOSTILE = "a\x1b[31mb\x9bc\x7fd\u202ee\nf\u2028g"
+
+
+def printed(output: Format, *, terminal: bool = False) -> tuple[Renderer, io.StringIO, io.StringIO]:
+    """A renderer and its two streams."""
+    out, err = (Terminal(), Terminal()) if terminal else (io.StringIO(), io.StringIO())
+    return Renderer(output, color=False, out=out, err=err), out, err
+
+
+def test_auto_is_json_when_piped_and_a_table_on_a_terminal() -> None:
+    """Decided by stdout alone."""
+    for terminal in (False, True):
+        render, out, _ = printed(Format.AUTO, terminal=terminal)
+        render.rows([{"a": 1}], ["a"])
+        assert (out.getvalue() == '{"a":1}\n') is not terminal
+        assert render.json is not terminal
+        assert render.structured is not terminal
+
+
+def test_json_is_exact() -> None:
+    """Decimals as they are, every field, one line a document."""
+    render, out, _ = printed(Format.JSON)
+    row = {"amount": Decimal("12.50"), "big": 2**63 - 1, "none": None, "yes": True, "inner": {"a": [1]}, "raw": b"\xff"}
+    assert render.rows([row, row], ["amount"]) == 2
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith('{"amount":12.50,"big":9223372036854775807,"none":null,"yes":true,"inner":{"a":[1]}')
+    assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("output", [Format.TABLE, Format.JSON, Format.CSV])
+def test_data_never_drives_the_terminal(output: Format) -> None:
+    """In no format, in no method, on neither stream."""
+    render, out, err = printed(output)
+    row = {"name": HOSTILE}
+    render.rows([row], ["name"])
+    render.record(row)
+    render.stream([row], ["name"], lambda found: str(found["name"]))
+    render.batches(
+        [[HOSTILE]],
+        lines=lambda batch: (json.dumps(batch[0]) + "\n").encode(),
+        columns=["name"],
+        row=lambda text: {"name": text},
+        line=str,
+    )
+    render.text(HOSTILE)
+    render.note(HOSTILE)
+    render.error(HOSTILE, HOSTILE)
+    render.plan(Plan("s", (Change(HOSTILE, HOSTILE, HOSTILE),), losses=(HOSTILE,), notes=(HOSTILE,)))
+    render.events([Event(HOSTILE, Phase.STARTED, HOSTILE), Event(HOSTILE, Phase.DONE, HOSTILE)])
+    for stream in (out, err):
+        assert "a" in stream.getvalue()
+        assert not set(stream.getvalue()) & set("\x1b\x9b\x7f\u202e\u2028")
+    if output is Format.JSON:
+        assert json.loads(out.getvalue().splitlines()[0]) == row
+
+
+def test_shown_leaves_what_people_write() -> None:
+    """Letters, marks and composed emoji of all scripts."""
+    for text in ("Chloé Nguyễn", "漢字 かな", "👩‍👩‍👧", "ع", "a b"):
+        assert shown(text) == text
+    assert shown("\x00\t\r\n\ud800") == "\\x00\\t\\r\\n\\ud800"
+
+
+def test_markup_in_data_is_data() -> None:
+    """Neither rich's brackets nor its emoji names mean anything."""
+    render, out, err = printed(Format.TABLE)
+    render.rows([{"a": "[red]x[/red] :smile:"}], ["a"])
+    render.note("[bold] :smile:")
+    assert "[red]x[/red] :smile:" in out.getvalue()
+    assert err.getvalue() == "[bold] :smile:\n"
+
+
+def test_a_piped_table_is_not_folded() -> None:
+    """However long a cell is."""
+    render, out, _ = printed(Format.TABLE)
+    render.rows([{"a": "x" * 500, "b": 1}], ["a", "b"])
+    assert "x" * 500 in out.getvalue()
+
+
+def test_an_empty_table_says_so_on_stderr() -> None:
+    """Stdout stays empty; for programs no rows say enough."""
+    render, out, err = printed(Format.TABLE)
+    assert render.rows([], ["a"], empty="There is none.") == 0
+    assert (out.getvalue(), err.getvalue()) == ("", "There is none.\n")
+    render, out, err = printed(Format.JSON)
+    render.rows([], ["a"], empty="There is none.")
+    assert (out.getvalue(), err.getvalue()) == ("", "")
+
+
+def test_csv_quotes_and_has_its_header_even_without_rows() -> None:
+    """Programs can rely on the first line."""
+    render, out, _ = printed(Format.CSV)
+    render.rows([{"a": 'x,"y"', "b": None, "c": "left out"}], ["a", "b"])
+    render.rows([], ["a", "b"])
+    assert out.getvalue() == 'a,b\n"x,""y""",\na,b\n'
+
+
+@pytest.mark.parametrize("output", [Format.JSON, Format.CSV, Format.TABLE])
+def test_streams_are_printed_as_they_come(output: Format) -> None:
+    """Before the next item is asked for: `tail` and `logs --follow` live from it."""
+    render, out, _ = printed(output)
+    seen = []
+
+    def endless() -> Iterator[dict[str, Any]]:
+        for number in range(3):
+            yield {"n": f"item {number}"}
+            seen.append(f"item {number}" in out.getvalue())
+
+    render.stream(endless(), ["n"], lambda row: str(row["n"]))
+    render.batches(
+        ([row] for row in endless()),
+        lines=lambda batch: json.dumps(batch[0]).encode() + b"\n",
+        columns=["n"],
+        row=lambda row: row,
+        line=lambda row: str(row["n"]),
+    )
+    assert seen == [True] * 6
+
+
+def test_batches_of_json_go_out_as_the_bytes_they_are() -> None:
+    """A stream with a binary side gets them unchanged."""
+    binary = io.BytesIO()
+    render = Renderer(Format.JSON, out=io.TextIOWrapper(binary, encoding="ascii", write_through=True))
+    render.text("é".encode("ascii", "backslashreplace").decode())
+    render.batches([[1], [2]], lines=lambda _: "é\n".encode(), columns=[], row=lambda _: {}, line=str)
+    assert binary.getvalue() == b"\\xe9\n" + "é\né\n".encode()
+
+
+def test_a_record_for_people_is_a_line_a_field() -> None:
+    """Nested fields in one line."""
+    render, out, _ = printed(Format.TABLE)
+    render.record({"account_id": 7, "metrics": {"a": 1, "b": None}, "flag": True, "list": [1]})
+    assert out.getvalue().splitlines() == ["account id  7", "metrics     a=1 b=", "flag        yes", "list        [1]"]
+
+
+PLAN = Plan("orders", (Change("remove", "kafka"),), Consent.NAME)
+
+
+@pytest.mark.parametrize(
+    ("consent", "answer", "given"),
+    [
+        (Consent.NONE, "", True),
+        (Consent.YES, "y", True),
+        (Consent.YES, "YES", True),
+        (Consent.YES, "", False),
+        (Consent.YES, "orders", False),
+        (Consent.NAME, "orders", True),
+        (Consent.NAME, "y", False),
+        (Consent.NAME, "order", False),
+    ],
+)
+def test_consent_on_a_terminal(consent: Consent, answer: str, *, given: bool) -> None:
+    """A yes, or the stack's name where data would be lost; anything else changes nothing."""
+    err = Terminal()
+    render = Renderer(out=Terminal(), err=err, stdin=Terminal(answer + "\n"))
+    plan = Plan("orders", (), consent)
+    if given:
+        render.consent(plan, "Tear down orders", given=False)
+    else:
+        with pytest.raises(Refused, match="declined, nothing was changed"):
+            render.consent(plan, "Tear down orders", given=False)
+    assert ("Tear down orders?" in err.getvalue()) is (consent is not Consent.NONE)
+
+
+def test_consent_without_a_terminal_needs_the_option() -> None:
+    """It must not wait for an answer that nobody can give."""
+    render = Renderer(err=io.StringIO(), stdin=io.StringIO("orders\n"))
+    with pytest.raises(Refused) as raised:
+        render.consent(PLAN, "Tear down orders", given=False)
+    assert raised.value.hint == "add --yes"
+    render.consent(PLAN, "Tear down orders", given=True)
+
+
+def test_moments_and_spans_of_time() -> None:
+    """Milliseconds are cut, spans have two units."""
+    from datetime import UTC, datetime
+
+    now = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    assert iso(1_790_000_000_123) == "2026-09-21T14:13:20.123Z"
+    assert iso(None) is None
+    spans = {"2026-11-24T11:59:55Z": "5s", "2026-11-24T11:00:00Z": "1h 0m", "2026-11-22T09:00:00Z": "2d 3h"}
+    assert {since: span(since, now) for since in spans} == spans
+    assert span(None) == ""
+    assert span("2026-11-24T13:00:00Z", now) == "0s"

@@ -1,0 +1,210 @@
+"""Tail: what the options mean, and how records look to programs."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from fakes import record
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudctl.errors import BadConfig
+from fraudctl.pipeline.reader import Record
+from fraudctl.services import moments, sight, tail
+from fraudctl.services.envelopes import Envelopes
+from fraudctl.target import From, Range
+
+NOW = 1_790_000_000.5
+
+
+def lines(*records: Record) -> list[Any]:
+    """Write records as JSON Lines and read them again."""
+    text = Envelopes().lines(records)
+    assert text.endswith(b"\n")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, Range(From.NOW)),
+        ({"last": 3}, Range(From.LAST, count=3, follow=False)),
+        ({"last": 3, "follow": True}, Range(From.LAST, count=3)),
+        ({"last": 3, "most": 2}, Range(From.LAST, count=3, follow=False, limit=2)),
+        ({"from_beginning": True}, Range(From.BEGINNING)),
+        ({"from_beginning": True, "follow": False}, Range(From.BEGINNING, follow=False)),
+        ({"since": "10s"}, Range(From.TIME, since=1_789_999_990_500)),
+        ({"since": "10s", "follow": False}, Range(From.TIME, since=1_789_999_990_500, follow=False)),
+        (
+            {"since": "10s", "until": "5s"},
+            Range(From.TIME, since=1_789_999_990_500, until=1_789_999_995_500, follow=False),
+        ),
+        ({"until": "5s"}, Range(From.BEGINNING, until=1_789_999_995_500, follow=False)),
+        ({"until": "2026-09-21T14:13:21Z"}, Range(From.NOW, until=1_790_000_001_000)),
+        ({"last": 2, "until": "5s"}, Range(From.LAST, count=2, until=1_789_999_995_500, follow=False)),
+    ],
+    ids=str,
+)
+def test_options_become_a_range(options: dict[str, Any], wanted: Range) -> None:
+    """From now on by default; whatever has an end by itself does not follow."""
+    assert tail.wanted(**options, clock=lambda: NOW) == wanted
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"last": 1, "from_beginning": True},
+        {"last": 1, "since": "1h"},
+        {"from_beginning": True, "since": "1h"},
+        {"follow": False},
+        {"since": "1h", "until": "2h"},
+    ],
+    ids=str,
+)
+def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
+    """Are refused with a hint."""
+    with pytest.raises(BadConfig) as raised:
+        tail.wanted(**options)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("now", 1_790_000_000_500),
+        ("30s", 1_789_999_970_500),
+        ("15m", 1_789_999_100_500),
+        ("2h", 1_789_992_800_500),
+        ("1d", 1_789_913_600_500),
+        ("1h30m", 1_789_994_600_500),
+        ("999999d", 0),
+        ("2026-09-21T14:13:20.5Z", 1_790_000_000_500),
+        ("2026-09-21T16:13:20.500999+02:00", 1_790_000_000_500),
+        ("1970-01-01T00:00:00Z", 0),
+    ],
+)
+def test_moments(text: str, milliseconds: int) -> None:
+    """ISO with a zone, now, or how long ago; milliseconds are cut, not rounded."""
+    assert moments.parse(text, "--since", clock=lambda: NOW) == milliseconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "15", "m", "-5m", "5m ago", "2026-09-21", "2026-09-21T14:13:20", "1960-01-01T00:00:00Z"]
+)
+def test_what_is_no_moment(text: str) -> None:
+    """Names the option and shows how a time looks."""
+    with pytest.raises(BadConfig, match=r"^--since: ") as raised:
+        moments.parse(text, "--since")
+    assert "Z" in (raised.value.hint or "")
+
+
+def test_an_hour_ago_is_so() -> None:
+    """By the real clock too."""
+    assert abs(moments.parse("1h", "--from") / 1000 - (datetime.now(UTC).timestamp() - 3600)) < 60
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'{"amount":12.50}',
+        b'{"amount": 999999999.99, "big": 123456789012345678901234567890}',
+        b"12.50",
+        b'"text"',
+        b"null",
+        b'[{"a":[]}]',
+        '{"name":"Chloé 漢字 👍🏽"}'.encode(),
+    ],
+)
+def test_json_values_are_spliced_byte_for_byte(value: bytes) -> None:
+    """No number passes through a float."""
+    assert b'"value":' + value + b',"headers"' in Envelopes().lines([record(1, value)])
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"text", b"{", b"NaN", b'{"a":1}x', b'{"a":1},"b":2', b'"\n"', b"'", b'{"a":1}{', b"01", b'"a\x00"']
+)
+def test_what_is_no_json_becomes_a_string(value: bytes) -> None:
+    """The document around it stays valid, one line, the text whole."""
+    (document,) = lines(record(1, value))
+    assert document["value"] == value.decode()
+    assert set(document) == {"topic", "partition", "offset", "timestamp", "key", "value", "headers"}
+
+
+def test_what_is_no_utf_8_comes_in_base64_too() -> None:
+    """Not a byte is lost."""
+    (document,) = lines(record(1, b'\xff\xfe{"a"}'))
+    assert base64.b64decode(document["value_base64"]) == b'\xff\xfe{"a"}'
+    assert "xff" in document["value"]
+
+
+def test_nothing_is_null() -> None:
+    """Key, value and time may be missing; a header's value too."""
+    (document,) = lines(record(1, None, key=None, timestamp=None, headers=(("error", None), ("topic", b"t"))))
+    assert (document["key"], document["value"], document["timestamp"]) == (None, None, None)
+    assert document["headers"] == {"error": None, "topic": "t"}
+
+
+def test_line_ends_between_tokens_become_blanks() -> None:
+    """One document stays one line."""
+    text = Envelopes().lines([record(1, b'{\r\n\t"a":\n1}'), record(2, b"2")])
+    assert text.count(b"\n") == 2
+    assert b"\r" not in text
+    assert json.loads(text.splitlines()[0])["value"] == {"a": 1}
+
+
+anything = st.one_of(st.binary(max_size=40), st.text(max_size=20).map(str.encode), st.none())
+json_value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.lists(st.tuples(anything, anything), max_size=5))
+def test_any_bytes_give_one_safe_document_each(pairs: list[tuple[bytes | None, bytes | None]]) -> None:
+    """Whatever lies in Kafka: valid JSON Lines, nothing a terminal obeys."""
+    text = Envelopes().lines([record(number, value, key=key) for number, (key, value) in enumerate(pairs)]).decode()
+    documents = [json.loads(line) for line in text.split("\n")[:-1]]
+    assert [document["offset"] for document in documents] == list(range(len(pairs)))
+    assert not set(text) & {
+        *map(chr, range(0x0A)),
+        *map(chr, range(0x0B, 0x20)),
+        *map(chr, range(0x7F, 0xA0)),
+        "\u2028",
+    }
+
+
+@given(json_value, st.booleans())
+def test_any_json_keeps_its_meaning(value: Any, pretty: Any) -> None:
+    """Escapes for the terminal's sake change the spelling only."""
+    spelled = json.dumps(value, ensure_ascii=False, indent=1 if pretty else None)
+    try:
+        encoded = spelled.encode()
+    except UnicodeEncodeError:  # an unpaired surrogate has no UTF-8
+        return
+    assert lines(record(1, encoded))[0]["value"] == value
+
+
+@given(anything, st.sampled_from(["demo_transactions", "flagged_accounts", "processed_topic", "dead_letters"]))
+def test_people_get_a_line_for_any_bytes(value: bytes | None, topic: str) -> None:
+    """What cannot be read is quoted."""
+    assert sight.line(record(1, value, topic=topic)).startswith("2026-09-21T14:13:21.000Z  ")
+
+
+def test_a_long_value_is_cut_for_people() -> None:
+    """And how much is missing is said."""
+    assert sight.line(record(1, b"x" * 1000)).endswith("xxx' and 600 bytes more")
+
+
+def test_times_change_from_record_to_record() -> None:
+    """The spelled time is reused for the same millisecond only."""
+    found = lines(*(record(0, b"1", timestamp=moment) for moment in (0, 0, 1, None, 1, 999_999_999_999)))
+    assert [document["timestamp"] for document in found] == [
+        "1970-01-01T00:00:00.000Z",
+        "1970-01-01T00:00:00.000Z",
+        "1970-01-01T00:00:00.001Z",
+        None,
+        "1970-01-01T00:00:00.001Z",
+        "2001-09-09T01:46:39.999Z",
+    ]
