@@ -27,16 +27,16 @@ def deploy(
     """
     context: Context = ctx.obj
     target, render = context.target, context.render
+    planned = target.stack.plan(samples=samples)
+    if not planned.changes:
+        render.note(f"{planned.stack} is up to date.")
+        return
     if plan:
-        planned = target.stack.plan(samples=samples)
         render.plan(planned)
-        render.note("Nothing to do: up to date." if not planned.changes else "This is the plan; nothing was changed.")
+        render.note("This is the plan; nothing was changed.")
         return
     with target.lock():
-        planned = target.stack.plan(samples=samples)
-        if not planned.changes:
-            render.note(f"{planned.stack} is up to date.")
-            return
+        planned = target.stack.plan(samples=samples)  # again: another command may just have done it
         render.plan(planned)
         render.consent(planned, f"Deploy {planned.stack}", given=yes)
         render.events(service.run(target, planned))

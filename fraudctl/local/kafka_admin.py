@@ -96,7 +96,8 @@ class KafkaAdmin:
         from confluent_kafka import KafkaError, KafkaException, TopicPartition
         from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
 
-        spec = OffsetSpec.latest() if latest else OffsetSpec.earliest()
+        specs: Any = OffsetSpec  # it has no types
+        spec = specs.latest() if latest else specs.earliest()
         asked = {TopicPartition(topic, partition): spec for topic, partition in places}
         if not asked:
             return {}
@@ -106,8 +107,13 @@ class KafkaAdmin:
             try:
                 return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
             except KafkaException as error:
-                no_leader = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
-                if error.args[0].code() not in no_leader or self._clock() > deadline:
+                not_yet = {
+                    KafkaError.NOT_LEADER_FOR_PARTITION,
+                    KafkaError.LEADER_NOT_AVAILABLE,
+                    KafkaError.UNKNOWN_TOPIC_OR_PART,
+                    KafkaError._NOENT,  # noqa: SLF001 - how librdkafka says that it found no leader
+                }
+                if error.args[0].code() not in not_yet or self._clock() > deadline:
                     raise
             self._sleep(_PAUSE_SECONDS)
 

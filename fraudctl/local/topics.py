@@ -16,9 +16,11 @@ _NAME: Final = "topics"
 class LocalTopics:
     """Asks the broker and changes what has to be changed."""
 
-    def __init__(self, connection: Mapping[str, Any], topics: Sequence[Topic] = ALL) -> None:
+    def __init__(
+        self, connection: Mapping[str, Any], topics: Sequence[Topic] = ALL, *, admin: KafkaAdmin | None = None
+    ) -> None:
         """Keep the client properties and the topics' definitions; no I/O."""
-        self._admin, self._topics = KafkaAdmin(connection), tuple(topics)
+        self._admin, self._topics = admin or KafkaAdmin(connection), tuple(topics)
 
     def create(self) -> Iterator[Event]:
         """Create what is missing and repair configuration that differs; raises `Unreachable`."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fraudctl.errors import BadConfig
-from fraudctl.pipeline import samples
 from fraudctl.pipeline.records import MAX_INT64, AccountFlag, Malformed, Status
 from fraudctl.pipeline.text import iso
 from fraudctl.services import moments
@@ -52,8 +51,8 @@ def wish(  # noqa: PLR0913 - the options of the command
         raise BadConfig("--random: accounts are named too", hint="give either accounts or --random N")
     if clear and not numbers:
         raise BadConfig("--clear: no account is named", hint="fraudctl flag-accounts --clear 1000000003")
-    if random is not None and not 1 <= random <= len(samples.FLAGGABLE):
-        raise BadConfig(f"--random {random}: not from 1 to {len(samples.FLAGGABLE)}", hint="name accounts for more")
+    if random is not None:
+        _check_random(random)
     date = iso(moments.parse(start, "--from", clock=clock)) if start is not None else None
     chosen = Wish(
         accounts=tuple(dict.fromkeys(numbers)),
@@ -88,6 +87,13 @@ def flag(target: Target, chosen: Wish) -> Iterator[Mapping[str, Any]]:
     for start in range(0, len(chosen.accounts) or 1, _AT_ONCE):
         some = list(chosen.accounts[start : start + _AT_ONCE]) or None
         yield from target.functions.invoke(_FUNCTION, {**payload, "accounts": some})["flags"]
+
+
+def _check_random(number: int) -> None:
+    from fraudctl.pipeline.samples import FLAGGABLE  # not for `--help`: it takes milliseconds
+
+    if not 1 <= number <= len(FLAGGABLE):
+        raise BadConfig(f"--random {number}: not from 1 to {len(FLAGGABLE)}", hint="name accounts for more")
 
 
 def _check(chosen: Wish) -> None:

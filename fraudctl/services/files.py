@@ -2,10 +2,8 @@
 
 import io
 import os
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +47,9 @@ def rewindable(stream: io.BufferedReader) -> Iterator[io.BufferedReader]:
     if stream.seekable():
         yield stream
         return
+    import shutil  # not for `--help`: they take milliseconds
+    import tempfile
+
     with tempfile.TemporaryFile() as copy:
         shutil.copyfileobj(stream, copy)
         copy.seek(0)

@@ -48,8 +48,8 @@ def look(target: Target) -> Status:
     topics = ask(lambda: tuple(target.topics.list()))
     consumers = ask(lambda: tuple(target.topics.consumers()))
     rows = ask(lambda: _rows(target))
-    samples = ask(target.schedule.status)
-    return Status(outputs, components, topics, consumers, rows, samples, tuple(problems))
+    samples = ask(lambda: target.schedule.status())
+    return Status(outputs, components, topics, consumers, rows, samples, tuple(dict.fromkeys(problems)))
 
 
 def _rows(target: Target) -> int:

@@ -5,11 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from random import Random
 from typing import Final
 
 from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
-from fraudctl.pipeline import samples, topics
+from fraudctl.pipeline import topics
 from fraudctl.services import batch, files
 from fraudctl.services.batch import FileFormat, Line
 from fraudctl.services.counting import Counter
@@ -95,6 +94,10 @@ def generate(  # noqa: PLR0913 - the command's options and where it reports
     sleep: Callable[[float], None] = time.sleep,
 ) -> Sent:
     """Send sample transactions: `count` as fast as can be, or evenly at a pace, until `seconds` or Ctrl-C ends it."""
+    from random import Random  # neither is for `--help`: they take milliseconds
+
+    from fraudctl.pipeline import samples
+
     if seconds is not None and (per_second is None or count is not None):
         raise BadConfig("--seconds: it goes with --per-second alone", hint="--per-second 100 --seconds 30")
     number = count

@@ -98,8 +98,8 @@ def test_help_loads_nothing_heavy() -> None:
     modules = set(json.loads(done.stdout.splitlines()[-1]))
     assert "fraudctl.commands.tail" in modules
     assert modules & HEAVY == set()
-    # 330 when this was written; every further one costs about a quarter of a millisecond.
-    assert len(modules) < 400
+    # 214 when this was written; every further one costs a fraction of a millisecond.
+    assert len(modules) < 260
 
 
 def test_the_docstring_of_errors_has_every_exit_code() -> None:

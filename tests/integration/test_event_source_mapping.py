@@ -82,12 +82,12 @@ def numbers(pipeline: Pipeline) -> list[int]:
 
 
 def test_every_detection_becomes_one_row(make: Make) -> None:
-    """All of several thousand detections, a third of them twice, are one row each, with Kafka's time and place."""
+    """All of hundreds of detections, a third of them twice, are one row each, with Kafka's time and place."""
     pipeline = make()
-    messages = send(pipeline, *detections(0, 3000))
-    send(pipeline, *detections(0, 1000))
-    wait_until_done(pipeline, 3000)
-    assert numbers(pipeline) == list(range(3000))
+    messages = send(pipeline, *detections(0, 900))
+    send(pipeline, *detections(0, 300))
+    wait_until_done(pipeline, 900)
+    assert numbers(pipeline) == list(range(900))
     written = {(message.partition(), message.offset()): message for message in messages}
     for row in pipeline.rows():
         message = written.pop((row.processed_partition, row.processed_offset))
@@ -97,10 +97,10 @@ def test_every_detection_becomes_one_row(make: Make) -> None:
         assert json.loads(value)["transaction_id"] == row.transaction_id
     assert written == {}, "the first copy wins"
     status = pipeline.mapping()
-    assert (status["received"], status["processed"], status["failed"], status["state"]) == (4000, 4000, 0, "Enabled")
+    assert (status["received"], status["processed"], status["failed"], status["state"]) == (1200, 1200, 0, "Enabled")
     ends = {place["partition"]: place["end"] for place in status["partitions"]}
     assert pipeline.committed() == {partition: end for partition, end in ends.items() if end}
-    assert sum(ends.values()) == 4000
+    assert sum(ends.values()) == 1200
 
 
 def test_poison_goes_on_file_and_the_rest_on(make: Make) -> None:
@@ -139,13 +139,13 @@ def test_kill_9_in_mid_stream_loses_nothing(make: Make) -> None:
     """Killed three times while detections stream in, the runner goes on where it was: each has exactly one row."""
     pipeline = make()
     for part in range(3):
-        send(pipeline, *detections(part * 1000, 1000))
-        wait_until_some(pipeline, part * 1000)
+        send(pipeline, *detections(part * 400, 400))
+        wait_until_some(pipeline, part * 400)
         pipeline.runner.kill()
         pipeline.runner.start()
-    wait_until_done(pipeline, 3000)
-    assert numbers(pipeline) == list(range(3000))
-    wait_for(lambda: sum(pipeline.committed().values()) == 3000, "the last commit")
+    wait_until_done(pipeline, 1200)
+    assert numbers(pipeline) == list(range(1200))
+    wait_for(lambda: sum(pipeline.committed().values()) == 1200, "the last commit")
 
 
 def test_an_outage_of_dynamodb_is_waited_out(make: Make, running: Servers) -> None:

@@ -25,10 +25,10 @@ public final class ParseMain {
       Event raw = new Event();
       raw.value = part[1].equals("null") ? null : Base64.getDecoder().decode(part[1]);
       try {
-        Event event = (part[0].equals("flag") ? flags : transactions).parse(raw);
+        (part[0].equals("flag") ? flags : transactions).parse(raw);
         Base64.Encoder base64 = Base64.getEncoder();
-        System.out.println("good " + event.kind + " " + event.account + " " + event.date + " "
-            + base64.encodeToString(event.text.getBytes("UTF-8")) + " " + base64.encodeToString(event.value));
+        System.out.println("good " + raw.kind + " " + raw.account + " " + raw.date + " "
+            + base64.encodeToString(raw.text.getBytes("UTF-8")) + " " + base64.encodeToString(raw.value));
       } catch (java.io.IOException | DateTimeException e) {
         System.out.println("malformed " + String.valueOf(e.getMessage()).replaceAll("\\s+", " "));
       }

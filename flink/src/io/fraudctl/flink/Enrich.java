@@ -9,7 +9,6 @@ import java.util.List;
 import java.util.Map;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.api.common.state.*;
-import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.metrics.MetricGroup;
@@ -51,7 +50,7 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
   }
 
   private ListState<Event> list(String name) {
-    return getRuntimeContext().getListState(new ListStateDescriptor<>(name, TypeInformation.of(Event.class)));
+    return getRuntimeContext().getListState(new ListStateDescriptor<>(name, Event.TYPE));
   }
 
   private long clock() {

@@ -1,12 +1,14 @@
 package io.fraudctl.flink;
 
 import java.io.IOException;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.core.memory.*;
 import org.apache.flink.types.CopyableValue;
 
 /** A Kafka record on its way through the application and in its state, written by its own code: no reflection, no Kryo. */
 @SuppressWarnings("serial")
 public final class Event implements CopyableValue<Event> {
+  static final TypeInformation<Event> TYPE = TypeInformation.of(Event.class);
   static final byte RAW = 0, TRANSACTION = 1, FLAGGED = 2, CLEARED = 3, DETECTION = 4, DEAD = 5;
   byte kind;
   int partition;

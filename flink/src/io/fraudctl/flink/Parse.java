@@ -1,33 +1,26 @@
 package io.fraudctl.flink;
 
-import java.io.ByteArrayOutputStream;
-import java.io.IOException;
-import java.io.Serializable;
+import java.io.*;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.time.DateTimeException;
-import java.time.LocalDateTime;
-import java.time.ZoneOffset;
+import java.time.*;
 import java.util.*;
-import java.util.regex.Pattern;
 import org.apache.flink.api.common.functions.OpenContext;
-import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.*;
 import org.apache.flink.streaming.api.functions.ProcessFunction;
-import org.apache.flink.util.Collector;
-import org.apache.flink.util.OutputTag;
+import org.apache.flink.util.*;
 
 /** Bytes to transactions or flag events, by the field rules in the properties; what is malformed becomes a dead letter. */
 @SuppressWarnings("serial")
 final class Parse extends ProcessFunction<Event, Event> {
-  static final OutputTag<Event> DEAD = new OutputTag<>("dead-letters", TypeInformation.of(Event.class));
-  private static final Pattern DATE = Pattern.compile("(?!0000)\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z");
-  private static final Pattern AMOUNT = Pattern.compile("\\d{1,9}(\\.\\d{1,2})?");
+  static final OutputTag<Event> DEAD = new OutputTag<>("dead-letters", Event.TYPE);
+  private static final String DATE = "0000-00-00T00:00:00.000Z"; // 0 stands for a digit
+
+  private enum Kind { ACCOUNT, AMOUNT, DATE, IDENTIFIER, STATUS, TEXT }
 
   /** One field as `name:kind:shortest:longest:null|set` says it; lengths are in Unicode characters. */
-  private record Field(long bit, String name, String kind, int shortest, int longest, boolean nullable)
-      implements Serializable {}
+  private record Field(long bit, String name, Kind kind, int shortest, int longest, boolean nullable) implements Serializable {}
 
   private final boolean flags;
   private final Map<String, Field> fields = new LinkedHashMap<>();
@@ -42,13 +35,11 @@ final class Parse extends ProcessFunction<Event, Event> {
     this.flags = flags;
     for (String rule : Main.need(properties, flags ? "fields.flag" : "fields.transaction").split(",")) {
       String[] part = rule.split(":");
-      fields.put(part[0], new Field(1L << fields.size(), part[0], part[1], Integer.parseInt(part[2]),
-          Integer.parseInt(part[3]), part[4].equals("null")));
+      fields.put(part[0], new Field(1L << fields.size(), part[0], Kind.valueOf(part[1].toUpperCase(Locale.ROOT)),
+          Integer.parseInt(part[2]), Integer.parseInt(part[3]), part[4].equals("null")));
     }
     forbidden = flags ? Set.of() : Set.of(Main.need(properties, "fields.own").split(","));
-    for (String pair : Main.need(properties, "fields.copied").split(flags ? "," : "$^")) {
-      if (flags) copied.put(pair.split("=")[0], pair.split("=")[1]);
-    }
+    for (String pair : Main.need(properties, "fields.copied").split(",")) copied.put(pair.split("=")[0], pair.split("=")[1]);
     maxBytes = Integer.parseInt(Main.need(properties, "max.value.bytes"));
     maxDepth = Integer.parseInt(Main.need(properties, "max.depth"));
   }
@@ -60,49 +51,51 @@ final class Parse extends ProcessFunction<Event, Event> {
   }
 
   @Override
-  public void processElement(Event raw, Context context, Collector<Event> out) {
+  public void processElement(Event event, Context context, Collector<Event> out) {
+    byte[] value = event.value;
     try {
-      Event event = parse(raw);
-      good.inc();
-      out.collect(event);
-    } catch (IOException | DateTimeException e) { // of parsing: what follows it throws neither
+      parse(event);
+    } catch (IOException | DateTimeException e) {
       bad.inc();
-      raw.kind = Event.DEAD;
-      raw.text = (e instanceof JsonProcessingException j ? j.getOriginalMessage() : e.getMessage()).replaceAll("\\p{Cntrl}", "?");
-      context.output(DEAD, raw);
+      event.kind = Event.DEAD;
+      event.value = value;
+      event.text = (e instanceof JsonProcessingException j ? j.getOriginalMessage() : e.getMessage()).replaceAll("\\p{Cntrl}", "?");
+      context.output(DEAD, event);
+      return;
     }
+    good.inc();
+    out.collect(event);
   }
 
-  /** Gives the transaction or flag event; the exception, an IOException or a DateTimeException, says what is wrong. */
-  Event parse(Event raw) throws IOException {
-    byte[] value = raw.value;
+  /** Makes a raw record a transaction or a flag event; an IOException or a DateTimeException says what is wrong with it. */
+  void parse(Event event) throws IOException {
+    byte[] value = event.value;
     require(value != null, "the value", "is null");
     require(value.length <= maxBytes, "the value", "is too long");
     requireUtf8(value);
-    Event event = raw.copy();
     event.kind = Event.TRANSACTION;
-    Map<String, String> texts = new HashMap<>();
+    Map<String, String> texts = flags ? new HashMap<>() : Map.of();
     long found = 0;
     try (JsonParser parser = json().createParser(value)) {
       require(parser.nextToken() == JsonToken.START_OBJECT, "the value", "is not a JSON object");
       while (parser.nextToken() == JsonToken.FIELD_NAME) {
-        String name = parser.currentName();
-        JsonToken token = parser.nextToken();
-        require(!forbidden.contains(name), name, "is a field of detections, not of the input");
-        Field field = fields.get(name);
+        Field field = fields.get(parser.currentName());
         if (field == null) {
+          require(!forbidden.contains(parser.currentName()), parser.currentName(), "is a field of detections, not of the input");
+          parser.nextToken();
           parser.skipChildren();
         } else {
           found |= field.bit;
-          take(field, token, parser, event);
-          if (copied.containsKey(name)) texts.put(name, parser.getValueAsString());
+          take(field, parser.nextToken(), parser, event);
+          if (flags && copied.containsKey(field.name)) texts.put(field.name, parser.getValueAsString());
         }
       }
       require(parser.nextToken() == null, "the value", "goes on after the JSON object");
     }
-    for (Field field : fields.values()) require((found & field.bit) != 0, field.name, "is missing");
+    if (found != (1L << fields.size()) - 1) {
+      for (Field field : fields.values()) require((found & field.bit) != 0, field.name, "is missing");
+    }
     if (flags) event.value = members(texts);
-    return event;
   }
 
   private static void require(boolean right, String what, String why) throws IOException {
@@ -127,49 +120,57 @@ final class Parse extends ProcessFunction<Event, Event> {
         .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW).build();
   }
 
-  /** Checks a known field's value, and keeps it if the rule needs it. */
+  /** Checks a known field's value, and keeps what the rule needs. */
   private static void take(Field field, JsonToken token, JsonParser parser, Event event) throws IOException {
     if (token == JsonToken.VALUE_NULL && field.nullable) return;
-    String text = parser.getText();
-    switch (field.kind) {
-      case "account" -> {
-        require(token == JsonToken.VALUE_NUMBER_INT && parser.getLongValue() > 0, field.name, "is not an integer from 1 on");
-        event.account = parser.getLongValue();
-        return;
+    char[] text = parser.getTextCharacters();
+    int from = parser.getTextOffset(), to = from + parser.getTextLength();
+    if (field.kind == Kind.ACCOUNT) {
+      require(token == JsonToken.VALUE_NUMBER_INT && parser.getLongValue() > 0, field.name, "is not an integer from 1 on");
+      event.account = parser.getLongValue();
+    } else if (field.kind == Kind.AMOUNT) {
+      require(token.isNumeric() && isAmount(text, from, to), field.name, "is not an amount from 0.00 to 999999999.99");
+    } else {
+      require(token == JsonToken.VALUE_STRING, field.name, "is not a string");
+      int length = 0;
+      for (int i = from; i < to; i++, length++) {
+        require(field.kind != Kind.IDENTIFIER || !Character.isISOControl(text[i]), field.name, "holds a control character");
+        if (!Character.isSurrogate(text[i])) continue;
+        require(i + 1 < to && Character.isSurrogatePair(text[i], text[++i]), field.name, "holds an unpaired surrogate");
       }
-      case "amount" -> {
-        require(token.isNumeric() && AMOUNT.matcher(text).matches(), field.name, "is not an amount from 0.00 to 999999999.99");
-        return;
-      }
-      default -> require(token == JsonToken.VALUE_STRING, field.name, "is not a string");
-    }
-    int length = 0;
-    boolean identifier = field.kind.equals("identifier");
-    for (int i = 0, c; i < text.length(); i += Character.charCount(c), length++) {
-      c = text.codePointAt(i);
-      require(c < Character.MIN_SURROGATE || c > Character.MAX_SURROGATE, field.name, "holds an unpaired surrogate");
-      require(!identifier || !Character.isISOControl(c), field.name, "holds a control character");
-    }
-    require(length >= field.shortest && length <= field.longest, field.name, "has too few or too many characters");
-    switch (field.kind) {
-      case "identifier" -> event.text = text;
-      case "date" -> event.date = millis(field, text);
-      case "status" -> {
-        require(text.equals("FLAGGED") || text.equals("CLEARED"), field.name, "is neither FLAGGED nor CLEARED");
-        event.kind = text.equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
-      }
-      default -> {}
+      require(length >= field.shortest && length <= field.longest, field.name, "has too few or too many characters");
+      if (field.kind == Kind.IDENTIFIER) event.text = parser.getText();
+      else if (field.kind == Kind.DATE) event.date = millis(field, text, from, to);
+      else if (field.kind == Kind.STATUS) event.kind = status(field, parser.getText());
     }
   }
 
-  private static long millis(Field field, String date) throws IOException {
-    require(DATE.matcher(date).matches(), field.name, "is not YYYY-MM-DDTHH:MM:SS.mmmZ");
-    return LocalDateTime.of(part(date, 0, 4), part(date, 5, 7), part(date, 8, 10), part(date, 11, 13), part(date, 14, 16),
-        part(date, 17, 19)).toEpochSecond(ZoneOffset.UTC) * 1000 + part(date, 20, 23);
+  private static byte status(Field field, String text) throws IOException {
+    require(text.equals("FLAGGED") || text.equals("CLEARED"), field.name, "is neither FLAGGED nor CLEARED");
+    return text.equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
   }
 
-  private static int part(String date, int from, int to) {
-    return Integer.parseInt(date, from, to, 10);
+  private static boolean isAmount(char[] number, int from, int to) {
+    int point = from;
+    while (point < to && number[point] != '.') point++;
+    for (int i = from; i < to; i++) if (i != point && (number[i] < '0' || number[i] > '9')) return false; // sign, exponent
+    return point - from <= 9 && to - point <= 3;
+  }
+
+  private static long millis(Field field, char[] date, int from, int to) throws IOException {
+    boolean fits = to - from == DATE.length();
+    for (int i = 0; fits && i < DATE.length(); i++) {
+      fits = DATE.charAt(i) == '0' ? date[from + i] >= '0' && date[from + i] <= '9' : date[from + i] == DATE.charAt(i);
+    }
+    require(fits && number(date, from, 4) > 0, field.name, "is not YYYY-MM-DDTHH:MM:SS.mmmZ");
+    return LocalDateTime.of(number(date, from, 4), number(date, from + 5, 2), number(date, from + 8, 2), number(date, from + 11, 2),
+        number(date, from + 14, 2), number(date, from + 17, 2)).toEpochSecond(ZoneOffset.UTC) * 1000 + number(date, from + 20, 3);
+  }
+
+  private static int number(char[] text, int from, int digits) {
+    int number = 0;
+    for (int i = from; i < from + digits; i++) number = number * 10 + text[i] - '0';
+    return number;
   }
 
   private byte[] members(Map<String, String> texts) throws IOException {

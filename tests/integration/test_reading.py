@@ -1,0 +1,126 @@
+"""Topics, reading and writing on a real Kafka: what its mock cannot show."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+from lambda_servers import Servers, servers
+from lambda_tools import wait_for
+
+from fraudctl.errors import NotDeployed
+from fraudctl.local.records import LocalRecords
+from fraudctl.local.topics import LocalTopics
+from fraudctl.pipeline import kafka, topics
+from fraudctl.pipeline.reader import Batch
+from fraudctl.target import From, Outgoing, Phase, Range
+
+pytestmark = pytest.mark.integration
+
+PROCESSED, DEAD_LETTERS, TRANSACTIONS = topics.PROCESSED.name, topics.DEAD_LETTERS.name, topics.TRANSACTIONS.name
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Run Kafka, with two of the four topics in it."""
+    with servers(tmp_path_factory.mktemp("servers")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def ready(running: Servers) -> Servers:
+    """Run Kafka with all topics."""
+    list(LocalTopics(kafka.client(running.brokers)).create())
+    return running
+
+
+def transactional(brokers: str, topic: str) -> None:
+    """Write 0 to 9 committed and 10 to 19 aborted into partition 0: a marker each, and ten records nobody may see."""
+    producer = Producer({"bootstrap.servers": brokers, "transactional.id": f"{topic}-{time.time_ns()}"})
+    producer.init_transactions(30)
+    for first in (0, 10):
+        producer.begin_transaction()
+        for number in range(first, first + 10):
+            producer.produce(topic, str(number), partition=0)
+        assert producer.flush(30) == 0
+        if first:
+            producer.abort_transaction(30)
+        else:
+            producer.commit_transaction(30)
+
+
+def test_topics_are_created_then_repaired(running: Servers) -> None:
+    """Usable at once, with the configuration that was meant; again there is nothing to do."""
+    admin = LocalTopics(kafka.client(running.brokers))
+    with pytest.raises(NotDeployed):
+        LocalRecords(kafka.client(running.brokers)).write(DEAD_LETTERS, [Outgoing(None, b"")])
+    *_, done = admin.create()
+    assert done.phase is Phase.DONE
+    assert "processed_topic created" in done.detail
+    assert "demo_transactions repaired" in done.detail  # made without the laptop's limit
+    assert [info.exists for info in admin.list()] == [True] * 4
+    *_, done = admin.create()
+    assert done.detail == "all 4 as they should be"
+    assert admin.describe(PROCESSED).config == {"retention.ms": "2592000000", "max.message.bytes": "2097152"}
+
+
+def test_reading_ends_behind_transaction_markers(ready: Servers) -> None:
+    """The last offsets are no records; the aborted ones are not shown."""
+    transactional(ready.brokers, DEAD_LETTERS)
+    records = LocalRecords(kafka.client(ready.brokers))
+    begun = time.monotonic()
+    found = [record.value for record in records.read(DEAD_LETTERS, Range(From.BEGINNING, follow=False))]
+    assert found == [b"%d" % number for number in range(10)]
+    last = [record.value for record in records.read(DEAD_LETTERS, Range(From.LAST, count=3, follow=False))]
+    assert last == [b"7", b"8", b"9"]
+    assert time.monotonic() - begun < 20  # not by running into a time-out
+
+
+def test_reading_from_a_time(ready: Servers) -> None:
+    """The broker's time of the record, inclusive; the end exclusive."""
+    records = LocalRecords(kafka.client(ready.brokers))
+    assert records.write(TRANSACTIONS, [Outgoing(b"1", b"%d" % number) for number in range(5)]).delivered == 5
+    wait_for(lambda: len(list(records.read(TRANSACTIONS, Range(From.BEGINNING, follow=False)))) >= 5, "five records")
+    time.sleep(0.002)  # another millisecond of the broker's clock
+    middle = int(time.time() * 1000)
+    assert records.write(TRANSACTIONS, [Outgoing(b"1", b"%d" % number) for number in range(5, 9)]).delivered == 4
+    later = list(records.read(TRANSACTIONS, Range(From.TIME, since=middle, follow=False)))
+    assert [record.value for record in later] == [b"5", b"6", b"7", b"8"]
+    first = later[0].timestamp or 0
+    before = [r.value for r in records.read(TRANSACTIONS, Range(From.BEGINNING, until=first, follow=False))]
+    assert before == [b"0", b"1", b"2", b"3", b"4"]
+
+
+def test_the_largest_record_passes(ready: Servers) -> None:
+    """A detection with everything that may be added to the largest transaction."""
+    records = LocalRecords(kafka.client(ready.brokers))
+    value = b"x" * (2_097_152 - 200)
+    assert records.write(PROCESSED, [Outgoing(b"1", value)]).delivered == 1
+    (record,) = records.read(PROCESSED, Range(From.LAST, count=1, follow=False))
+    assert record.value == value
+
+
+def test_following_survives_a_restart_of_kafka(ready: Servers) -> None:
+    """Silence is reported, then the record after it comes, none is lost and none comes twice."""
+    records = LocalRecords(kafka.client(ready.brokers))
+    seen: list[Batch] = []
+    begun = threading.Event()
+
+    def follow() -> None:
+        for batch in records.batches(PROCESSED, Range(From.NOW, limit=2)):
+            seen.append(batch)
+            begun.set()
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    assert begun.wait(30)
+    assert records.write(PROCESSED, [Outgoing(b"1", b"before")]).delivered == 1
+    wait_for(lambda: any(batch.records for batch in seen), "the first record")
+    ready.kafka.kill()
+    wait_for(lambda: seen[-1].unreachable is not None, "silence is noticed")
+    ready.kafka.start()
+    assert records.write(PROCESSED, [Outgoing(b"1", b"after")]).delivered == 1
+    reader.join(60)
+    assert not reader.is_alive()
+    assert [record.value for batch in seen for record in batch.records] == [b"before", b"after"]

@@ -1,0 +1,204 @@
+"""The pipeline's topics on a broker whose admin side is in memory."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Unreachable
+from fraudctl.local import kafka_errors
+from fraudctl.local.kafka_admin import Configs, KafkaAdmin, Place
+from fraudctl.local.topics import LocalTopics
+from fraudctl.pipeline import topics
+from fraudctl.services.topics import named
+from fraudctl.target import ConsumerLag, Phase
+
+
+@dataclass
+class Partition:
+    """What metadata says of a partition."""
+
+    leader: int = 1
+    replicas: tuple[int, ...] = (1,)
+
+
+@dataclass
+class FakeAdmin:
+    """A broker's topics; mypy checks that its methods are KafkaAdmin's."""
+
+    found: dict[str, int] = field(default_factory=dict)
+    settings: Configs = field(default_factory=dict)
+    ends: dict[Place, int] = field(default_factory=dict)
+    offsets_of: dict[str, dict[Place, int]] = field(default_factory=dict)
+    error: int | None = None
+    changed: Configs = field(default_factory=dict)
+
+    def topics(self) -> dict[str, dict[int, Any]]:
+        """Give the topics."""
+        if self.error is not None:
+            raise KafkaException(KafkaError(self.error, "why"))
+        return {name: {number: Partition() for number in range(count)} for name, count in self.found.items()}
+
+    def create(self, configs: Configs) -> None:
+        """Create topics."""
+        for name, config in configs.items():
+            self.found[name], self.settings[name] = topics.PARTITIONS, dict(config)
+
+    def configs(self, names: Sequence[str]) -> Configs:
+        """Give configurations."""
+        return {name: dict(self.settings[name]) for name in names}
+
+    def change(self, configs: Configs) -> None:
+        """Change configurations."""
+        self.changed = configs
+        for name, config in configs.items():
+            self.settings[name].update(config)
+
+    def offsets(self, places: Iterable[Place], *, latest: bool) -> dict[Place, int]:
+        """Give ends, or zero."""
+        return {place: self.ends.get(place, 0) if latest else 0 for place in places}
+
+    def groups(self) -> list[str]:
+        """Give the groups."""
+        return list(self.offsets_of)
+
+    def committed(self, group: str) -> dict[Place, int]:
+        """Give a group's offsets."""
+        return self.offsets_of[group]
+
+
+def on(admin: FakeAdmin) -> LocalTopics:
+    """The topics on this broker."""
+    stand_in: Any = admin
+    return LocalTopics({}, admin=stand_in)
+
+
+def create(admin: FakeAdmin) -> tuple[list[str], str]:
+    """Create; gives the notes and how it ended."""
+    *steps, last = on(admin).create()
+    assert steps[0].phase is Phase.STARTED
+    assert last.phase is Phase.DONE
+    return [step.detail for step in steps[1:]], last.detail
+
+
+def test_the_fake_has_the_methods_of_the_real_one() -> None:
+    """Or the tests would prove nothing."""
+    public = {name for name in vars(KafkaAdmin) if not name.startswith("_")}
+    assert public == {
+        name for name in vars(FakeAdmin) if not name.startswith("_") and callable(getattr(FakeAdmin, name))
+    }
+
+
+def test_create_makes_what_is_missing_with_its_configuration() -> None:
+    """On a laptop with the laptop's limits; again there is nothing to do."""
+    admin = FakeAdmin()
+    assert create(admin) == (
+        [],
+        "demo_transactions created, flagged_accounts created, processed_topic created, dead_letters created",
+    )
+    assert admin.settings["demo_transactions"] == {
+        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": "604800000",
+        "retention.bytes": "536870912",
+    }
+    assert create(admin) == ([], "all 4 as they should be")
+    assert admin.changed == {}
+
+
+def test_create_repairs_what_differs_and_leaves_the_rest() -> None:
+    """Somebody's own settings stay."""
+    admin = FakeAdmin()
+    create(admin)
+    admin.settings["flagged_accounts"].update({"retention.ms": "5", "segment.ms": "60000"})
+    del admin.found["dead_letters"]
+    assert create(admin) == ([], "dead_letters created, flagged_accounts repaired")
+    assert admin.changed == {"flagged_accounts": {"retention.ms": "-1"}}
+    assert admin.settings["flagged_accounts"]["segment.ms"] == "60000"
+
+
+def test_another_number_of_partitions_is_said_not_changed() -> None:
+    """More would move accounts to other partitions."""
+    admin = FakeAdmin()
+    create(admin)
+    admin.found["processed_topic"] = 2
+    assert create(admin)[0] == ["processed_topic has 2 partitions, not 4"]
+    assert admin.found["processed_topic"] == 2
+
+
+def test_list_has_missing_topics_too() -> None:
+    """With what they hold."""
+    admin = FakeAdmin(ends={("demo_transactions", 1): 5, ("demo_transactions", 3): 7})
+    create(admin)
+    del admin.found["dead_letters"]
+    found = {info.alias: info for info in on(admin).list()}
+    assert [info.exists for info in found.values()] == [True, True, True, False]
+    assert found["transactions"].records == 12
+    assert found["transactions"].replication == 1
+    assert found["dead-letters"].records == 0
+
+
+def test_describe() -> None:
+    """Its own configuration; one that is missing, or not the pipeline's, is not deployed."""
+    admin = FakeAdmin()
+    create(admin)
+    info = on(admin).describe("flagged_accounts")
+    assert info.config == topics.FLAGGED.config
+    assert [partition.partition for partition in info.partitions] == [0, 1, 2, 3]
+    del admin.found["flagged_accounts"]
+    for name in ("flagged_accounts", "others"):
+        with pytest.raises(NotDeployed, match="does not exist in Kafka"):
+            on(admin).describe(name)
+
+
+def test_consumers_are_the_groups_that_committed_something() -> None:
+    """Behind by what they have not committed, over the partitions; other topics do not count."""
+    admin = FakeAdmin(
+        ends={("processed_topic", 0): 10, ("processed_topic", 1): 20, ("demo_transactions", 0): 3},
+        offsets_of={
+            "writer": {("processed_topic", 0): 4, ("processed_topic", 1): 20, ("others", 0): 1},
+            "flink": {("demo_transactions", 0): 3, ("processed_topic", 1): 25},
+            "idle": {},
+        },
+    )
+    create(admin)
+    assert on(admin).consumers() == [
+        ConsumerLag("writer", "writer", "processed_topic", 6),
+        ConsumerLag("flink", "flink", "demo_transactions", 0),
+        ConsumerLag("flink", "flink", "processed_topic", 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "said"),
+    [
+        (KafkaError._TRANSPORT, Unreachable, "Kafka does not answer"),
+        (KafkaError._TIMED_OUT, Unreachable, "Kafka does not answer"),
+        (KafkaError.SASL_AUTHENTICATION_FAILED, Unreachable, "not allowed"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, Unreachable, "not allowed"),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, NotDeployed, "does not exist in Kafka"),
+        (KafkaError.POLICY_VIOLATION, OperationFailed, "why"),
+    ],
+)
+def test_errors_of_kafka_get_their_meaning(code: int, error: type[FraudctlError], said: str) -> None:
+    """With a command to type next."""
+    admin = FakeAdmin(error=code)
+    for question in (on(admin).list, lambda: list(on(admin).create()), lambda: on(admin).describe("processed_topic")):
+        with pytest.raises(error, match=said) as raised:
+            question()
+        assert "`fraudctl" in (raised.value.hint or "") or "credentials" in (raised.value.hint or "")
+
+
+def test_a_time_out_is_unreachable() -> None:
+    """As a bounded read ends."""
+    with pytest.raises(Unreachable, match="topic t: Kafka does not answer: late"), kafka_errors.translated("topic t"):
+        raise TimeoutError("late")
+
+
+def test_names_that_people_type() -> None:
+    """Aliases and full names; anything else gets the list."""
+    assert named("dead-letters") is named("dead_letters") is topics.DEAD_LETTERS
+    with pytest.raises(BadConfig) as raised:
+        named("Processed")
+    assert raised.value.hint == "the topics are transactions, flagged, processed, dead-letters"
