@@ -17,6 +17,8 @@ NAME: Final = "flink"
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 60.0
 _HINT: Final = "run `fraudctl logs flink`"
+# The group that Managed Flink sends to CloudWatch; the application uses it on both targets.
+_METRICS: Final = ".KinesisAnalytics."
 _CHECKPOINT: Final = re.compile(r"chk-\d+")
 
 
@@ -160,9 +162,13 @@ class LocalFlink:
     def _stop_with_savepoint(self, job_id: str) -> Generator[Event, None, str]:
         body = {"targetDirectory": f"file://{self._folders.savepoints}", "drain": False}
         trigger = self._rest.post(f"/jobs/{job_id}/stop", body)["request-id"]
+        before = {savepoint.location for savepoint in self.savepoints()}
         deadline = time.monotonic() + _STOP_SECONDS
         while time.monotonic() < deadline:
-            answer = self._rest.get(f"/jobs/{job_id}/savepoints/{trigger}")
+            try:
+                answer = self._rest.get(f"/jobs/{job_id}/savepoints/{trigger}")
+            except Unreachable:  # the JVM ends as soon as the savepoint is complete, often before it is asked
+                return self._newest_since(before)
             operation = answer.get("operation") or {}
             if answer["status"]["id"] == "COMPLETED":
                 if "failure-cause" in operation:
@@ -173,13 +179,20 @@ class LocalFlink:
             self._sleep(0.1)
         raise TimedOut(f"flink: no savepoint after {_STOP_SECONDS:.0f} s", hint="run `fraudctl flink status`")
 
+    def _newest_since(self, before: set[str]) -> str:
+        for savepoint in self.savepoints():
+            if savepoint.kind == "savepoint" and savepoint.location not in before:
+                return savepoint.location
+        raise OperationFailed("flink: the application ended without a savepoint", hint=_HINT)
+
     def _metrics(self, job_id: str) -> dict[str, int | float]:
-        """Give the application's own metrics; see flink/README.md for their names."""
+        """Give the application's own metrics, added up over its operators."""
         found: dict[str, int | float] = {}
         for vertex in self._rest.get(f"/jobs/{job_id}").get("vertices", []):
             base = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
-            ours = [m["id"] for m in self._rest.get(base) if ".fraud." in m["id"]]
+            ours = [m["id"] for m in self._rest.get(base) if _METRICS in m["id"]]
             if ours:
                 for metric in self._rest.get(f"{base}?get={','.join(ours)}&agg=sum"):
-                    found[metric["id"].rsplit(".fraud.", 1)[1]] = metric["sum"]
+                    name = metric["id"].rsplit(_METRICS, 1)[1]
+                    found[name] = found.get(name, 0) + int(metric["sum"])
         return found

@@ -8,7 +8,7 @@ from typing import Any, Final
 from fraudctl.errors import TimedOut
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.audit_table import AuditRow, transaction_key
-from fraudctl.pipeline.records import FlaggedTransaction
+from fraudctl.pipeline.records import FlaggedTransaction, Malformed
 from fraudctl.services.audit import translated
 from fraudctl.target import From, Range, Target
 
@@ -47,7 +47,10 @@ def watch(
     offsets = {(flag["partition"], flag["offset"]) for flag in flags}
     wanted = Range(start=From.TIME, since=since, until=since + int(_PATIENCE_SECONDS * 1000))
     for record in target.records.read(topics.PROCESSED.name, wanted):
-        detection = FlaggedTransaction.parse(record.value)
+        try:
+            detection = FlaggedTransaction.parse(record.value)
+        except Malformed:
+            continue  # somebody else wrote to the topic
         if (detection.flag_partition, detection.flag_offset) in offsets:
             to_processed = clock() - started
             row = _row(target, detection, started + _PATIENCE_SECONDS, clock, sleep)

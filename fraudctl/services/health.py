@@ -48,7 +48,7 @@ def look(target: Target) -> Status:
     topics = ask(lambda: tuple(target.topics.list()))
     consumers = ask(lambda: tuple(target.topics.consumers()))
     rows = ask(lambda: _rows(target))
-    samples = ask(lambda: target.schedule.status())
+    samples = ask(lambda: target.schedule.status())  # noqa: PLW0108 - opening the schedule may raise too
     return Status(outputs, components, topics, consumers, rows, samples, tuple(dict.fromkeys(problems)))
 
 

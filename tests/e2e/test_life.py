@@ -45,7 +45,7 @@ def test_an_interrupted_deploy_is_finished_by_the_next(fraudctl: Fraudctl) -> No
 
 @pytest.mark.parametrize("component", ["kafka", "dynamodb", "lambda", "flink"])
 def test_a_killed_component_comes_back_by_itself(deployed: Fraudctl, component: str) -> None:
-    """kill -9: the supervisor starts it again, status says when, and no row is lost."""
+    """After kill -9 the supervisor starts it again, status says when, and no row is lost."""
     before = rows(deployed)
     pid = deployed.pid(component)
     os.kill(pid, signal.SIGKILL)
@@ -57,7 +57,7 @@ def test_a_killed_component_comes_back_by_itself(deployed: Fraudctl, component: 
 
 
 def test_a_killed_supervisor_is_mended_by_the_next_command(deployed: Fraudctl) -> None:
-    """kill -9 of the supervisor: `status` ends its orphans and starts everything again."""
+    """After kill -9 of the supervisor `status` ends its orphans and starts everything again."""
     os.kill(deployed.pid("supervisor"), signal.SIGKILL)
     eventually(lambda: deployed.status(code=None)["healthy"], seconds=90)
 

@@ -8,6 +8,7 @@ from typing import Any
 import psutil
 import pytest
 from executable import Fraudctl, eventually
+
 from fraudctl.pipeline import kafka
 
 pytestmark = pytest.mark.e2e
@@ -19,13 +20,14 @@ BASE = {"customer_name": "Zoë Ōta", "merchant_type": "GROCERY", "transaction_t
 def transaction(number: str, account: int, when: datetime, **changes: Any) -> dict[str, Any]:
     """A transaction; amounts are spelled in JSON text by the caller's own choice."""
     date = when.strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
-    return {"transaction_id": number, "account_id": account, **BASE, "transaction_date": date, "amount": 12.5, **changes}
+    known = {"transaction_id": number, "account_id": account, **BASE, "transaction_date": date, "amount": 12.5}
+    return {**known, **changes}
 
 
 def test_before_deploy_every_command_says_what_to_do(fraudctl: Fraudctl) -> None:
     """Nothing is deployed: exit 3 and the command to run."""
-    for arguments in (("status",), ("tail", "processed"), ("audit", "query"), ("flag-accounts",), ("teardown", "--yes")):
-        done = fraudctl(*arguments, code=3)
+    for words in ("status", "tail processed", "audit query", "flag-accounts", "teardown --yes"):
+        done = fraudctl(*words.split(), code=3)
         assert done.out == ""
         assert "stack fraud-detection: not deployed" in done.err
         assert "fraudctl deploy" in done.err
@@ -99,7 +101,7 @@ def test_exactly_the_expected_fraud_is_audited(fraudctl: Fraudctl, tmp_path: Pat
     assert found["plain"]["customer_name"] == "Zoë Ōta"
     assert json.loads(found["largest"]["extra"])["note"] == largest["note"]
     assert '"amount":12.50' in fraudctl("audit", "query", str(LATE), "-o", "json").out
-    assert [row["transaction_id"] for row in rows()][0] == "marker"
+    assert rows()[0]["transaction_id"] == "marker"
 
 
 def test_the_topic_holds_each_detection_once_with_its_flag(fraudctl: Fraudctl) -> None:

@@ -74,9 +74,9 @@ def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(Refused, match=rf"stack demo is locked: another fraudctl \(pid {process.pid}\)"):
-            with stack_lock(path, "demo", wait=0.1):
-                pass
+        refused = pytest.raises(Refused, match=rf"stack demo is locked: another fraudctl \(pid {process.pid}\)")
+        with refused, stack_lock(path, "demo", wait=0.1):
+            pass
         process.communicate("")
     with stack_lock(path, "demo", wait=0.1):
         assert path.read_text() == str(os.getpid())
