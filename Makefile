@@ -12,18 +12,18 @@ help: ## list the targets
 
 # pip checks every hash; nothing outside the lock is installed.
 $(BIN)/fraudctl: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("fraudctl needs Python 3.11 or newer; this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit("fraudctl needs Python 3.11 or newer; this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing fraudctl into $(VENV) …"
-	$(PIP) install --require-hashes -r requirements.lock
-	$(PIP) install --require-hashes --no-deps -r requirements-build.lock
-	$(PIP) install --no-deps --no-build-isolation --editable .
-	touch $@
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-build.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
 
 $(VENV)/.dev: $(BIN)/fraudctl requirements-dev.lock
 	@echo "Installing the development tools …"
-	$(PIP) install --require-hashes -r requirements-dev.lock
-	touch $@
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
 
 demo: $(BIN)/fraudctl ## deploy the pipeline here, flag accounts, show the first fraud
 	@$(BIN)/fraudctl demo
