@@ -34,7 +34,6 @@ public final class DetectionMain {
     final PrintStream out;
     final List<List<Event>> lists = new ArrayList<>();
     final Map<String, Long> emitted = new HashMap<>();
-    List<Event> flags = List.of();
 
     Memory(long account, int count, TreeSet<Wake> wakes, PrintStream out) {
       this.account = account;
@@ -43,11 +42,9 @@ public final class DetectionMain {
       for (int i = 0; i < count; i++) lists.add(new ArrayList<>());
     }
 
-    @Override public List<Event> flags() { return List.copyOf(flags); }
-    @Override public void flags(List<Event> events) { flags = List.copyOf(events); }
-    @Override public List<Event> transactions(int list) { return List.copyOf(lists.get(list)); }
-    @Override public void add(int list, Event transaction) { lists.get(list).add(transaction); }
-    @Override public void replace(int list, List<Event> left, int gone) { lists.set(list, new ArrayList<>(left)); }
+    @Override public List<Event> list(int list) { return List.copyOf(lists.get(list)); }
+    @Override public void add(int list, Event event) { lists.get(list).add(event); }
+    @Override public void set(int list, List<Event> events) { lists.set(list, new ArrayList<>(events)); }
     @Override public void drop(int list) { lists.get(list).clear(); }
     @Override public Long emitted(String identity) { return emitted.get(identity); }
     @Override public void emitted(String identity, long until) { emitted.put(identity, until); }
@@ -87,7 +84,8 @@ public final class DetectionMain {
       event.published = Long.parseLong(part[1]);
       event.account = Long.parseLong(part[2]);
       event.date = Long.parseLong(part[3]);
-      Memory memory = memories.computeIfAbsent(event.account, account -> new Memory(account, detection.lists(), wakes, out));
+      Memory memory =
+          memories.computeIfAbsent(event.account, account -> new Memory(account, detection.lists(), wakes, out));
       if (part[0].equals("t")) {
         event.kind = Event.TRANSACTION;
         event.offset = Long.parseLong(part[4]);
@@ -101,8 +99,8 @@ public final class DetectionMain {
     }
     int flags = 0, transactions = 0, emitted = 0;
     for (Memory memory : memories.values()) {
-      flags = Math.max(flags, memory.flags.size());
-      for (List<Event> list : memory.lists) transactions += list.size();
+      flags = Math.max(flags, memory.lists.get(0).size());
+      for (List<Event> list : memory.lists.subList(1, memory.lists.size())) transactions += list.size();
       emitted += memory.emitted.size();
     }
     out.println("end " + flags + " " + transactions + " " + emitted);

@@ -41,7 +41,7 @@ class Runner:
         # signal that another thread gets does not wake that one up.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._functions.set_environment()
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="server", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.25,), name="server", daemon=True).start()
         log.info("ready at %s:%d, functions: %s", *self._server.server_address[:2], ", ".join(self._functions.names()))
         threading.Thread(target=self._functions.warm, name="warm", daemon=True).start()
         for part in self._parts():

@@ -1,13 +1,10 @@
 package io.fraudctl.flink;
 
-import java.io.IOException;
 import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.*;
 import org.apache.flink.api.common.eventtime.*;
 import org.apache.flink.api.connector.source.*;
-import org.apache.flink.connector.kafka.source.KafkaSource;
-import org.apache.flink.connector.kafka.source.enumerator.KafkaSourceEnumState;
 import org.apache.flink.connector.kafka.source.split.KafkaPartitionSplit;
 import org.apache.flink.core.io.*;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
@@ -25,15 +22,15 @@ import org.slf4j.LoggerFactory;
  * slack by which {@link Detection} decides early, so a backlog is decided exactly.
  */
 @SuppressWarnings("serial")
-final class CaughtUp implements Source<Event, KafkaPartitionSplit, KafkaSourceEnumState> {
+final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   private static final long ASK_EVERY_MS = 250, STALLED_MS = 1000;
   private static final Duration READ_AHEAD = Duration.ofMinutes(30); // bounds what waits in the state, and how fast time runs
-  private final KafkaSource<Event> source;
+  private final Source<Event, KafkaPartitionSplit, S> source;
   private final Properties client = new Properties();
   private final long slack;
   private transient Map<TopicPartition, Progress> partitions; // of this subtask
 
-  CaughtUp(KafkaSource<Event> source, Properties consumer, long slack) {
+  CaughtUp(Source<Event, KafkaPartitionSplit, S> source, Properties consumer, long slack) {
     this.source = source;
     this.slack = slack;
     client.putAll(consumer);
@@ -160,23 +157,11 @@ final class CaughtUp implements Source<Event, KafkaPartitionSplit, KafkaSourceEn
     return new Reader(source.createReader(context));
   }
 
-  @Override
-  public SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> createEnumerator(
-      SplitEnumeratorContext<KafkaPartitionSplit> context) {
-    return source.createEnumerator(context);
-  }
-
-  @Override
-  public SplitEnumerator<KafkaPartitionSplit, KafkaSourceEnumState> restoreEnumerator(
-      SplitEnumeratorContext<KafkaPartitionSplit> context, KafkaSourceEnumState state) throws IOException {
-    return source.restoreEnumerator(context, state);
-  }
-
   @Override public Boundedness getBoundedness() { return source.getBoundedness(); }
+  @Override public SplitEnumerator<KafkaPartitionSplit, S> createEnumerator(SplitEnumeratorContext<KafkaPartitionSplit> context)
+      throws Exception { return source.createEnumerator(context); }
+  @Override public SplitEnumerator<KafkaPartitionSplit, S> restoreEnumerator(
+      SplitEnumeratorContext<KafkaPartitionSplit> context, S state) throws Exception { return source.restoreEnumerator(context, state); }
   @Override public SimpleVersionedSerializer<KafkaPartitionSplit> getSplitSerializer() { return source.getSplitSerializer(); }
-
-  @Override
-  public SimpleVersionedSerializer<KafkaSourceEnumState> getEnumeratorCheckpointSerializer() {
-    return source.getEnumeratorCheckpointSerializer();
-  }
+  @Override public SimpleVersionedSerializer<S> getEnumeratorCheckpointSerializer() { return source.getEnumeratorCheckpointSerializer(); }
 }

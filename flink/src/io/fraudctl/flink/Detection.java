@@ -1,51 +1,47 @@
 package io.fraudctl.flink;
 
-import java.util.ArrayList;
-import java.util.Comparator;
-import java.util.List;
+import java.util.*;
 
 /**
  * The rule: which transactions are detected, once, and by which flag event. Knows neither Flink nor Kafka.
  *
- * <p>The clock is the publish time up to which everything is read. A transaction is decided once the clock is within slack
- * of it, and again by each flag event published within hold of it. Publish times decide, never the order of reading: a flag
- * event read early has no part in what is decided about moments before its publication.
+ * <p>The clock is the publish time up to which everything is read. A transaction is decided once the clock is within slack of it,
+ * and again by each flag event published within hold of it. Publish times decide, never the order of reading: a flag event read
+ * early has no part in what is decided about moments before its publication.
  */
-final class Detection {
+@SuppressWarnings("serial")
+final class Detection implements java.io.Serializable {
   private static final int KEPT_FLAGS = 64;
-  private static final int WAITING = 0; // the list of transactions not decided yet; the other lists are by age
+  private static final int FLAGS = 0, WAITING = 1, DECIDED = 2; // lists: flag events; undecided; from here on undetected, by age
   private static final long TICK = 1000; // how finely time is cut, so that wake-ups are few
   private static final Comparator<Event> BY_PUBLISHED = Comparator.comparingLong(event -> event.published);
 
   /** What is remembered of one account, and what can be done for it. */
   interface Account {
-    List<Event> flags() throws Exception; // in the order of publication
-    void flags(List<Event> events) throws Exception;
-    List<Event> transactions(int list) throws Exception;
-    void add(int list, Event transaction) throws Exception;
-    void replace(int list, List<Event> left, int gone) throws Exception; // so many are gone
-    void drop(int list) throws Exception; // all of it
-    Long emitted(String identity) throws Exception; // copies published till then give no output; or null
+    List<Event> list(int list) throws Exception;
+    void add(int list, Event event) throws Exception;
+    void set(int list, List<Event> events) throws Exception;
+    void drop(int list) throws Exception; // all of it, as every account does at this time
+    Long emitted(String identity) throws Exception; // copies published till then give no output; null for a new identity
     void emitted(String identity, long until) throws Exception;
     void forget(long clock) throws Exception; // the identities whose time is over
-    void wake(long time) throws Exception; // calls wake() when the clock is there, once even if asked twice
+    void wake(long time) throws Exception; // calls Detection.wake when the clock is there, once even if asked twice
     void emit(Event transaction, Event flag) throws Exception;
   }
 
-  private final long hold, slack;
-  private final long age; // transactions published within one age lie in one list, which is dropped whole
-  private final int ages;
+  private final long hold, slack, age; // transactions published within one age lie in one list, which is dropped whole
+  private final int ages; // as many as are in use at once: no list ever holds two ages
 
   Detection(long hold, long slack) {
     this.hold = hold;
     this.slack = slack;
     age = Math.max(1, hold / 2 / TICK) * TICK;
-    ages = (int) ((hold + slack) / age) + 2; // as many as are in use at once: no list ever holds two ages
+    ages = (int) ((hold + slack) / age) + 2;
   }
 
-  /** How many lists of transactions an account has. */
+  /** How many lists an account has. */
   int lists() {
-    return 1 + ages;
+    return DECIDED + ages;
   }
 
   void transaction(Event transaction, long clock, Account account) throws Exception {
@@ -58,17 +54,16 @@ final class Detection {
   }
 
   void flag(Event flag, long clock, Account account) throws Exception {
-    List<Event> flags = new ArrayList<>(account.flags());
+    List<Event> flags = new ArrayList<>(account.list(FLAGS)), detected = new ArrayList<>();
     int at = flags.size();
     while (at > 0 && flags.get(at - 1).published > flag.published) at--;
     flags.add(at, flag);
-    account.flags(needed(flags, clock));
+    account.set(FLAGS, needed(flags, clock));
     if (flags.size() > KEPT_FLAGS) account.wake(over(flag));
-    List<Event> detected = new ArrayList<>();
-    for (int list = WAITING + 1; list <= ages; list++) {
-      List<Event> all = account.transactions(list), left = new ArrayList<>();
+    for (int list = DECIDED; list < lists(); list++) {
+      List<Event> all = account.list(list), left = new ArrayList<>();
       for (Event transaction : all) (detect(flags, at + 1, transaction) == null ? left : detected).add(transaction);
-      if (left.size() < all.size()) account.replace(list, left, all.size() - left.size());
+      if (left.size() < all.size()) account.set(list, left);
     }
     detected.sort(BY_PUBLISHED);
     for (Event transaction : detected) emit(transaction, detect(flags, at + 1, transaction), account);
@@ -77,19 +72,19 @@ final class Detection {
   /** The clock has reached a time that was asked for. Those times come in their order, even if the clock leaps. */
   void wake(long time, Account account) throws Exception {
     List<Event> due = new ArrayList<>(), left = new ArrayList<>();
-    for (Event transaction : account.transactions(WAITING)) (due(transaction) <= time ? due : left).add(transaction);
-    if (!due.isEmpty()) account.replace(WAITING, left, due.size());
+    for (Event transaction : account.list(WAITING)) (due(transaction) <= time ? due : left).add(transaction);
+    if (!due.isEmpty()) account.set(WAITING, left);
     due.sort(BY_PUBLISHED);
     for (Event transaction : due) decide(transaction, time, account);
     if (Math.floorMod(time - hold, age) != 0) return;
     account.drop(list(time - hold - age));
-    List<Event> flags = account.flags();
+    List<Event> flags = account.list(FLAGS);
     if (!flags.isEmpty()) account.forget(time);
-    if (flags.size() > KEPT_FLAGS) account.flags(needed(flags, time));
+    if (flags.size() > KEPT_FLAGS) account.set(FLAGS, needed(flags, time));
   }
 
   private void decide(Event transaction, long clock, Account account) throws Exception {
-    List<Event> flags = account.flags();
+    List<Event> flags = account.list(FLAGS);
     int known = flags.size();
     while (known > 0 && flags.get(known - 1).published > transaction.published) known--;
     Event flag = detect(flags, known, transaction);
@@ -114,16 +109,13 @@ final class Detection {
   private Event detect(List<Event> flags, int known, Event transaction) {
     for (int n = known; n <= flags.size(); n++) {
       if (n > 0 && flags.get(n - 1).published > transaction.published + hold) return null;
-      Event flag = inForce(flags.subList(Math.max(0, n - KEPT_FLAGS), n), transaction.date);
-      if (flag != null && flag.kind == Event.FLAGGED) return flag;
+      Event inForce = null;
+      for (Event flag : flags.subList(Math.max(0, n - KEPT_FLAGS), n)) {
+        if (flag.date <= transaction.date && (inForce == null || flag.date >= inForce.date)) inForce = flag;
+      }
+      if (inForce != null && inForce.kind == Event.FLAGGED) return inForce;
     }
     return null;
-  }
-
-  private static Event inForce(List<Event> flags, long date) {
-    Event latest = null;
-    for (Event flag : flags) if (flag.date <= date && (latest == null || flag.date >= latest.date)) latest = flag;
-    return latest;
   }
 
   /** Leaves out the flag events that no transaction within hold of the clock can ask for any more. */
@@ -143,6 +135,6 @@ final class Detection {
   }
 
   private int list(long published) {
-    return 1 + (int) Math.floorMod(Math.floorDiv(published, age), (long) ages);
+    return DECIDED + (int) Math.floorMod(Math.floorDiv(published, age), (long) ages);
   }
 }
