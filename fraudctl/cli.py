@@ -1,5 +1,8 @@
 """The fraudctl command line: global options, wiring, and the one error boundary."""
 
+import contextlib
+import errno
+import os
 import sys
 import traceback
 from typing import Annotated, Any, Final, NoReturn
@@ -10,11 +13,12 @@ from typer.exceptions import TyperException
 
 from fraudctl import commands, config
 from fraudctl.context import Context
-from fraudctl.errors import FraudctlError, Unreachable
+from fraudctl.errors import FraudctlError, OperationFailed, Unreachable
 from fraudctl.render import Renderer
 
 _INTERRUPTED: Final = 130
 _BUG: Final = 1
+_DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 # Global options, and whether each takes a value. They are accepted before or after the command.
 GLOBAL_OPTIONS: Final = {
     "--target": True,
@@ -64,7 +68,8 @@ class Root(TyperGroup):
             _renderer(ctx).note("Interrupted.")
             raise typer.Exit(_INTERRUPTED) from error
         except BrokenPipeError as error:  # the reader has what it wanted: `fraudctl tail … | head`
-            sys.stdout = None  # nothing is left to flush at exit
+            with contextlib.suppress(OSError):  # what is buffered goes nowhere, or Python complains when it exits
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from error
         except (typer.Exit, typer.Abort, TyperException):  # the last are usage errors
             raise
@@ -77,6 +82,10 @@ def _known(error: Exception) -> FraudctlError | None:
     botocore = sys.modules.get("botocore.exceptions")  # loaded if it raised
     if botocore is not None and isinstance(error, botocore.BotoCoreError):
         return Unreachable(f"AWS: {error}", hint="check credentials, region and network, then run `fraudctl status`")
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return OperationFailed(
+            f"{error.filename or 'disk'}: {error.strerror}", hint="free some space, then run the command again"
+        )
     return None
 
 
@@ -118,7 +127,7 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
 
@@ -133,15 +142,15 @@ def _version(value: bool) -> None:
 @app.callback()
 def root(  # noqa: PLR0913 - the global options
     ctx: typer.Context,
-    target: Annotated[
-        str | None, typer.Option(help="Where the pipeline runs: local or aws.", show_default="local")
-    ] = None,
-    stack: Annotated[str | None, typer.Option(help="Name of the stack.", show_default="fraud-detection")] = None,
+    target: Annotated[str | None, typer.Option(help="Where the pipeline runs: local (the default) or aws.")] = None,
+    stack: Annotated[str | None, typer.Option(help="Name of the stack; fraud-detection by default.")] = None,
     region: Annotated[str | None, typer.Option(help="AWS region.")] = None,
     profile: Annotated[str | None, typer.Option(help="AWS profile.")] = None,
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", help="auto, table, json (JSON Lines) or csv.", show_default="auto"),
+        typer.Option(
+            "--output", "-o", help="table, json (JSON Lines) or csv; by default a table on a terminal, json in a pipe."
+        ),
     ] = None,
     verbose: Annotated[bool | None, typer.Option("--verbose", help="Say more, tracebacks included.")] = None,
     no_color: Annotated[bool | None, typer.Option("--no-color", help="Print without colour.")] = None,

@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Final
 
 from fraudctl.config import Settings, TargetName
-from fraudctl.errors import BadConfig
 from fraudctl.render import Renderer
 from fraudctl.target import Target
 
@@ -31,11 +30,15 @@ def _local(settings: Settings) -> Target:
     return LocalTarget(settings)
 
 
-_TARGETS: Final[dict[TargetName, Callable[[Settings], Target]]] = {TargetName.LOCAL: _local}
+def _aws(settings: Settings) -> Target:
+    from fraudctl.aws.target import AwsTarget
+
+    return AwsTarget(settings)
+
+
+_TARGETS: Final[dict[TargetName, Callable[[Settings], Target]]] = {TargetName.LOCAL: _local, TargetName.AWS: _aws}
 
 
 def open_target(settings: Settings) -> Target:
     """Give the target that the settings name; constructing it does no I/O."""
-    if settings.target not in _TARGETS:
-        raise BadConfig(f"target {settings.target}: not in this version", hint="use --target local")
     return _TARGETS[settings.target](settings)

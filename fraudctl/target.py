@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,9 @@ class Change:
 class Plan:
     """What `deploy` or `teardown` is going to do. No changes means "up to date".
 
-    `samples` is whether sample transactions shall flow; None leaves it as it is (on in a new stack).
+    `samples` is whether sample transactions shall flow; None leaves it as it is (on in a new stack). `refusals` are
+    changes that a guard forbids (`detail` says why); a plan with any of them is shown, but not applied. `outcome` is
+    what can be said of a teardown that went well.
     """
 
     stack: str
@@ -46,6 +48,22 @@ class Plan:
     losses: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     samples: bool | None = None
+    refusals: tuple[Change, ...] = ()
+    outcome: str = "nothing of it is left"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked of `deploy` that not every target has; a target refuses what it does not have (`BadConfig`).
+
+    `parameters` are the stack's own, `allowed` the components that may be replaced with all they hold.
+    """
+
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    allowed: frozenset[str] = frozenset()
+
+
+NO_OPTIONS: Final = Options()
 
 
 class Phase(StrEnum):
@@ -221,11 +239,20 @@ class Outputs:
 class Stack(Protocol):
     """The infrastructure's life."""
 
-    def plan(self, *, samples: bool | None = None) -> Plan:
+    def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
         """Say what deploying would do; changes nothing."""
 
     def apply(self, plan: Plan) -> Iterator[Event]:
         """Do what the plan says."""
+
+    def discard(self, plan: Plan) -> None:
+        """Remove what planning left on the other side. Always called, also after `apply`; harmless then."""
+
+    def attach(self) -> Iterator[Event]:
+        """Follow an operation that runs without fraudctl to its end; raises `NotDeployed` when there is none."""
+
+    def continue_rollback(self, skip: Sequence[str] = ()) -> Iterator[Event]:
+        """Finish going back after a failed update got stuck, without the components to `skip`."""
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:
         """Say what `teardown` would remove; raises `NotDeployed` when there is nothing."""

@@ -12,12 +12,14 @@ from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Batch, Record
 from fraudctl.pipeline.records import FlaggedTransaction
 from fraudctl.target import (
+    NO_OPTIONS,
     Change,
     Component,
     ConsumerLag,
     Event,
     FlinkStatus,
     Health,
+    Options,
     Outgoing,
     Outputs,
     PartitionInfo,
@@ -75,15 +77,32 @@ class FakeStack:
     teardown_plan: Plan = field(default_factory=lambda: Plan("fraud-detection", (Change("remove", "kafka"),)))
     events: Sequence[Event] = (Event("kafka", Phase.DONE, "answers"),)
     calls: list[Any] = field(default_factory=list)
+    options: Options = NO_OPTIONS
+    discarded: list[Plan] = field(default_factory=list)
 
-    def plan(self, *, samples: bool | None = None) -> Plan:
+    def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
         """Give the next plan."""
         self.calls.append(("plan", samples))
+        self.options = options
         return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
 
     def apply(self, plan: Plan) -> Iterator[Event]:
         """Note the call, then give the events."""
         self.calls.append(("apply", plan))
+        yield from self.events
+
+    def discard(self, plan: Plan) -> None:
+        """Note the plan."""
+        self.discarded.append(plan)
+
+    def attach(self) -> Iterator[Event]:
+        """Note the call, then give the events."""
+        self.calls.append("attach")
+        yield from self.events
+
+    def continue_rollback(self, skip: Sequence[str] = ()) -> Iterator[Event]:
+        """Note the call, then give the events."""
+        self.calls.append(("continue_rollback", tuple(skip)))
         yield from self.events
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:

@@ -1,8 +1,7 @@
-"""The real application on a real broker, for tests: started by the product's own code, in folders and topics of the test's."""
+"""The real application on a real broker, started by the product's own code, in folders and topics of the test's."""
 
 import base64
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from histories import epoch_ms
 from javatools import classes
 from oracle import Flag, Identity, Transaction
@@ -58,7 +57,7 @@ def running_broker(folder: Path) -> Iterator[str]:
     with log.open("wb") as output, subprocess.Popen(line, stdout=output, stderr=output) as process:
         try:
             address = f"127.0.0.1:{chosen['kafka']}"
-            admin = AdminClient({"bootstrap.servers": address, "log_level": 0, "error_cb": lambda _: None})
+            admin = AdminClient({"bootstrap.servers": address, "log_level": 0, "error_cb": lambda _: None})  # type: ignore[dict-item]
             wait_until(lambda: _answers(admin), "Kafka answers", logs=[log])
             yield address
         finally:
@@ -186,14 +185,16 @@ class Application:
         assert self._process.poll() is None, self.log.read_text(errors="replace")[-4000:]
         try:
             jobs = self.rest("/jobs/overview")["jobs"]
-            return bool(jobs) and all(v["status"] == "RUNNING" for v in self.rest(f"/jobs/{jobs[0]['jid']}")["vertices"])
+            return bool(jobs) and all(
+                v["status"] == "RUNNING" for v in self.rest(f"/jobs/{jobs[0]['jid']}")["vertices"]
+            )
         except (URLError, ConnectionError, TimeoutError):
             return False
 
     def rest(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask Flink's REST API; a body makes it a POST."""
         data = None if body is None else json.dumps(body).encode()
-        request = Request(f"http://127.0.0.1:{self._port}{path}", data, {"Content-Type": "application/json"})  # noqa: S310
+        request = Request(f"http://127.0.0.1:{self._port}{path}", data, {"Content-Type": "application/json"})
         with urlopen(request, timeout=10) as answer:  # noqa: S310
             return json.loads(answer.read())
 
@@ -213,9 +214,20 @@ class Application:
 
     def stop_with_savepoint(self) -> None:
         """Stop the job with a savepoint and wait until the JVM has ended by itself, with code 0."""
-        self.rest(f"/jobs/{self.job()}/stop", {"targetDirectory": f"file://{self.folder}/savepoints", "drain": False})
+        wait_until(self._savepoint, "a savepoint", logs=[self.log])
         assert self._process is not None
         assert self._process.wait(60) == 0, self.log.read_text(errors="replace")[-4000:]
+
+    def _savepoint(self) -> bool:
+        """Ask for a stop with savepoint and wait for the answer; Flink refuses while a task is still starting."""
+        path = f"/jobs/{self.job()}"
+        asked = self.rest(f"{path}/stop", {"targetDirectory": f"file://{self.folder}/savepoints", "drain": False})
+        try:
+            while (answer := self.rest(f"{path}/savepoints/{asked['request-id']}"))["status"]["id"] != "COMPLETED":
+                time.sleep(0.05)
+        except (URLError, ConnectionError, TimeoutError):
+            return True  # the JVM ends once the savepoint is there
+        return "location" in answer["operation"]
 
     def kill(self) -> None:
         """Kill the JVM as a power failure would."""
@@ -334,12 +346,10 @@ def published(read: Topics) -> tuple[list[Transaction], list[Flag]]:
 
 
 def malformed(corpus: Path) -> list[tuple[str, bytes | None]]:
-    """Give (transactions or flagged, bytes) of the corpus' malformed lines, and the largest values that topics accept."""
+    """Give (transactions or flagged, bytes) of the corpus' malformed lines and of the largest values that fit."""
     aliases = {topics.TRANSACTIONS.name: "transactions", topics.FLAGGED.name: "flagged"}
-    found: list[tuple[str, bytes | None]] = []
-    for case in map(json.loads, corpus.read_text().splitlines()):
-        if case["verdict"] == "malformed":
-            found.append((aliases[case["topic"]], corpus_value(case)))
+    cases = map(json.loads, corpus.read_text().splitlines())
+    found = [(aliases[case["topic"]], corpus_value(case)) for case in cases if case["verdict"] == "malformed"]
     found += [("transactions", b"x" * 1_048_000), ("flagged", b"{" * 1_048_000)]
     return found
 
@@ -350,11 +360,6 @@ def corpus_value(case: Mapping[str, Any]) -> bytes | None:
         parts = {name: base64.b64decode(case["repeat"][f"{name}_base64"]) for name in ("prefix", "unit", "suffix")}
         return parts["prefix"] + int(case["repeat"]["times"]) * parts["unit"] + parts["suffix"]
     return None if case["value_base64"] is None else base64.b64decode(case["value_base64"])
-
-
-def environment() -> Mapping[str, str]:
-    """Give the environment of this process."""
-    return os.environ
 
 
 def missing_and_extra(wanted: Sequence[Any], found: Sequence[Any]) -> str:

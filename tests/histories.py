@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from fraudctl.pipeline import records
 from oracle import HOLD_MS, Flag, Transaction
+
+from fraudctl.pipeline import records
 
 ACCOUNTS = 8
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -40,7 +41,7 @@ def history(seed: int, *, start: int, span: int, hold: int = HOLD_MS) -> History
     for account in accounts:
         events = dice.choice([0, 1, 1, 2, 5, 12]) if account != accounts[0] else 80
         flags += [
-            Flag(published, account, date(published), dice.random() < 0.6, f"case {seed}-{number}")  # noqa: PLR2004
+            Flag(published, account, date(published), dice.random() < 0.6, f"case {seed}-{number}")
             for number, published in enumerate(moment() for _ in range(events))
         ]
         transactions += [
@@ -96,7 +97,7 @@ def flag_json(flag: Flag) -> bytes:
     ).to_json()
 
 
-def messages(history: History) -> Iterator[tuple[str, int, int, bytes]]:
+def messages(history: History) -> Iterator[tuple[str, int, int, bytes | None]]:
     """Give every record as (topic, publish time, account, bytes): the transactions, then the flag events."""
     for transaction in history.transactions:
         yield "transactions", transaction.published, transaction.account, transaction_json(transaction)

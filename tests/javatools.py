@@ -29,7 +29,16 @@ class Classes:
     def command(self, main_class: str, *arguments: str) -> list[str]:
         """Give the command line that runs a main class of the tests."""
         path = class_path([self.tests, self.application, *self.libraries])
-        return [str(self.java), "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", path, main_class, *arguments]
+        return [
+            str(self.java),
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            "-cp",
+            path,
+            main_class,
+            *arguments,
+        ]
 
 
 @cache

@@ -46,7 +46,7 @@ def in_force(flags: Sequence[Flag], date: int) -> Flag | None:
 
 
 def outcome(transaction: Transaction, flags: Sequence[Flag], known: int, hold: int = HOLD_MS) -> Flag | None:
-    """Give the flag event that detects the transaction: decided with the first `known`, then with one more each time."""
+    """Give the flag event that detects it: decided with the first `known`, then with one more each time."""
     reaching = sum(flag.published <= transaction.published + hold for flag in flags)
     forces = (in_force(flags[:count], transaction.date) for count in range(known, reaching + 1))
     return next((flag for flag in forces if flag and flag.flagged), None)

@@ -11,7 +11,9 @@ from fraudctl.services import deploy
 
 
 def demo(ctx: typer.Context) -> None:
-    """Deploy the pipeline, flag a few accounts and show the first fraud, with a stopwatch.
+    """Deploy, flag a few accounts and show the first fraud.
+
+    Ends with a stopwatch: time to ready, from flag to the first processed record, to the first audit row.
 
     Example: fraudctl demo
     """

@@ -21,7 +21,9 @@ def status(
     ctx: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again every 2 s until Ctrl-C.")] = False,
 ) -> None:
-    """Show how every component is, and the numbers behind it; exit 8 unless all is healthy.
+    """Show how every component is.
+
+    With the numbers behind it; exit code 8 unless all is healthy.
 
     Example: fraudctl status
     """

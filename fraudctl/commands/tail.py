@@ -24,7 +24,9 @@ def tail(  # noqa: PLR0913 - the options
     since: Annotated[str | None, typer.Option(help="Start at this time: ISO with a zone, or 15m for ago.")] = None,
     until: Annotated[str | None, typer.Option(help="Stop at this time.")] = None,
 ) -> None:
-    """Show a topic's records as they come, from now on unless told otherwise.
+    """Show a topic's records as they come.
+
+    From now on, unless --last, --from-beginning or --since says otherwise.
 
     Example: fraudctl tail processed --last 20
     """

@@ -1,7 +1,7 @@
 """The local stack's life: plan, apply, teardown. Every deploy is a repair of whatever is there."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +16,10 @@ from fraudctl.local.supervisor import Supervisor
 from fraudctl.local.tools import Toolbox
 from fraudctl.local.topics import LocalTopics
 from fraudctl.pipeline import kafka
-from fraudctl.target import Change, Consent, Event, Outputs, Phase, Plan
+from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
 
+# Without it a broker ends without a word somewhere on its way up; the first topics, logs and temporary files take half.
+_LEAST_BYTES: Final = 256_000_000
 _READY_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
 _FIRST: Final = ("kafka", "dynamodb")
@@ -34,8 +36,10 @@ class LocalStack:
     hold_ms: int
     slack_ms: int
 
-    def plan(self, *, samples: bool | None = None) -> Plan:
+    def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
         """Compare what runs with what should run; changes nothing."""
+        if options != NO_OPTIONS:
+            raise BadConfig("--set and --allow-replacement: not on the local target", hint="add --target aws")
         state = StackState.load(self.paths.state)
         if state is None or not state.deployed:
             kept = "with the data that is there" if self._has_data() else ""
@@ -73,6 +77,18 @@ class LocalStack:
         digests = {name: definition.digest for name, definition in wanted.items()}
         state.change(deployed=True, programs=digests).save(self.paths.state)
 
+    def discard(self, plan: Plan) -> None:
+        """Nothing to remove: planning leaves nothing."""
+
+    def attach(self) -> Iterator[Event]:
+        """Refuse: here nothing is under way without a command that does it."""
+        raise NotDeployed(f"stack {self.paths.stack}: no operation is running", hint="run `fraudctl deploy`")
+
+    def continue_rollback(self, skip: Sequence[str] = ()) -> Iterator[Event]:
+        """Refuse: here every deploy is a repair, none goes back."""
+        del skip
+        raise NotDeployed(f"stack {self.paths.stack}: no rollback is stuck", hint="run `fraudctl deploy`")
+
     def plan_teardown(self, *, keep_data: bool) -> Plan:
         """Say what would be removed; raises `NotDeployed` when there is neither folder nor process."""
         running = processes.of_stack(self.paths.root)
@@ -83,7 +99,8 @@ class LocalStack:
         if keep_data:
             return Plan(self.paths.stack, tuple(changes))
         losses = ("topics, audit rows and checkpoints",) if self._has_data() else ()
-        return Plan(self.paths.stack, tuple(changes), Consent.YES, losses)
+        outcome = "no process, port or file is left"
+        return Plan(self.paths.stack, tuple(changes), Consent.YES, losses, outcome=outcome)
 
     def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
         """Stop everything, remove the folder, then look whether anything is left."""
@@ -197,6 +214,13 @@ class LocalStack:
                 f"state folder {self.paths.root}: {error.strerror or error}",
                 hint="set FRAUDCTL_HOME to a folder you can write",
             ) from error
+        free = shutil.disk_usage(self.paths.root).free
+        if free < _LEAST_BYTES:
+            raise OperationFailed(
+                f"state folder {self.paths.root}: no disk space: {_LEAST_BYTES / 1e6:.0f} MB are needed, "
+                f"{free / 1e6:.0f} MB are free",
+                hint="free some space, or set FRAUDCTL_HOME to a folder on another disk",
+            )
 
     def _has_data(self) -> bool:
         return self.paths.data.exists() and any(self.paths.data.iterdir())

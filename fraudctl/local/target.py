@@ -12,7 +12,6 @@ from fraudctl.local import adopt, clients, programs
 from fraudctl.local.components import components
 from fraudctl.local.flink import LocalFlink
 from fraudctl.local.functions import LocalFunctions, LocalSchedule
-from fraudctl.local.lock import stack_lock
 from fraudctl.local.logs import LocalLogs
 from fraudctl.local.paths import StackPaths
 from fraudctl.local.records import LocalRecords
@@ -22,6 +21,7 @@ from fraudctl.local.state import StackState
 from fraudctl.local.supervisor import Supervisor
 from fraudctl.local.tools import Toolbox
 from fraudctl.local.topics import LocalTopics
+from fraudctl.lock import stack_lock
 from fraudctl.pipeline import kafka
 from fraudctl.target import Component
 

@@ -39,7 +39,8 @@ class LocalTopics:
             if (number := len(existing[name])) != PARTITIONS:
                 # More would move accounts to other partitions, fewer cannot be had.
                 yield Event(_NAME, Phase.NOTE, f"{name} has {number} partitions, not {PARTITIONS}")
-        done = [f"{name} created" for name in missing] + [f"{name} repaired" for name in repaired]
+        created = [f"all {len(missing)}"] if len(missing) == len(wanted) else list(missing)
+        done = [f"{name} created" for name in created] + [f"{name} repaired" for name in repaired]
         yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(wanted)} as they should be")
 
     def list(self) -> list[TopicInfo]:

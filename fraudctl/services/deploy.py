@@ -2,7 +2,18 @@
 
 from collections.abc import Iterator
 
+from fraudctl.errors import Refused
 from fraudctl.target import Event, Phase, Plan, Target
+
+
+def guard(plan: Plan) -> None:
+    """Raise `Refused` when the plan would replace or remove what holds data."""
+    if plan.refusals:
+        allow = " ".join(f"--allow-replacement {change.component}" for change in plan.refusals)
+        raise Refused(
+            f"deploy {plan.stack}: {'; '.join(change.detail for change in plan.refusals)}",
+            hint=f"nothing was changed; if that is what you want, add {allow}",
+        )
 
 
 def run(target: Target, plan: Plan) -> Iterator[Event]:
@@ -13,5 +24,16 @@ def run(target: Target, plan: Plan) -> Iterator[Event]:
         target.schedule.start()
     elif plan.samples is False:
         target.schedule.stop()
+    yield _samples(target)
+
+
+def attach(target: Target) -> Iterator[Event]:
+    """Follow a deploy that goes on without fraudctl, then do what comes after it. Hold the stack's lock."""
+    yield from target.stack.attach()
+    yield from target.flink.start()
+    yield _samples(target)
+
+
+def _samples(target: Target) -> Event:
     on = target.schedule.status().enabled
-    yield Event("samples", Phase.DONE, "10 sample transactions a second" if on else "off")
+    return Event("samples", Phase.DONE, "10 sample transactions a second" if on else "off")

@@ -70,6 +70,8 @@ def resident() -> int:
 
 def main() -> None:
     """Measure everything."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's Python keeps its bytecode
+    run("status", "--help")
     sys.stdout.write(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}, load {os.getloadavg()[0]:.1f}\n\n")
     show_help = lambda: subprocess.run([EXECUTABLE, "--help"], capture_output=True, check=True)  # noqa: E731
     helps = [timed(show_help) for _ in range(RUNS)]

@@ -37,8 +37,6 @@ from fraudctl.pins import Lock
 ACCOUNTS = 10_000
 FLAGGED = 1_000  # every tenth
 FIRST = 1_000_000_000
-WARM_UP = 10
-POLL = {"consumer.max.poll.records": "100000"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +68,9 @@ def generate(topics: Topics, rate: int, seconds: int, result: "multiprocessing.Q
         for _ in range(min(int((now - begin) * rate), rate * seconds) - sent):
             number = dice.randrange(ACCOUNTS)
             value = (
-                f'{{"transaction_id":"t-{sent:09d}","account_id":{FIRST + number},"customer_name":"Ada Lovelace",'
-                f'"transaction_date":"{date}","merchant_type":"Grocery","transaction_type":"Purchase",'
-                f'"amount":{number % 500}.{sent % 90 + 10}}}'
+                f'{{"transaction_id":"t-{rate}-{sent:09d}","account_id":{FIRST + number},'
+                f'"customer_name":"Ada Lovelace","transaction_date":"{date}","merchant_type":"Grocery",'
+                f'"transaction_type":"Purchase","amount":{number % 500}.{sent % 90 + 10}}}'
             )
             producer.produce(topics.transactions, value, b"%d" % (FIRST + number))
             flagged += number < FLAGGED
@@ -83,19 +81,22 @@ def generate(topics: Topics, rate: int, seconds: int, result: "multiprocessing.Q
     result.put(flagged)
 
 
-def measure(topics: Topics, since: float, until: float, result: "multiprocessing.Queue[object]") -> None:
-    """Read processed_topic until nothing came for 3 s after `until`; put the latencies and the transactions' ids."""
+def measure(topics: Topics, rate: int, window: tuple[float, float], result: "multiprocessing.Queue[object]") -> None:
+    """Read processed_topic until it is silent after the window; put the latencies in the window, and all ids."""
     consumer = Consumer({"bootstrap.servers": topics.broker, "group.id": "bench", "fetch.wait.max.ms": 5})
     consumer.assign([TopicPartition(topics.processed, partition, 0) for partition in range(4)])
     latencies, ids, last = list[float](), list[str](), time.time()
-    while time.time() < until or time.time() - last < 3:  # noqa: PLR2004
+    while time.time() < window[1] or time.time() - last < 3:
         for message in consumer.consume(1000, timeout=0.005):
             now = time.time()
-            record = json.loads(message.value())
+            value = message.value() or b""
+            if b'"t-%d-' % rate not in value[:40]:
+                continue
+            record = json.loads(value)
             made = _seconds(record["transaction_date"])
             last = now
             ids.append(record["transaction_id"])
-            if since <= made < until:
+            if window[0] <= made < window[1]:
                 latencies.append((now - made) * 1000)
     result.put((latencies, ids))
 
@@ -111,7 +112,7 @@ class Reference(Application):
     """The SQL join instead of the application, started in the same way."""
 
     def _spec(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        spec = Application._spec(self)  # noqa: SLF001
+        spec = Application._spec(self)
         return replace(spec, classpath=reference_classpath(), main_class="ReferenceMain")
 
 
@@ -119,7 +120,10 @@ def reference_classpath() -> str:
     """Build the reference, downloading the planner."""
     settings = config.load()
     downloads = Downloads(settings.cache)
-    planner, compiler = Lock.load(Path(__file__).with_name("planner.lock")), Lock.load(resource("flink") / "compiler.lock")
+    planner, compiler = (
+        Lock.load(Path(__file__).with_name("planner.lock")),
+        Lock.load(resource("flink") / "compiler.lock"),
+    )
     downloads.ensure([planner, compiler])
     libraries = [*classes().libraries, *downloads.paths(planner)]
     (ecj,) = downloads.paths(compiler)
@@ -128,45 +132,55 @@ def reference_classpath() -> str:
     return class_path([jar, *libraries])
 
 
-def run(design: str, broker: str, rate: int, seconds: int, folder: Path, extra: dict[str, str]) -> Figures:
-    """Run one design once."""
-    topics = new_topics(broker, f"{design}-{rate}-{time.time_ns()}", log_append_time=False)
-    properties = {**POLL, "flink.execution.checkpointing.interval": "10s", **extra}
-    properties |= {"flink.execution.buffer-timeout.interval": "10ms"}
+def run(design: str, broker: str, asked: argparse.Namespace, folder: Path) -> Iterator[Figures]:
+    """Run one design once: one process, the rates one after the other, so that the later ones find compiled code."""
+    topics = new_topics(broker, f"{design}-{time.time_ns()}", log_append_time=False)
+    properties = {"flink.execution.checkpointing.interval": "10s", "flink.execution.buffer-timeout.interval": "10ms"}
+    properties |= {"consumer.max.poll.records": "100000", **dict(pair.split("=", 1) for pair in asked.set)}
     application = (Reference if design == "reference" else Application)(topics, folder, properties)
-    application.heap = "4g"
+    application.heap = asked.heap
     begin = time.time()
     application.launch()
-    wait_until(application.running, "running", logs=[application.log])
-    started = time.time() - begin
-    flags = [Flag(0, FIRST + number, 0, flagged=True, reason="bench") for number in range(FLAGGED)]
-    topics.write(("flagged", 0, flag.account, flag_json(flag)) for flag in flags)
-    spawn = multiprocessing.get_context("spawn")
-    since = time.time() + WARM_UP
-    counted, measured = spawn.Queue(), spawn.Queue()
-    generator = spawn.Process(target=generate, args=(topics, rate, WARM_UP + seconds, counted))
-    consumer = spawn.Process(target=measure, args=(topics, since, since + seconds, measured))
     try:
-        consumer.start()
-        generator.start()
-        process = psutil.Process(application.pid)
-        time.sleep(max(0.0, since - time.time()))
-        before = process.cpu_times()
-        time.sleep(max(0.0, since + seconds - time.time()))
-        after, rss, load = process.cpu_times(), process.memory_info().rss, os.getloadavg()[0]
-        expected = counted.get(timeout=120)
-        latencies, ids = measured.get(timeout=120)
+        wait_until(application.running, "running", logs=[application.log])
+        started = time.time() - begin
+        flags = [Flag(0, FIRST + number, 0, flagged=True, reason="bench") for number in range(FLAGGED)]
+        topics.write(("flagged", 0, flag.account, flag_json(flag)) for flag in flags)
+        for rate in asked.rates:
+            yield replace(at_rate(design, application, rate, asked), start=started)
     finally:
-        for child in (generator, consumer):
-            child.join(10)
         application.kill()
+
+
+def at_rate(design: str, application: Application, rate: int, asked: argparse.Namespace) -> Figures:
+    """Measure one rate: warm up, then let a window pass."""
+    spawn = multiprocessing.get_context("spawn")
+    since = time.time() + asked.warm_up
+    window = (since, since + asked.seconds)
+    counted, measured = spawn.Queue(), spawn.Queue()
+    seconds = asked.warm_up + asked.seconds
+    children = [
+        spawn.Process(target=measure, args=(application.topics, rate, window, measured)),
+        spawn.Process(target=generate, args=(application.topics, rate, seconds, counted)),
+    ]
+    for child in children:
+        child.start()
+    process = psutil.Process(application.pid)
+    time.sleep(max(0.0, window[0] - time.time()))
+    before = process.cpu_times()
+    time.sleep(max(0.0, window[1] - time.time()))
+    after, rss, load = process.cpu_times(), process.memory_info().rss, os.getloadavg()[0]
+    expected = counted.get(timeout=120)
+    latencies, ids = measured.get(timeout=120)
+    for child in children:
+        child.join(10)
     latencies.sort()
     used = after.user + after.system - before.user - before.system
     at = [latencies[int(len(latencies) * share)] for share in (0.5, 0.99)] if latencies else [float("inf")] * 2
     return Figures(
         design=design,
         rate=rate,
-        cpu=used * 1e6 / (rate * seconds),
+        cpu=used * 1e6 / (rate * asked.seconds),
         p50=at[0],
         p99=at[1],
         worst=latencies[-1] if latencies else float("inf"),
@@ -175,7 +189,7 @@ def run(design: str, broker: str, rate: int, seconds: int, folder: Path, extra: 
         duplicates=len(ids) - len(set(ids)),
         rss=rss / 1e6,
         load=load,
-        start=started,
+        start=0,
     )
 
 
@@ -187,7 +201,7 @@ def medians(figures: list[Figures]) -> Iterator[str]:
         runs = [figure for figure in figures if (figure.rate, figure.design) == (rate, design)]
 
         def middle(name: str, runs: list[Figures] = runs) -> float:
-            return statistics.median(getattr(figure, name) for figure in runs)
+            return float(statistics.median(getattr(figure, name) for figure in runs))
 
         delivered = " ".join(f"{figure.delivered}/{figure.expected}" for figure in runs)
         yield (
@@ -208,17 +222,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rates", type=int, nargs="+", default=[2_000, 5_000, 10_000, 20_000])
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=15)
     parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--heap", default="3g")
     parser.add_argument("--designs", nargs="+", default=["reference", "application"])
-    parser.add_argument("--set", nargs="*", default=[], help="further properties, name=value")
+    parser.add_argument("--set", nargs="*", default=[], help="further properties of the application, name=value")
     asked = parser.parse_args()
-    extra = dict(pair.split("=", 1) for pair in asked.set)
     figures: list[Figures] = []
     with _folder() as folder, running_broker(folder / "kafka") as broker:
-        for rate in asked.rates:
-            for number in range(asked.runs):
-                for design in asked.designs:
-                    figure = run(design, broker, rate, asked.seconds, folder / f"{design}-{rate}-{number}", extra)
+        for number in range(asked.runs):
+            for design in asked.designs:
+                for figure in run(design, broker, asked, folder / f"{design}-{number}"):
                     sys.stderr.write(f"{figure}\n")
                     figures.append(figure)
     sys.stdout.write("\n".join(medians(figures)) + "\n")

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def deployed(fraudctl: Fraudctl) -> Iterator[Fraudctl]:
+def deployed(fraudctl: Fraudctl) -> Fraudctl:
     """A stack with one audit row, made by the demonstration."""
     done = fraudctl("demo")
     assert "flag to first audit row" in done.err

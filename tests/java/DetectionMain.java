@@ -53,7 +53,7 @@ public final class DetectionMain {
 
     @Override
     public void emit(Event transaction, Event flag) {
-      out.println("detected " + transaction.offset + " " + flag.offset);
+      out.println("detected " + transaction.offset() + " " + flag.offset());
     }
   }
 
@@ -80,21 +80,14 @@ public final class DetectionMain {
         }
         continue;
       }
-      Event event = new Event();
-      event.published = Long.parseLong(part[1]);
-      event.account = Long.parseLong(part[2]);
-      event.date = Long.parseLong(part[3]);
-      Memory memory =
-          memories.computeIfAbsent(event.account, account -> new Memory(account, detection.lists(), wakes, out));
+      long published = Long.parseLong(part[1]), account = Long.parseLong(part[2]), date = Long.parseLong(part[3]);
+      Memory memory = memories.computeIfAbsent(account, key -> new Memory(key, detection.lists(), wakes, out));
       if (part[0].equals("t")) {
-        event.kind = Event.TRANSACTION;
-        event.offset = Long.parseLong(part[4]);
-        event.text = part[5];
-        detection.transaction(event, clock, memory);
+        long offset = Long.parseLong(part[4]);
+        detection.transaction(new Event(Event.TRANSACTION, account, date, published, 0, offset, part[5], null, null), clock, memory);
       } else {
-        event.kind = part[4].equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
-        event.offset = Long.parseLong(part[5]);
-        detection.flag(event, clock, memory);
+        byte kind = part[4].equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
+        detection.flag(new Event(kind, account, date, published, 0, Long.parseLong(part[5]), "", null, null), clock, memory);
       }
     }
     int flags = 0, transactions = 0, emitted = 0;

@@ -22,13 +22,12 @@ public final class ParseMain {
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
     for (String line; (line = in.readLine()) != null; ) {
       String[] part = line.split(" ", 2);
-      Event raw = new Event();
-      raw.value = part[1].equals("null") ? null : Base64.getDecoder().decode(part[1]);
+      byte[] value = part[1].equals("null") ? null : Base64.getDecoder().decode(part[1]);
       try {
-        (part[0].equals("flag") ? flags : transactions).parse(raw);
+        Event event = (part[0].equals("flag") ? flags : transactions).parse(new Event(Event.RAW, 0, 0, 0, 0, 0, "", value, null));
         Base64.Encoder base64 = Base64.getEncoder();
-        System.out.println("good " + raw.kind + " " + raw.account + " " + raw.date + " "
-            + base64.encodeToString(raw.text.getBytes("UTF-8")) + " " + base64.encodeToString(raw.value));
+        System.out.println("good " + event.kind() + " " + event.account() + " " + event.date() + " "
+            + base64.encodeToString(event.text().getBytes("UTF-8")) + " " + base64.encodeToString(event.value()));
       } catch (java.io.IOException | DateTimeException e) {
         System.out.println("malformed " + String.valueOf(e.getMessage()).replaceAll("\\s+", " "));
       }

@@ -87,9 +87,7 @@ def test_what_is_kept_of_a_flag_event(parse: LineProgram) -> None:
         assert kind == ("2" if expected.status is records.Status.FLAGGED else "3"), case
         assert (int(account), int(date)) == (expected.account_id, epoch_ms(expected.flag_date)), case
         members = json.loads(b"{" + base64.b64decode(kept) + b"}")
-        assert members == {
-            new: getattr(expected, old) for old, new in records.COPIED_FROM_FLAG.items()
-        }, case
+        assert members == {new: getattr(expected, old) for old, new in records.COPIED_FROM_FLAG.items()}, case
 
 
 @st.composite
@@ -98,7 +96,37 @@ def damaged(draw: st.DrawFn) -> bytes:
     value = bytearray(GOOD)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(value) - 1))
-        piece = draw(st.sampled_from([b"", b'"', b"\\", b"\\u00e9", b"\\ud800", b"0", b"-", b".", b"e", b"{", b"}", b"[", b"]", b",", b":", b" ", b"\x00", b"\x7f", b"\xc0\xaf", b"\xed\xa0\x80", b"\xef\xbb\xbf", "é😀".encode(), b"null", b"NaN", b'"amount":1,']))
+        piece = draw(
+            st.sampled_from(
+                [
+                    b"",
+                    b'"',
+                    b"\\",
+                    b"\\u00e9",
+                    b"\\ud800",
+                    b"0",
+                    b"-",
+                    b".",
+                    b"e",
+                    b"{",
+                    b"}",
+                    b"[",
+                    b"]",
+                    b",",
+                    b":",
+                    b" ",
+                    b"\x00",
+                    b"\x7f",
+                    b"\xc0\xaf",
+                    b"\xed\xa0\x80",
+                    b"\xef\xbb\xbf",
+                    "é😀".encode(),
+                    b"null",
+                    b"NaN",
+                    b'"amount":1,',
+                ]
+            )
+        )
         value[at : at + draw(st.integers(0, 2))] = piece
     return bytes(value)
 

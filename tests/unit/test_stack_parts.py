@@ -13,12 +13,12 @@ import pytest
 
 from fraudctl.errors import BadConfig, NotDeployed, Refused, TimedOut
 from fraudctl.local import history, ports, waiting
-from fraudctl.local.lock import stack_lock
 from fraudctl.local.logs import LocalLogs
 from fraudctl.local.paths import StackPaths
 from fraudctl.local.programs import Definition, last_words
 from fraudctl.local.state import StackState
 from fraudctl.local.supervisor import Program, configuration
+from fraudctl.lock import stack_lock
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_damaged_state_counts_as_none(tmp_path: Path, text: str) -> None:
 def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     """The lock is between processes, and names who has it."""
     holder = (
-        "import sys; from pathlib import Path; from fraudctl.local.lock import stack_lock\n"
+        "import sys; from pathlib import Path; from fraudctl.lock import stack_lock\n"
         "with stack_lock(Path(sys.argv[1]), 'demo'): print('held', flush=True); sys.stdin.read()"
     )
     path = tmp_path / "demo.lock"

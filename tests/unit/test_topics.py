@@ -94,10 +94,7 @@ def test_the_fake_has_the_methods_of_the_real_one() -> None:
 def test_create_makes_what_is_missing_with_its_configuration() -> None:
     """On a laptop with the laptop's limits; again there is nothing to do."""
     admin = FakeAdmin()
-    assert create(admin) == (
-        [],
-        "demo_transactions created, flagged_accounts created, processed_topic created, dead_letters created",
-    )
+    assert create(admin) == ([], "all 4 created")
     assert admin.settings["demo_transactions"] == {
         "message.timestamp.type": "LogAppendTime",
         "retention.ms": "604800000",

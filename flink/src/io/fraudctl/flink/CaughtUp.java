@@ -28,7 +28,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   private final Source<Event, KafkaPartitionSplit, S> source;
   private final Properties client = new Properties();
   private final long slack;
-  private transient Map<TopicPartition, Progress> partitions; // of this subtask
+  private transient Map<Integer, Progress> partitions; // of this subtask; one topic
 
   CaughtUp(Source<Event, KafkaPartitionSplit, S> source, Properties consumer, long slack) {
     this.source = source;
@@ -45,10 +45,16 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
 
   /** How far one partition is read. The task writes the first two, the thread that asks the others. */
   private static final class Progress {
+    final TopicPartition partition;
     volatile long position, newest = Long.MIN_VALUE; // the next offset to read; the publish time of the last record read
     volatile long upTo = Long.MIN_VALUE; // a moment whose end is reached; none before that of the start
     long asked, end = -1; // the end at the moment of asking
     long seen = -1, visible; // the position at the last look; transaction markers take offsets too: no record before this one
+
+    Progress(KafkaPartitionSplit split) {
+      partition = split.getTopicPartition();
+      position = Math.max(0, split.getStartingOffset()); // negative: from the beginning
+    }
 
     boolean reached() {
       return Math.max(position, visible) >= end;
@@ -66,9 +72,9 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
 
     @Override
     public void onEvent(Event event, long timestamp, WatermarkOutput output) {
-      if (mine == null) mine = partitions.get(new TopicPartition(event.topic, event.partition));
-      mine.newest = Math.max(mine.newest, event.published);
-      mine.position = event.offset + 1;
+      if (mine == null) mine = partitions.get(event.partition());
+      mine.newest = Math.max(mine.newest, event.published());
+      mine.position = event.offset() + 1;
     }
 
     @Override
@@ -103,21 +109,22 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
 
     private void ask(KafkaConsumer<?, ?> consumer) {
       long now = System.currentTimeMillis();
-      List<TopicPartition> again = new ArrayList<>();
-      partitions.forEach((partition, progress) -> {
+      Map<TopicPartition, Progress> again = new HashMap<>();
+      for (Progress progress : partitions.values()) {
         if (!progress.reached() && progress.position == progress.seen && progress.asked + STALLED_MS < now) {
-          consumer.assign(List.of(partition));
-          consumer.seek(partition, progress.position);
-          if (consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty()) progress.visible = consumer.position(partition);
+          consumer.assign(List.of(progress.partition));
+          consumer.seek(progress.partition, progress.position);
+          boolean nothing = consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty();
+          if (nothing) progress.visible = consumer.position(progress.partition);
         }
         progress.seen = progress.position;
-        if (!progress.reached()) return;
+        if (!progress.reached()) continue;
         if (progress.end >= 0) progress.upTo = progress.asked;
-        again.add(partition);
-      });
-      consumer.endOffsets(again).forEach((partition, end) -> {
-        partitions.get(partition).asked = now;
-        partitions.get(partition).end = end;
+        again.put(progress.partition, progress);
+      }
+      consumer.endOffsets(again.keySet()).forEach((partition, end) -> {
+        again.get(partition).asked = now;
+        again.get(partition).end = end;
       });
     }
 
@@ -129,11 +136,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
 
     @Override
     public void addSplits(List<KafkaPartitionSplit> splits) {
-      for (KafkaPartitionSplit split : splits) {
-        Progress progress = new Progress();
-        progress.position = Math.max(0, split.getStartingOffset()); // negative: from the beginning
-        partitions.put(split.getTopicPartition(), progress);
-      }
+      for (KafkaPartitionSplit split : splits) partitions.put(split.getPartition(), new Progress(split));
       reader.addSplits(splits);
     }
 
@@ -158,10 +161,16 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   }
 
   @Override public Boundedness getBoundedness() { return source.getBoundedness(); }
-  @Override public SplitEnumerator<KafkaPartitionSplit, S> createEnumerator(SplitEnumeratorContext<KafkaPartitionSplit> context)
+  @Override
+  public SplitEnumerator<KafkaPartitionSplit, S> createEnumerator(SplitEnumeratorContext<KafkaPartitionSplit> context)
       throws Exception { return source.createEnumerator(context); }
-  @Override public SplitEnumerator<KafkaPartitionSplit, S> restoreEnumerator(
-      SplitEnumeratorContext<KafkaPartitionSplit> context, S state) throws Exception { return source.restoreEnumerator(context, state); }
+
+  @Override
+  public SplitEnumerator<KafkaPartitionSplit, S> restoreEnumerator(SplitEnumeratorContext<KafkaPartitionSplit> context, S state)
+      throws Exception { return source.restoreEnumerator(context, state); }
+
+  @Override
+  public SimpleVersionedSerializer<S> getEnumeratorCheckpointSerializer() { return source.getEnumeratorCheckpointSerializer(); }
+
   @Override public SimpleVersionedSerializer<KafkaPartitionSplit> getSplitSerializer() { return source.getSplitSerializer(); }
-  @Override public SimpleVersionedSerializer<S> getEnumeratorCheckpointSerializer() { return source.getEnumeratorCheckpointSerializer(); }
 }

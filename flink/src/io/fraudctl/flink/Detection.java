@@ -14,7 +14,7 @@ final class Detection implements java.io.Serializable {
   private static final int KEPT_FLAGS = 64;
   private static final int FLAGS = 0, WAITING = 1, DECIDED = 2; // lists: flag events; undecided; from here on undetected, by age
   private static final long TICK = 1000; // how finely time is cut, so that wake-ups are few
-  private static final Comparator<Event> BY_PUBLISHED = Comparator.comparingLong(event -> event.published);
+  private static final Comparator<Event> BY_PUBLISHED = Comparator.comparingLong(Event::published);
 
   /** What is remembered of one account, and what can be done for it. */
   interface Account {
@@ -40,9 +40,7 @@ final class Detection implements java.io.Serializable {
   }
 
   /** How many lists an account has. */
-  int lists() {
-    return DECIDED + ages;
-  }
+  int lists() { return DECIDED + ages; }
 
   void transaction(Event transaction, long clock, Account account) throws Exception {
     if (due(transaction) <= clock) {
@@ -56,7 +54,7 @@ final class Detection implements java.io.Serializable {
   void flag(Event flag, long clock, Account account) throws Exception {
     List<Event> flags = new ArrayList<>(account.list(FLAGS)), detected = new ArrayList<>();
     int at = flags.size();
-    while (at > 0 && flags.get(at - 1).published > flag.published) at--;
+    while (at > 0 && flags.get(at - 1).published() > flag.published()) at--;
     flags.add(at, flag);
     account.set(FLAGS, needed(flags, clock));
     if (flags.size() > KEPT_FLAGS) account.wake(over(flag));
@@ -86,21 +84,21 @@ final class Detection implements java.io.Serializable {
   private void decide(Event transaction, long clock, Account account) throws Exception {
     List<Event> flags = account.list(FLAGS);
     int known = flags.size();
-    while (known > 0 && flags.get(known - 1).published > transaction.published) known--;
+    while (known > 0 && flags.get(known - 1).published() > transaction.published()) known--;
     Event flag = detect(flags, known, transaction);
     if (flag != null) {
       emit(transaction, flag, account);
-    } else if (clock < transaction.published + hold) { // else every flag event that reaches back to it is known
-      account.add(list(transaction.published), transaction);
+    } else if (clock < transaction.published() + hold) { // else every flag event that reaches back to it is known
+      account.add(list(transaction.published()), transaction);
       account.wake(over(transaction));
     }
   }
 
   private void emit(Event transaction, Event flag, Account account) throws Exception {
-    String identity = transaction.date + " " + transaction.text;
+    String identity = transaction.date() + " " + transaction.text();
     Long until = account.emitted(identity);
-    if (until != null && transaction.published <= until) return;
-    account.emitted(identity, transaction.published + hold);
+    if (until != null && transaction.published() <= until) return;
+    account.emitted(identity, transaction.published() + hold);
     account.wake(over(transaction));
     account.emit(transaction, flag);
   }
@@ -108,12 +106,12 @@ final class Detection implements java.io.Serializable {
   /** Finds the flag event that detects the transaction: looks at the first `known` ones, then at one more each time. */
   private Event detect(List<Event> flags, int known, Event transaction) {
     for (int n = known; n <= flags.size(); n++) {
-      if (n > 0 && flags.get(n - 1).published > transaction.published + hold) return null;
+      if (n > 0 && flags.get(n - 1).published() > transaction.published() + hold) return null;
       Event inForce = null;
       for (Event flag : flags.subList(Math.max(0, n - KEPT_FLAGS), n)) {
-        if (flag.date <= transaction.date && (inForce == null || flag.date >= inForce.date)) inForce = flag;
+        if (flag.date() <= transaction.date() && (inForce == null || flag.date() >= inForce.date())) inForce = flag;
       }
-      if (inForce != null && inForce.kind == Event.FLAGGED) return inForce;
+      if (inForce != null && inForce.kind() == Event.FLAGGED) return inForce;
     }
     return null;
   }
@@ -121,18 +119,14 @@ final class Detection implements java.io.Serializable {
   /** Leaves out the flag events that no transaction within hold of the clock can ask for any more. */
   private List<Event> needed(List<Event> flags, long clock) {
     int settled = 0;
-    while (settled < flags.size() && flags.get(settled).published + hold <= clock) settled++;
+    while (settled < flags.size() && flags.get(settled).published() + hold <= clock) settled++;
     return new ArrayList<>(flags.subList(Math.max(0, settled - KEPT_FLAGS), flags.size()));
   }
 
-  private long due(Event transaction) {
-    return -Math.floorDiv(slack - transaction.published, TICK) * TICK;
-  }
+  private long due(Event transaction) { return -Math.floorDiv(slack - transaction.published(), TICK) * TICK; }
 
   /** When nothing of the event's age is within hold any more. */
-  private long over(Event event) {
-    return (Math.floorDiv(event.published, age) + 1) * age + hold;
-  }
+  private long over(Event event) { return (Math.floorDiv(event.published(), age) + 1) * age + hold; }
 
   private int list(long published) {
     return DECIDED + (int) Math.floorMod(Math.floorDiv(published, age), (long) ages);

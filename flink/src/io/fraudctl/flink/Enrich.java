@@ -23,9 +23,7 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
   private transient TimerService timers;
   private transient Collector<Event> out;
 
-  Enrich(Detection detection) {
-    this.detection = detection;
-  }
+  Enrich(Detection detection) { this.detection = detection; }
 
   @Override
   @SuppressWarnings("unchecked")
@@ -41,15 +39,13 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
     metrics.gauge("eventTimeLagMs", () -> clock() == Long.MIN_VALUE ? -1 : System.currentTimeMillis() - clock());
   }
 
-  private long clock() {
-    return timers == null ? Long.MIN_VALUE : timers.currentWatermark();
-  }
+  private long clock() { return timers == null ? Long.MIN_VALUE : timers.currentWatermark(); }
 
   @Override
   public void processElement(Event event, Context context, Collector<Event> collector) throws Exception {
     timers = context.timerService();
     out = collector;
-    if (event.kind == Event.TRANSACTION) detection.transaction(event, clock(), this);
+    if (event.kind() == Event.TRANSACTION) detection.transaction(event, clock(), this);
     else detection.flag(event, clock(), this);
   }
 
@@ -100,16 +96,15 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
   @Override
   public void emit(Event transaction, Event flag) {
     detected.inc();
-    if (flag.published > transaction.published) lateFlags.inc();
-    byte[] json = transaction.value;
+    if (flag.published() > transaction.published()) lateFlags.inc();
+    byte[] json = transaction.value();
     int end = json.length - 1;
     while (json[end] != '}') end--;
-    byte[] places = (",\"transaction_partition\":" + transaction.partition + ",\"transaction_offset\":" + transaction.offset
-        + ",\"flag_partition\":" + flag.partition + ",\"flag_offset\":" + flag.offset + "}").getBytes(StandardCharsets.US_ASCII);
-    Event result = transaction.copy();
-    result.kind = Event.DETECTION;
-    result.value = ByteBuffer.allocate(end + 1 + flag.value.length + places.length)
-        .put(json, 0, end).put((byte) ',').put(flag.value).put(places).array();
-    out.collect(result);
+    byte[] places = (",\"transaction_partition\":" + transaction.partition() + ",\"transaction_offset\":" + transaction.offset()
+        + ",\"flag_partition\":" + flag.partition() + ",\"flag_offset\":" + flag.offset() + "}")
+        .getBytes(StandardCharsets.US_ASCII);
+    byte[] value = ByteBuffer.allocate(end + 1 + flag.value().length + places.length)
+        .put(json, 0, end).put((byte) ',').put(flag.value()).put(places).array();
+    out.collect(new Event(Event.DETECTION, transaction.account(), 0, 0, 0, 0, "", value, null));
   }
 }

@@ -52,20 +52,23 @@ public final class Main {
     long slack = Long.parseLong(properties.getOrDefault("slack.ms", "5000"));
     String processed = properties.getOrDefault("topic.processed", "processed_topic");
     String dead = properties.getOrDefault("topic.dead_letters", "dead_letters");
-    var transactions = read(env, properties, "transactions", "demo_transactions", slack);
-    var flags = read(env, properties, "flagged", "flagged_accounts", slack);
-    transactions.union(flags).keyBy(event -> event.account, Types.LONG)
+    String good = properties.getOrDefault("topic.transactions", "demo_transactions");
+    String flagged = properties.getOrDefault("topic.flagged", "flagged_accounts");
+    var transactions = read(env, properties, "transactions", good, slack);
+    var flags = read(env, properties, "flagged", flagged, slack);
+    transactions.union(flags).keyBy(event -> event.account(), Types.LONG)
         .process(new Enrich(new Detection(hold, slack)), Event.TYPE).uid("detection").name("detection")
-        .sinkTo(sink(properties, (event, c, t) -> new ProducerRecord<>(processed, text(event.account), event.value)))
+        .sinkTo(sink(properties, (event, c, t) -> new ProducerRecord<>(processed, text(event.account()), event.value())))
         .uid("processed").name("processed");
     transactions.getSideOutput(Parse.DEAD).union(flags.getSideOutput(Parse.DEAD))
-        .sinkTo(sink(properties, (event, c, t) -> letter(dead, event))).uid("dead-letters").name("dead-letters");
+        .sinkTo(sink(properties, (event, c, t) -> letter(dead, event, event.kind() == Event.BAD_FLAG ? flagged : good)))
+        .uid("dead-letters").name("dead-letters");
   }
 
   private static SingleOutputStreamOperator<Event> read(StreamExecutionEnvironment env, Map<String, String> properties,
       String alias, String topic, long slack) {
     Properties consumer = client(CONSUMER, properties, "consumer.");
-    var source = new CaughtUp<>(KafkaSource.<Event>builder().setTopics(properties.getOrDefault("topic." + alias, topic))
+    var source = new CaughtUp<>(KafkaSource.<Event>builder().setTopics(topic)
         .setGroupId(properties.getOrDefault("group.id", "fraud-detection")).setClientIdPrefix(alias).setProperties(consumer)
         .setStartingOffsets(OffsetsInitializer.earliest()).setDeserializer(new Raw()).build(), consumer, slack);
     return env.fromSource(source, source.watermarks(), alias, Event.TYPE).uid(alias)
@@ -77,15 +80,8 @@ public final class Main {
   @SuppressWarnings("serial")
   private static final class Raw implements KafkaRecordDeserializationSchema<Event> {
     @Override
-    public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<Event> out) {
-      Event event = new Event();
-      event.topic = record.topic();
-      event.partition = record.partition();
-      event.offset = record.offset();
-      event.published = record.timestamp();
-      event.key = record.key();
-      event.value = record.value();
-      out.collect(event);
+    public void deserialize(ConsumerRecord<byte[], byte[]> raw, Collector<Event> out) {
+      out.collect(new Event(Event.RAW, 0, 0, raw.timestamp(), raw.partition(), raw.offset(), "", raw.value(), raw.key()));
     }
 
     @Override public TypeInformation<Event> getProducedType() { return Event.TYPE; }
@@ -96,16 +92,14 @@ public final class Main {
         .setKafkaProducerConfig(client(PRODUCER, properties, "producer.")).setRecordSerializer(records).build();
   }
 
-  private static ProducerRecord<byte[], byte[]> letter(String topic, Event event) {
-    ProducerRecord<byte[], byte[]> letter = new ProducerRecord<>(topic, event.key, event.value);
-    letter.headers().add("error", text(event.text)).add("topic", text(event.topic))
-        .add("partition", text(event.partition)).add("offset", text(event.offset));
+  private static ProducerRecord<byte[], byte[]> letter(String topic, Event event, String from) {
+    ProducerRecord<byte[], byte[]> letter = new ProducerRecord<>(topic, event.key(), event.value());
+    letter.headers().add("error", text(event.text())).add("topic", text(from))
+        .add("partition", text(event.partition())).add("offset", text(event.offset()));
     return letter;
   }
 
-  private static byte[] text(Object value) {
-    return value.toString().getBytes(StandardCharsets.UTF_8);
-  }
+  private static byte[] text(Object value) { return value.toString().getBytes(StandardCharsets.UTF_8); }
 
   private static Properties client(Map<String, String> defaults, Map<String, String> properties, String prefix) {
     Properties client = new Properties();

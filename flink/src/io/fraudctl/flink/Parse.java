@@ -5,6 +5,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.time.*;
 import java.util.*;
+import java.util.regex.Pattern;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.*;
@@ -15,6 +16,8 @@ import org.apache.flink.util.*;
 @SuppressWarnings("serial")
 final class Parse extends ProcessFunction<Event, Event> {
   static final OutputTag<Event> DEAD = new OutputTag<>("dead-letters", Event.TYPE);
+  private static final Pattern AMOUNT = Pattern.compile("\\d{1,9}(\\.\\d{1,2})?");
+  private static final Set<String> STATUSES = Set.of("FLAGGED", "CLEARED");
   private static final String DATE = "0000-00-00T00:00:00.000Z"; // 0 stands for a digit
 
   private enum Kind { ACCOUNT, AMOUNT, DATE, IDENTIFIER, STATUS, TEXT }
@@ -51,16 +54,15 @@ final class Parse extends ProcessFunction<Event, Event> {
   }
 
   @Override
-  public void processElement(Event event, Context context, Collector<Event> out) {
-    byte[] value = event.value;
+  public void processElement(Event raw, Context context, Collector<Event> out) {
+    Event event;
     try {
-      parse(event);
+      event = parse(raw);
     } catch (IOException | DateTimeException e) {
       bad.inc();
-      event.kind = Event.DEAD;
-      event.value = value;
-      event.text = (e instanceof JsonProcessingException j ? j.getOriginalMessage() : e.getMessage()).replaceAll("\\p{Cntrl}", "?");
-      context.output(DEAD, event);
+      String why = e instanceof JsonProcessingException j ? j.getOriginalMessage() : e.getMessage();
+      context.output(DEAD, new Event(flags ? Event.BAD_FLAG : Event.BAD_TRANSACTION, 0, 0, raw.published(), raw.partition(),
+          raw.offset(), why.replaceAll("\\p{Cntrl}", "?"), raw.value(), raw.key()));
       return;
     }
     good.inc();
@@ -68,34 +70,41 @@ final class Parse extends ProcessFunction<Event, Event> {
   }
 
   /** Makes a raw record a transaction or a flag event; an IOException or a DateTimeException says what is wrong with it. */
-  void parse(Event event) throws IOException {
-    byte[] value = event.value;
+  Event parse(Event raw) throws IOException {
+    byte[] value = raw.value();
     require(value != null, "the value", "is null");
     require(value.length <= maxBytes, "the value", "is too long");
     requireUtf8(value);
-    event.kind = Event.TRANSACTION;
     Map<String, String> texts = flags ? new HashMap<>() : Map.of();
-    long found = 0;
+    long found = 0, account = 0, date = 0;
+    byte kind = Event.TRANSACTION;
+    String id = "";
     try (JsonParser parser = json().createParser(value)) {
       require(parser.nextToken() == JsonToken.START_OBJECT, "the value", "is not a JSON object");
       while (parser.nextToken() == JsonToken.FIELD_NAME) {
         Field field = fields.get(parser.currentName());
+        require(field != null || !forbidden.contains(parser.currentName()), parser.currentName(), "is a field of detections");
+        JsonToken token = parser.nextToken();
         if (field == null) {
-          require(!forbidden.contains(parser.currentName()), parser.currentName(), "is a field of detections, not of the input");
-          parser.nextToken();
           parser.skipChildren();
-        } else {
-          found |= field.bit;
-          take(field, parser.nextToken(), parser, event);
-          if (flags && copied.containsKey(field.name)) texts.put(field.name, parser.getValueAsString());
+          continue;
         }
+        check(field, token, parser);
+        found |= field.bit;
+        switch (field.kind) {
+          case ACCOUNT -> account = parser.getLongValue();
+          case DATE -> date = millis(field, parser.getText());
+          case IDENTIFIER -> id = parser.getText();
+          case STATUS -> kind = parser.getText().equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
+          default -> {}
+        }
+        if (flags && copied.containsKey(field.name)) texts.put(field.name, parser.getValueAsString());
       }
       require(parser.nextToken() == null, "the value", "goes on after the JSON object");
     }
-    if (found != (1L << fields.size()) - 1) {
-      for (Field field : fields.values()) require((found & field.bit) != 0, field.name, "is missing");
-    }
-    if (flags) event.value = members(texts);
+    for (Field field : fields.values()) require((found & field.bit) != 0, field.name, "is missing");
+    if (flags) value = members(texts);
+    return new Event(kind, account, date, raw.published(), raw.partition(), raw.offset(), id, value, null);
   }
 
   private static void require(boolean right, String what, String why) throws IOException {
@@ -120,58 +129,39 @@ final class Parse extends ProcessFunction<Event, Event> {
         .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW).build();
   }
 
-  /** Checks a known field's value, and keeps what the rule needs. */
-  private static void take(Field field, JsonToken token, JsonParser parser, Event event) throws IOException {
+  private static void check(Field field, JsonToken token, JsonParser parser) throws IOException {
     if (token == JsonToken.VALUE_NULL && field.nullable) return;
     char[] text = parser.getTextCharacters();
-    int from = parser.getTextOffset(), to = from + parser.getTextLength();
+    int from = parser.getTextOffset(), to = from + parser.getTextLength(), length = 0;
     if (field.kind == Kind.ACCOUNT) {
       require(token == JsonToken.VALUE_NUMBER_INT && parser.getLongValue() > 0, field.name, "is not an integer from 1 on");
-      event.account = parser.getLongValue();
     } else if (field.kind == Kind.AMOUNT) {
-      require(token.isNumeric() && isAmount(text, from, to), field.name, "is not an amount from 0.00 to 999999999.99");
+      boolean amount = token.isNumeric() && AMOUNT.matcher(parser.getText()).matches();
+      require(amount, field.name, "is not an amount from 0.00 to 999999999.99");
     } else {
       require(token == JsonToken.VALUE_STRING, field.name, "is not a string");
-      int length = 0;
       for (int i = from; i < to; i++, length++) {
         require(field.kind != Kind.IDENTIFIER || !Character.isISOControl(text[i]), field.name, "holds a control character");
         if (!Character.isSurrogate(text[i])) continue;
         require(i + 1 < to && Character.isSurrogatePair(text[i], text[++i]), field.name, "holds an unpaired surrogate");
       }
       require(length >= field.shortest && length <= field.longest, field.name, "has too few or too many characters");
-      if (field.kind == Kind.IDENTIFIER) event.text = parser.getText();
-      else if (field.kind == Kind.DATE) event.date = millis(field, text, from, to);
-      else if (field.kind == Kind.STATUS) event.kind = status(field, parser.getText());
+      boolean known = field.kind != Kind.STATUS || STATUSES.contains(parser.getText());
+      require(known, field.name, "is neither FLAGGED nor CLEARED");
     }
   }
 
-  private static byte status(Field field, String text) throws IOException {
-    require(text.equals("FLAGGED") || text.equals("CLEARED"), field.name, "is neither FLAGGED nor CLEARED");
-    return text.equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
-  }
-
-  private static boolean isAmount(char[] number, int from, int to) {
-    int point = from;
-    while (point < to && number[point] != '.') point++;
-    for (int i = from; i < to; i++) if (i != point && (number[i] < '0' || number[i] > '9')) return false; // sign, exponent
-    return point - from <= 9 && to - point <= 3;
-  }
-
-  private static long millis(Field field, char[] date, int from, int to) throws IOException {
-    boolean fits = to - from == DATE.length();
+  private static long millis(Field field, String date) throws IOException {
+    boolean fits = date.length() == DATE.length();
     for (int i = 0; fits && i < DATE.length(); i++) {
-      fits = DATE.charAt(i) == '0' ? date[from + i] >= '0' && date[from + i] <= '9' : date[from + i] == DATE.charAt(i);
+      fits = DATE.charAt(i) == '0' ? date.charAt(i) >= '0' && date.charAt(i) <= '9' : date.charAt(i) == DATE.charAt(i);
     }
-    require(fits && number(date, from, 4) > 0, field.name, "is not YYYY-MM-DDTHH:MM:SS.mmmZ");
-    return LocalDateTime.of(number(date, from, 4), number(date, from + 5, 2), number(date, from + 8, 2), number(date, from + 11, 2),
-        number(date, from + 14, 2), number(date, from + 17, 2)).toEpochSecond(ZoneOffset.UTC) * 1000 + number(date, from + 20, 3);
+    require(fits && number(date, 0, 4) > 0, field.name, "is not YYYY-MM-DDTHH:MM:SS.mmmZ");
+    return LocalDateTime.of(number(date, 0, 4), number(date, 5, 7), number(date, 8, 10), number(date, 11, 13),
+        number(date, 14, 16), number(date, 17, 19)).toEpochSecond(ZoneOffset.UTC) * 1000 + number(date, 20, 23);
   }
 
-  private static int number(char[] text, int from, int digits) {
-    int number = 0;
-    for (int i = from; i < from + digits; i++) number = number * 10 + text[i] - '0';
-    return number;
-  }
+  private static int number(String date, int from, int to) { return Integer.parseInt(date, from, to, 10); }
 
   private byte[] members(Map<String, String> texts) throws IOException {
     ByteArrayOutputStream out = new ByteArrayOutputStream();

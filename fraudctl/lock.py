@@ -1,4 +1,4 @@
-"""One lock per stack: a second command that changes things waits a little, then says who holds it."""
+"""One lock per stack and machine: a second command that changes things waits a little, then says who holds it."""
 
 import os
 from collections.abc import Iterator

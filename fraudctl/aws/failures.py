@@ -1,0 +1,87 @@
+"""What AWS's errors mean, said in fraudctl's own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, Unreachable
+
+EXPIRED: Final = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidClientTokenId"}
+    | {"UnrecognizedClientException", "InvalidToken"}
+)
+DENIED: Final = frozenset(
+    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthFailure", "Unauthorized", "403"}
+    | {"UnauthorizedException", "ForbiddenException", "NotAuthorized", "SignatureDoesNotMatch"}
+)
+THROTTLED: Final = frozenset(
+    {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
+)
+SIGN_IN: Final = "sign in again (`aws sso login`), or name another profile with --profile"
+
+
+class CredentialsExpired(Unreachable):
+    """The credentials ended; whatever AWS was asked to do before goes on."""
+
+
+class ConnectionLost(Unreachable):
+    """AWS cannot be reached; whatever it was asked to do before goes on."""
+
+
+class Throttled(Unreachable):
+    """AWS asks to be asked less often, even after all retries."""
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Translate the errors of one or more calls; `what` names the thing they are about."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _answered(error.response["Error"]["Code"], error.response["Error"]["Message"], what) from error
+    except BotoCoreError as error:
+        raise _unanswered(error, what) from error
+
+
+def code(error: BaseException | None) -> str:
+    """Give AWS's code of an error that `asking` translated, or of botocore's own; empty when it has none."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code", ""))
+        error = error.__cause__
+    return ""
+
+
+def _answered(reason: str, message: str, what: str) -> FraudctlError:
+    if reason in EXPIRED:
+        return CredentialsExpired(f"{what}: AWS does not accept the credentials any more: {message}", hint=SIGN_IN)
+    if reason in DENIED:
+        return Unreachable(f"{what}: not allowed: {message}", hint="ask for that permission, or use another --profile")
+    if reason in THROTTLED:
+        return Throttled(f"{what}: AWS is throttling: {message}", hint="wait a minute, then run the command again")
+    return OperationFailed(f"{what}: {message}", hint="run it again with --verbose to see the call")
+
+
+def _unanswered(error: Exception, what: str) -> FraudctlError:
+    from botocore import exceptions
+
+    match error:
+        case exceptions.NoRegionError():
+            return BadConfig("AWS region: none is set", hint="add --region eu-west-1, or set AWS_REGION")
+        case exceptions.ProfileNotFound():
+            return BadConfig(f"{what}: {error}", hint="`aws configure list-profiles` lists them")
+        case (
+            exceptions.UnauthorizedSSOTokenError()
+            | exceptions.SSOTokenLoadError()
+            | exceptions.TokenRetrievalError()
+            | exceptions.CredentialRetrievalError()
+        ):
+            return CredentialsExpired(f"{what}: {error}", hint=SIGN_IN)
+        case exceptions.NoCredentialsError() | exceptions.PartialCredentialsError():
+            return Unreachable(f"{what}: {error}", hint="`aws configure` or `aws sso login`, or --profile NAME")
+        case exceptions.HTTPClientError() | exceptions.ConnectionError():
+            return ConnectionLost(f"{what}: {error}", hint="check the network and --region, then try again")
+    return Unreachable(f"{what}: {error}", hint="check credentials, region and network")

@@ -1,0 +1,51 @@
+"""The template's parameters: which there are, who sets them, and their values for the next change set."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from fraudctl.errors import BadConfig
+
+BOOTSTRAP: Final = "BootstrapServers"
+PENDING: Final = "PENDING"
+SAMPLES: Final = "SamplesEnabled"
+ENABLED: Final = {True: "ENABLED", False: "DISABLED"}
+# fraudctl gives these their values; a person cannot.
+_OURS: Final = re.compile(r"ArtifactBucket|\w+Key|BootstrapServers|Adopt\w+", re.ASCII)
+_SECTION: Final = re.compile(r"^Parameters:\s*$(.*?)^(?=\S)", re.MULTILINE | re.DOTALL)
+_NAME: Final = re.compile(r"^ {2}(\w+):", re.MULTILINE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template's text and the names of its parameters."""
+
+    body: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def read(cls, body: str) -> "Template":
+        """Take the names from the text: the template is ours, so a YAML parser is not needed."""
+        section = _SECTION.search(body)
+        return cls(body, tuple(_NAME.findall(section.group(1))) if section else ())
+
+    def settable(self) -> list[str]:
+        """Give the names a person may set, sorted."""
+        return sorted(name for name in self.names if not _OURS.fullmatch(name))
+
+
+def check(template: Template, given: Mapping[str, str]) -> None:
+    """Raise `BadConfig` for a parameter that does not exist or is not a person's to set."""
+    for name in given:
+        if name not in template.settable():
+            raise BadConfig(
+                f"--set {name}: {'fraudctl sets it' if name in template.names else 'no such parameter'}",
+                hint=f"the parameters are {', '.join(template.settable())}",
+            )
+
+
+def merged(template: Template, *layers: Mapping[str, str]) -> dict[str, str]:
+    """Merge from weak to strong, leaving out what this template does not have; what is in none keeps its default."""
+    values = {name: value for layer in layers for name, value in layer.items()}
+    return {name: values[name] for name in template.names if name in values}

@@ -1,0 +1,168 @@
+"""What is looked at before anything changes: who we are, how long, where, and whether the names are free."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from fraudctl.aws.clock import Clock
+from fraudctl.aws.describe import Described
+from fraudctl.aws.failures import SIGN_IN, CredentialsExpired, asking
+from fraudctl.aws.session import AwsSession
+from fraudctl.errors import BadConfig, Refused
+
+# The on-failure bucket's name has to fit into 63 characters.
+_LONGEST_NAME: Final = 28
+_SOON_MINUTES: Final = 2
+TAG: Final = "fraudctl:stack"
+_UNFINISHED: Final = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Data that an earlier stack of this name left on purpose, to be adopted."""
+
+    table: bool = False
+    bucket: bool = False
+
+    def parameters(self) -> dict[str, str]:
+        """Give the template's parameters for it."""
+        names = (("AdoptAuditTable", self.table), ("AdoptOnFailureBucket", self.bucket))
+        return {name: "true" for name, kept in names if kept}
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Checks for one stack."""
+
+    session: AwsSession
+    clock: Clock
+    stack: str
+
+    def credentials(self) -> str:
+        """Give the account's number; raises `Unreachable` when the credentials do not work or are about to end."""
+        if len(self.stack) > _LONGEST_NAME:
+            raise BadConfig(
+                f"stack {self.stack}: on AWS a name has at most {_LONGEST_NAME} characters",
+                hint="give a shorter one with --stack",
+            )
+        region = self.session.region
+        account = self.session.account()
+        left = self.minutes_left()
+        if left is not None and left < _SOON_MINUTES:
+            raise CredentialsExpired(
+                f"AWS credentials for account {account} in {region}: they end in {max(left, 0):.0f} min", hint=SIGN_IN
+            )
+        return account
+
+    def minutes_left(self) -> float | None:
+        """Give how long the credentials last; None when they do not end, renew themselves, or do not tell."""
+        end = self.session.expires()
+        if end is None:
+            return None
+        return (end - datetime.fromtimestamp(self.clock.now(), UTC)).total_seconds() / 60
+
+    def state(self, found: Described | None) -> None:
+        """Raise `Refused` when the stack is in a state that no deploy can start from."""
+        if found is None or found.status == "REVIEW_IN_PROGRESS" or unfinished(found):
+            return
+        if found.busy:
+            raise Refused(
+                f"stack {self.stack}: an operation is running ({found.status})",
+                hint="`fraudctl deploy --attach` follows it to its end",
+            )
+        if found.status == "UPDATE_ROLLBACK_FAILED":
+            stuck = ", ".join(f"{name}: {reason}" for name, reason in self._stuck(found))
+            raise Refused(
+                f"stack {self.stack}: going back after a failed update got stuck: {stuck or found.reason}",
+                hint="mend that, then `fraudctl deploy --continue-rollback`; `--skip ID` leaves a resource out",
+            )
+        if found.status == "DELETE_FAILED":
+            raise Refused(
+                f"stack {self.stack}: tearing it down was not finished: {found.reason}",
+                hint="run `fraudctl teardown` again first",
+            )
+
+    def kept(self, account: str) -> Kept:
+        """Find data kept by an earlier stack; raises `Refused` when a name belongs to somebody else."""
+        return Kept(table=self._table(), bucket=self._bucket(account))
+
+    def cluster_is_free(self) -> None:
+        """Raise `Refused` when a cluster of this name exists outside the stack."""
+        with asking("clusters"):
+            found = self.session.client("kafka").list_clusters_v2(ClusterNameFilter=self.stack)["ClusterInfoList"]
+        if any(item["ClusterName"] == self.stack and item.get("State") != "DELETING" for item in found):
+            raise Refused(
+                f"cluster {self.stack}: there is one already, and it belongs to no stack of this name",
+                hint="delete that cluster, or deploy under another name with --stack",
+            )
+
+    def _table(self) -> bool:
+        name = f"{self.stack}-audit"
+        dynamodb = self.session.client("dynamodb")
+        with asking(f"table {name}"):
+            try:
+                arn = dynamodb.describe_table(TableName=name)["Table"]["TableArn"]
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "ResourceNotFoundException":
+                    return False
+                raise
+            tags = {tag["Key"]: tag["Value"] for tag in dynamodb.list_tags_of_resource(ResourceArn=arn)["Tags"]}
+        self._ours(f"table {name}", tags)
+        return True
+
+    def _bucket(self, account: str) -> bool:
+        name = on_failure_bucket(self.stack, account, self.session.region)
+        with asking(f"bucket {name}"):
+            try:
+                self.session.client("s3").head_bucket(Bucket=name, ExpectedBucketOwner=account)
+            except ClientError as error:
+                if error.response["Error"]["Code"] in {"404", "NoSuchBucket"}:
+                    return False
+                if error.response["Error"]["Code"] != "403":
+                    raise
+                raise Refused(
+                    f"bucket {name}: it belongs to another account, or nothing may be asked of it",
+                    hint="deploy under another name with --stack",
+                ) from error
+        return True
+
+    def _ours(self, what: str, tags: dict[str, str]) -> None:
+        if tags.get(TAG) != self.stack:
+            raise Refused(
+                f"{what}: there is one already, without the tag {TAG}={self.stack}, so it is somebody else's",
+                hint="rename or remove it, or deploy under another name with --stack",
+            )
+
+    def _stuck(self, found: Described) -> Iterator[tuple[str, str]]:
+        from fraudctl.aws.describe import resources
+
+        for resource in resources(self.session.client("cloudformation"), found.id):
+            if resource.status.endswith("_FAILED"):
+                yield resource.logical_id, resource.reason
+
+
+def unfinished(found: Described) -> bool:
+    """Whether a first deploy failed and left a stack that can only be deleted."""
+    return found.status in _UNFINISHED
+
+
+def on_failure_bucket(stack: str, account: str, region: str) -> str:
+    """Give the name that the template gives its bucket."""
+    return f"{stack}-failed-{account}-{region}"
+
+
+def brokers(kafka: Any, arn: str) -> str | None:  # noqa: ANN401 - a boto3 client
+    """Give the IAM bootstrap string of a cluster; None while it has none."""
+    with asking("bootstrap servers of the cluster"):
+        try:
+            found = kafka.get_bootstrap_brokers(ClusterArn=arn).get("BootstrapBrokerStringSaslIam")
+        except ClientError as error:
+            if re.search("NotFound|BadRequest|Conflict", error.response["Error"]["Code"]):
+                return None
+            raise
+    # MSK gives the brokers in any order; sorted, the same brokers are no change.
+    return ",".join(sorted(str(found).split(","))) if found else None

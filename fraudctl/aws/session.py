@@ -1,0 +1,80 @@
+"""The way to AWS: one boto3 client per service, made at first use."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from fraudctl.aws.failures import asking
+from fraudctl.errors import BadConfig, Unreachable
+
+# Adaptive retries slow down by themselves when a service throttles, which hours of polling make likely.
+_ATTEMPTS: Final = 8
+_CONNECT_SECONDS: Final = 10
+_READ_SECONDS: Final = 60
+_LOG_IN: Final = "sign in (`aws sso login` or `aws configure`), or name another one with --profile"
+
+
+class AwsSession:
+    """Credentials and region. Constructing it does no I/O; tests pass `make`, which gives a client by its name."""
+
+    def __init__(self, region: str | None, profile: str | None, make: Callable[[str], Any] | None = None) -> None:
+        """Keep what was asked for."""
+        self._region, self._profile, self._make = region, profile, make
+        self._session: Any = None
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' classes at run time
+        """Give the client of a service."""
+        if service not in self._clients:
+            self._clients[service] = self._make(service) if self._make else self._open(service)
+        return self._clients[service]
+
+    @property
+    def region(self) -> str:
+        """The region; raises `BadConfig` when none is set anywhere."""
+        found = self._region or (None if self._make else self._boto().region_name)
+        if not found:
+            raise BadConfig(
+                "AWS region: none is set", hint="add --region eu-west-1, or set AWS_REGION or the profile's region"
+            )
+        return str(found)
+
+    def account(self) -> str:
+        """Give the account's number by asking AWS who we are; raises `Unreachable` when we may not."""
+        with asking("AWS credentials"):
+            return str(self.client("sts").get_caller_identity()["Account"])
+
+    def expires(self) -> datetime | None:
+        """Give when the credentials end; None when they do not, or renew themselves, or do not tell."""
+        if self._make:
+            return None
+        with asking("AWS credentials"):
+            found = self._boto().get_credentials()
+        if found is None:
+            raise Unreachable("AWS credentials: none found", hint=_LOG_IN)
+        # Credentials of `aws sso login` and of assumed roles renew themselves; what a file, a process or the
+        # environment hands over with an end date does not have to. botocore keeps that date in a private attribute.
+        if found.method in {"sso", "assume-role", "assume-role-with-web-identity", "iam-role", "container-role"}:
+            return None
+        end = getattr(found, "_expiry_time", None)
+        return end if isinstance(end, datetime) else None
+
+    def _open(self, service: str) -> Any:  # noqa: ANN401 - see client
+        from botocore.config import Config
+
+        config = Config(
+            retries={"mode": "adaptive", "total_max_attempts": _ATTEMPTS},
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            user_agent_extra="fraudctl",
+        )
+        with asking(f"AWS {service}"):
+            return self._boto().client(service, region_name=self.region, config=config)
+
+    def _boto(self) -> Any:  # noqa: ANN401 - boto3.Session, imported where it is used
+        if self._session is None:
+            import boto3
+
+            with asking("AWS profile"):
+                self._session = boto3.Session(profile_name=self._profile, region_name=self._region)
+        return self._session

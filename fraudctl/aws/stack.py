@@ -1,0 +1,293 @@
+"""The CloudFormation stack's life: plan, apply, attach, continue a rollback; teardown has a file of its own."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from fraudctl.aws import diagnosis, guard, parameters, plans
+from fraudctl.aws.changeset import ChangeSet, ChangeSets, Request
+from fraudctl.aws.clock import Clock
+from fraudctl.aws.describe import Described, describe, resources
+from fraudctl.aws.events import Followed, Operation, follow, going_on, latest
+from fraudctl.aws.failures import asking
+from fraudctl.aws.parameters import BOOTSTRAP, ENABLED, PENDING, SAMPLES, Template
+from fraudctl.aws.preflight import TAG, Preflight, brokers, unfinished
+from fraudctl.aws.release import Release
+from fraudctl.aws.repairs import Repairs
+from fraudctl.aws.session import AwsSession
+from fraudctl.aws.teardown import Teardown
+from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, Refused
+from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
+
+_GOOD: Final = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
+_BACK: Final = "UPDATE_ROLLBACK_COMPLETE"
+
+
+class AwsStack:
+    """One stack in one account and region. `given` are the parameters that the person's settings name."""
+
+    def __init__(
+        self,
+        name: str,
+        session: AwsSession,
+        release: Release,
+        repairs: Repairs,
+        clock: Clock,
+        given: Mapping[str, str],
+        token: Callable[[], str] = lambda: f"fraudctl-{uuid.uuid4()}",
+    ) -> None:
+        """Keep the collaborators; `token` marks an operation's events."""
+        self._name, self._session, self._release, self._repairs = name, session, release, repairs
+        self._clock, self._given, self._token = clock, given, token
+        self._preflight = Preflight(session, clock, name)
+        self._pending: ChangeSet | None = None
+        self._options = NO_OPTIONS
+        self._values: dict[str, str] = {}
+
+    def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
+        """Ask CloudFormation what it would do. `discard` removes the change set that this makes."""
+        template = Template.read(self._release.template())
+        parameters.check(template, options.parameters)
+        account = self._preflight.credentials()
+        found = describe(self._cfn, self._name)
+        self._preflight.state(found)
+        self._options = options
+        kept: Mapping[str, str] = {}
+        if found is None or found.status == "REVIEW_IN_PROGRESS":
+            kept = self._preflight.kept(account).parameters()
+            self._preflight.cluster_is_free()
+        self._values = self._wanted(template, found, kept, samples=samples)
+        notes = [f"stack {self._name} in account {account}, region {self._session.region}"]
+        if found is not None and unfinished(found):
+            return self._plan_anew(found, notes, samples=samples)
+        repairs = tuple(self._repairs.needed(found, samples=samples)) if found is not None and found.outputs else ()
+        self._pending = self._change_set(found, template)
+        if self._pending is None and not repairs:
+            return Plan(self._name, (), samples=samples)
+        changes = self._pending.changes if self._pending else ()
+        dangers = guard.dangers(changes, options.allowed)
+        notes += self._notes(found, changes)
+        notes += [f"refused: {danger}; --allow-replacement {danger.logical_id} allows it" for danger in dangers]
+        return Plan(
+            self._name,
+            repairs + plans.changes(changes),
+            Consent.YES,
+            losses=plans.losses(changes),
+            notes=tuple(notes),
+            samples=samples,
+            refusals=tuple(Change(danger.verb, danger.logical_id, str(danger)) for danger in dangers),
+        )
+
+    def apply(self, plan: Plan) -> Iterator[Event]:
+        """Publish the artefacts, execute the plan's change set, then the second pass and the repairs."""
+        if plan.refusals:
+            raise Refused(f"deploy {self._name}: {plan.refusals[0].detail}", hint="see --allow-replacement")
+        found = describe(self._cfn, self._name)
+        if found is not None and unfinished(found):
+            yield from self._clean(found)
+            template = Template.read(self._release.template())
+            kept = self._preflight.kept(self._session.account()).parameters()
+            self._values = self._wanted(template, None, kept, samples=plan.samples)
+            self._pending = self._change_set(None, template)
+        yield from self._release.publish()
+        if self._pending is not None:
+            yield from self._execute(self._pending)
+        yield from self._second_pass()
+        after = describe(self._cfn, self._name)
+        if after is not None:
+            yield from self._repairs.apply(after)
+
+    def discard(self, plan: Plan) -> None:
+        """Remove the change set that planning made, and the shell around a first one."""
+        del plan
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._sets.discard(pending)
+
+    def attach(self) -> Iterator[Event]:
+        """Follow the running operation to its end, then do the second pass if it is due."""
+        self._preflight.credentials()
+        found = describe(self._cfn, self._name)
+        if found is None:
+            raise NotDeployed(f"stack {self._name}: not deployed", hint="run `fraudctl deploy` first")
+        if not found.busy:
+            if found.status not in {*_GOOD, _BACK}:
+                self._preflight.state(found)
+                raise OperationFailed(
+                    f"stack {self._name}: no operation is running; the last one ended in {found.status}",
+                    hint="run `fraudctl deploy`",
+                )
+            yield Event(self._name, Phase.NOTE, f"no operation is running; the last one ended in {found.status}")
+        else:
+            operation = latest(self._cfn, found.id, self._name)
+            yield Event(self._name, Phase.NOTE, f"following {found.status}")
+            yield from self._follow(operation, "deploy")
+        yield from self._second_pass()
+
+    def continue_rollback(self, skip: Sequence[str] = ()) -> Iterator[Event]:
+        """Go on with a rollback that got stuck; raises `NotDeployed` or `Refused` when none is."""
+        self._preflight.credentials()
+        found = describe(self._cfn, self._name)
+        if found is None:
+            raise NotDeployed(f"stack {self._name}: not deployed", hint="run `fraudctl deploy` first")
+        if found.status != "UPDATE_ROLLBACK_FAILED":
+            raise Refused(f"stack {self._name}: no rollback is stuck ({found.status})", hint="run `fraudctl deploy`")
+        known = {resource.logical_id for resource in resources(self._cfn, found.id)}
+        for name in skip:
+            if name not in known:
+                raise BadConfig(f"--skip {name}: the stack has no such resource", hint="see `fraudctl deploy --plan`")
+        token = self._token()
+        with asking(f"stack {self._name}"):
+            self._cfn.continue_update_rollback(
+                StackName=found.id,
+                ClientRequestToken=token,
+                **({"ResourcesToSkip": list(skip)} if skip else {}),
+            )
+        yield from self._follow(Operation(found.id, self._name, token), "rollback", good=(_BACK,))
+        for name in skip:
+            yield Event(name, Phase.NOTE, "left out of the rollback: it may differ from the template")
+
+    def plan_teardown(self, *, keep_data: bool) -> Plan:
+        """Say what would be removed and lost; raises `NotDeployed` or `Refused`."""
+        account = self._preflight.credentials()
+        return self._teardown(account).plan(keep_data=keep_data)
+
+    def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+        """Remove the stack, then prove by tag and by name that nothing of it is left."""
+        del plan
+        yield from self._teardown(self._session.account()).run(keep_data=keep_data)
+
+    def outputs(self) -> Outputs:
+        """Give the stack's outputs; raises `NotDeployed`."""
+        found = describe(self._cfn, self._name)
+        if found is None or not found.outputs or "FlinkApplicationName" not in found.outputs:
+            why = f"it is in {found.status}" if found else "not deployed"
+            raise NotDeployed(f"stack {self._name}: {why}", hint="run `fraudctl deploy` first")
+        named = found.outputs
+        own = {"BootstrapServers", "AuditTableName", "FlinkApplicationName", "HoldMs", "SlackMs"}
+        return Outputs(
+            stack=self._name,
+            target="aws",
+            bootstrap_servers=named["BootstrapServers"],
+            audit_table=named["AuditTableName"],
+            flink_application=named["FlinkApplicationName"],
+            hold_ms=int(named["HoldMs"]),
+            slack_ms=int(named["SlackMs"]),
+            extra={name: value for name, value in named.items() if name not in own},
+        )
+
+    @property
+    def _cfn(self) -> Any:  # noqa: ANN401 - a boto3 client
+        return self._session.client("cloudformation")
+
+    @property
+    def _sets(self) -> ChangeSets:
+        return ChangeSets(self._cfn, self._clock)
+
+    def _teardown(self, account: str) -> Teardown:
+        return Teardown(self._session, self._clock, self._name, account, self._release)
+
+    def _wanted(
+        self, template: Template, found: Described | None, kept: Mapping[str, str], *, samples: bool | None
+    ) -> dict[str, str]:
+        before = found.parameters if found is not None and not unfinished(found) and found.outputs else {}
+        known: dict[str, str] = {}
+        if arn := (found.outputs.get("ClusterArn") if found else None):
+            known = {BOOTSTRAP: servers} if (servers := brokers(self._session.client("kafka"), arn)) else {}
+        flow = {} if samples is None else {SAMPLES: ENABLED[samples]}
+        return parameters.merged(
+            template, before, kept, self._given, self._options.parameters, flow, known, self._release.parameters()
+        )
+
+    def _change_set(self, found: Described | None, template: Template) -> ChangeSet | None:
+        new = found is None or found.status == "REVIEW_IN_PROGRESS"
+        return self._sets.create(
+            Request(
+                stack=self._name,
+                kind="CREATE" if new else "UPDATE",
+                parameters=self._values,
+                tags={TAG: self._name},
+                body=template.body,
+                previous=frozenset(
+                    name
+                    for name, value in self._values.items()
+                    if found is not None and not new and found.parameters.get(name) == value
+                ),
+            )
+        )
+
+    def _plan_anew(self, found: Described, notes: list[str], *, samples: bool | None) -> Plan:
+        why = f"a first deploy failed and left it in {found.status}"
+        notes += [f"{line.what}: about ${line.hourly:.2f} an hour" for line in self._release.costs(self._values)]
+        return Plan(
+            self._name,
+            (Change("remove", self._name, why), Change("create", self._name, "everything in the template, anew")),
+            Consent.YES,
+            notes=tuple(notes),
+            samples=samples,
+        )
+
+    def _notes(self, found: Described | None, changes: Sequence[object]) -> list[str]:
+        prices = self._release.costs(self._values)
+        notes = [f"${price.hourly:7.3f} an hour  {price.what}" for price in prices]
+        total = sum(price.hourly for price in prices)
+        notes.append(f"${total:7.3f} an hour in all, about ${total * 24:.0f} a day, until `fraudctl teardown`")
+        pending = self._pending.changes if self._pending else ()
+        expected = plans.minutes(pending) + (5 if found is None else 0)
+        if changes:
+            notes.append(f"expected to take about {expected} min")
+        left = self._preflight.minutes_left()
+        if left is not None and left < expected:
+            notes.append(
+                f"the credentials end in {left:.0f} min, before that: AWS goes on without them, "
+                "and `fraudctl deploy --attach` comes back to it"
+            )
+        return notes
+
+    def _clean(self, found: Described) -> Iterator[Event]:
+        yield Event(self._name, Phase.NOTE, f"a first deploy failed and left it in {found.status}; removing that")
+        token = self._token()
+        with asking(f"stack {self._name}"):
+            self._cfn.delete_stack(StackName=found.id, ClientRequestToken=token)
+        yield from self._follow(Operation(found.id, self._name, token), "cleanup", good=("DELETE_COMPLETE",))
+
+    def _execute(self, change_set: ChangeSet) -> Iterator[Event]:
+        token = self._token()
+        self._sets.execute(change_set, token)
+        self._pending = None
+        yield from self._follow(Operation(change_set.stack_id, self._name, token), "deploy")
+
+    def _follow(self, operation: Operation, doing: str, good: tuple[str, ...] = _GOOD) -> Iterator[Event]:
+        ended = Followed()
+        yield Event(self._name, Phase.STARTED, doing)
+        try:
+            yield from follow(self._cfn, self._clock, operation, ended)
+        except KeyboardInterrupt:
+            yield Event(self._name, Phase.NOTE, going_on(operation, ended))
+            raise
+        if ended.status not in good:
+            raise diagnosis.explain(self._cfn, operation, ended, doing=doing)
+        yield Event(self._name, Phase.DONE, ended.status)
+
+    def _second_pass(self) -> Iterator[Event]:
+        """Tell the stack where its brokers are, which only exist since the first pass."""
+        found = describe(self._cfn, self._name)
+        if found is None or not (arn := found.outputs.get("ClusterArn")):
+            raise OperationFailed(f"stack {self._name}: it has no cluster", hint="run `fraudctl deploy`")
+        servers = brokers(self._session.client("kafka"), arn)
+        if servers is None:
+            raise OperationFailed(
+                f"cluster of {self._name}: it has no bootstrap servers for IAM yet", hint="run `fraudctl deploy` again"
+            )
+        if found.parameters.get(BOOTSTRAP, PENDING) == servers:
+            return
+        yield Event(self._name, Phase.NOTE, "second pass: the brokers' addresses")
+        template = Template.read(self._release.template())
+        self._values = parameters.merged(template, found.parameters, {BOOTSTRAP: servers})
+        pending = self._change_set(found, template)
+        if pending is None:
+            return
+        self._pending = pending
+        if dangers := guard.dangers(pending.changes, self._options.allowed):
+            raise Refused(f"second pass of {self._name}: {dangers[0]}", hint="run `fraudctl deploy --plan`")
+        yield from self._execute(pending)

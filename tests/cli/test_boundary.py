@@ -1,0 +1,97 @@
+"""The one error boundary: every way a command can end has its exit code and its line."""
+
+import errno
+from dataclasses import dataclass
+
+import pytest
+from conftest import Run
+from fakes import FakeStack, FakeTarget
+
+from fraudctl.cli import move_globals_first
+from fraudctl.errors import (
+    BadConfig,
+    FraudctlError,
+    NotAsAsked,
+    NotDeployed,
+    OperationFailed,
+    Refused,
+    TimedOut,
+    Unreachable,
+)
+from fraudctl.target import Plan
+
+
+@dataclass
+class Failing(FakeStack):
+    """Raises instead of planning a teardown."""
+
+    error: BaseException | None = None
+
+    def plan_teardown(self, *, keep_data: bool) -> Plan:
+        """Raise."""
+        raise self.error or AssertionError(keep_data)
+
+
+def end(run: Run, error: BaseException) -> tuple[int, str, str]:
+    """Give how `teardown` ends when planning it raises."""
+    done = run(FakeTarget(stack=Failing(error=error)), "teardown")
+    return done.code, done.out, done.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (BadConfig, 2),
+        (NotDeployed, 3),
+        (Unreachable, 4),
+        (OperationFailed, 5),
+        (TimedOut, 6),
+        (Refused, 7),
+        (NotAsAsked, 8),
+    ],
+)
+def test_an_expected_error_is_one_line_a_hint_and_its_code(run: Run, kind: type[FraudctlError], code: int) -> None:
+    """No traceback, nothing on stdout."""
+    assert end(run, kind("stack x: because", hint="run `y`")) == (code, "", "Error: stack x: because\nHint: run `y`\n")
+
+
+def test_a_full_disk_names_the_file(run: Run) -> None:
+    """It is no bug of ours, wherever it shows."""
+    code, out, err = end(run, OSError(errno.ENOSPC, "No space left on device", "/somewhere/file"))
+    assert (code, out) == (5, "")
+    assert "Error: /somewhere/file: No space left on device" in err
+
+
+def test_ctrl_c_is_130(run: Run) -> None:
+    """Interrupted is not an error."""
+    assert end(run, KeyboardInterrupt()) == (130, "", "Interrupted.\n")
+
+
+def test_a_closed_pipe_is_the_end_not_an_error(run: Run) -> None:
+    """`fraudctl tail … | head` has what it wanted."""
+    assert end(run, BrokenPipeError()) == (0, "", "")
+
+
+def test_anything_else_is_a_bug_with_its_traceback_in_a_file(run: Run) -> None:
+    """One line names the error and the file; the terminal sees no control character of the message."""
+    code, out, err = end(run, ValueError("\x1b[31mred"))
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: ValueError: \\x1b[31mred: this is a bug in fraudctl\nHint: the traceback is in ")
+    path = err.splitlines()[-1].rpartition(" in ")[2]
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - a path out of a message
+        assert "ValueError: \x1b[31mred" in file.read()
+
+
+@pytest.mark.parametrize(
+    ("given", "moved"),
+    [
+        ("audit query 5 -o json", "-o json audit query 5"),
+        ("status --output=csv --verbose", "--output=csv --verbose status"),
+        ("deploy --stack two --yes", "--stack two deploy --yes"),
+        ("tail processed -- --stack two", "tail processed -- --stack two"),
+        ("status -o", "-o status"),
+    ],
+)
+def test_global_options_may_stand_anywhere(given: str, moved: str) -> None:
+    """They move to the front, up to a lone double dash."""
+    assert " ".join(move_globals_first(given.split())) == moved

@@ -1,0 +1,52 @@
+"""The application live, killed, stopped, upgraded, replayed: nothing is missing, every outcome is a right one."""
+
+from collections.abc import Iterator
+
+import pytest
+from flink_live import Live, live_run, outcomes
+from flink_runs import running_broker
+from oracle import Identity
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """20 seeds live with three kills, a stop with savepoint amid them and a start by newer rules; then a replay."""
+    with running_broker(tmp_path_factory.mktemp("kafka")) as broker:
+        folder = tmp_path_factory.mktemp("application")
+        yield live_run(broker, folder, seeds=range(100, 120), kills=3, span=20_000)
+
+
+def test_every_live_outcome_is_right(run: Live) -> None:
+    """Each detection, the repeated ones after a kill too, is one that the race allows, and none is missing."""
+    first = dict[Identity, tuple[int, str | None]]()
+    for found in run.live:
+        first.setdefault(found.identity, (found.flag_date, found.reason))
+        right = set[object]().union(*(outcomes(run, copy) for copy in run.transactions[found.identity]))
+        assert (found.flag_date, found.reason) in right, found
+    missing = []
+    for identity, copies in run.transactions.items():
+        if identity not in first and not any(None in outcomes(run, copy) for copy in copies):
+            missing.append(identity)
+    assert not missing
+    assert len(first) > 300
+
+
+def test_no_duplicates_after_a_savepoint(run: Live) -> None:
+    """A stop with savepoint and a start by newer field rules emit nothing twice; state written before is read."""
+    sources = [found.source for found in run.after_savepoint]
+    assert len(sources) == len(set(sources)) > 0
+
+
+def test_replay(run: Live) -> None:
+    """Started without state, the application gives exactly what the oracle gives for the broker's times."""
+    assert {(found.identity, found.flag_date, found.reason) for found in run.replayed} == run.exact
+
+
+def test_live_and_replay_differ_only_by_the_race(run: Live) -> None:
+    """What the live run had and the replay has not, or the other way round, is within slack of a flag event."""
+    live = {found.identity for found in run.live}
+    replayed = {found.identity for found in run.replayed}
+    for identity in live ^ replayed:
+        assert any(len(outcomes(run, copy)) > 1 for copy in run.transactions[identity]), identity

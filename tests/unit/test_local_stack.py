@@ -1,0 +1,75 @@
+"""The local stack's guards, without a process."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from fraudctl.errors import NotDeployed, OperationFailed
+from fraudctl.local.paths import StackPaths
+from fraudctl.local.stack import LocalStack
+from fraudctl.local.supervisor import Supervisor
+from fraudctl.local.tools import Toolbox
+from fraudctl.target import Consent
+
+
+class Usage(NamedTuple):
+    """What shutil.disk_usage gives."""
+
+    total: int
+    used: int
+    free: int
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> LocalStack:
+    """A stack that was never deployed."""
+    paths = StackPaths(tmp_path / "home", "demo", tmp_path / "run")
+    return LocalStack(paths, Supervisor(paths, {}), Toolbox(tmp_path / "cache", None), 60_000, 5_000)
+
+
+def test_a_full_disk_is_named_before_anything_starts(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder, what is needed and what is free; nothing was downloaded or started."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(100, 90, 10_000_000))
+    with pytest.raises(OperationFailed, match=r"demo: no disk space: 256 MB are needed, 10 MB are free"):
+        list(stack.apply(stack.plan()))
+    assert not stack.paths.socket.exists()
+
+
+def test_a_new_stack_is_planned_whole(stack: LocalStack) -> None:
+    """Every component is created, and no consent is needed."""
+    plan = stack.plan()
+    assert [(change.action, change.component) for change in plan.changes] == [
+        ("create", name) for name in ("kafka", "dynamodb", "lambda", "flink")
+    ]
+    assert plan.consent is Consent.NONE
+
+
+def test_an_interrupted_deploy_counts_as_not_deployed(stack: LocalStack) -> None:
+    """The outputs say why, and teardown finds something to remove."""
+    stack.paths.make_folders()
+    stack.paths.state.write_text('{"format": 1, "deployed": false}')
+    with pytest.raises(NotDeployed, match="stack demo: deploying it was interrupted"):
+        stack.outputs()
+    assert [change.component for change in stack.plan_teardown(keep_data=False).changes] == ["folder"]
+
+
+def test_teardown_says_what_is_lost(stack: LocalStack) -> None:
+    """Data asks for consent; kept data does not."""
+    with pytest.raises(NotDeployed, match="stack demo: not deployed"):
+        stack.plan_teardown(keep_data=False)
+    (stack.paths.data / "kafka").mkdir(parents=True)
+    plan = stack.plan_teardown(keep_data=False)
+    assert (plan.consent, plan.losses) == (Consent.YES, ("topics, audit rows and checkpoints",))
+    assert stack.plan_teardown(keep_data=True).consent is Consent.NONE
+
+
+def test_teardown_keeps_the_data_folder_only_when_asked(stack: LocalStack) -> None:
+    """Kept data stays where the next deploy finds it; without keeping, not even the folder is left."""
+    stack.paths.make_folders()
+    (stack.paths.data / "rows").write_text("x")
+    list(stack.teardown(stack.plan_teardown(keep_data=True), keep_data=True))
+    assert [path.name for path in stack.paths.root.iterdir()] == ["data"]
+    list(stack.teardown(stack.plan_teardown(keep_data=False), keep_data=False))
+    assert not stack.paths.root.exists()
