@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CFN := .venv-cfn
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -25,16 +26,25 @@ $(VENV)/.dev: $(BIN)/fraudctl requirements-dev.lock
 	@$(PIP) install --require-hashes -r requirements-dev.lock
 	@touch $@
 
+# The template's linters pin versions that fraudctl does not share.
+$(CFN)/.ready: requirements-cfn.lock
+	@test -x $(CFN)/bin/python || $(PYTHON) -m venv $(CFN)
+	@echo "Installing the template's linters …"
+	@$(CFN)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-cfn.lock
+	@touch $@
+
 demo: $(BIN)/fraudctl ## deploy the pipeline here, flag accounts, show the first fraud
 	@$(BIN)/fraudctl demo
 
 setup: $(VENV)/.dev ## make the virtual environment with all tools
 
-lint: $(VENV)/.dev ## formatting, lint, types, import contracts
+lint: $(VENV)/.dev $(CFN)/.ready ## formatting, lint, types, import contracts, the template
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(CFN)/bin/cfn-lint cfn/fraud-detection-stack.yaml
+	$(CFN)/bin/checkov --quiet --compact --config-file cfn/checkov.yaml
 
 test: lint ## every test: unit, cli, contract, integration, e2e
 	$(BIN)/pytest -m "not integration and not e2e"
@@ -54,6 +64,7 @@ wheel: $(VENV)/.dev ## build the wheel, the Flink application in it
 lock: ## pin the dependencies again (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	printf 'cfn-lint\ncheckov\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -o requirements-cfn.lock
 	printf 'hatchling\neditables\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url - -c requirements-dev.lock -o requirements-build.lock
 
 clean: ## remove what was built

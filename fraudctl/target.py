@@ -239,6 +239,9 @@ class Outputs:
 class Stack(Protocol):
     """The infrastructure's life."""
 
+    def prepare(self) -> Iterator[Event]:
+        """Fetch and build what planning needs; changes nothing on the other side."""
+
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
         """Say what deploying would do; changes nothing."""
 

@@ -80,6 +80,10 @@ class FakeStack:
     options: Options = NO_OPTIONS
     discarded: list[Plan] = field(default_factory=list)
 
+    def prepare(self) -> Iterator[Event]:
+        """Nothing to prepare."""
+        yield from ()
+
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
         """Give the next plan."""
         self.calls.append(("plan", samples))

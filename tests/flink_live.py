@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka import Message
 from flink_runs import Application, Detected, Topics, detected, new_topics, published, wait_until
 from histories import History, flag_json, history, transaction_json
 from oracle import Flag, Identity, Transaction, accepted, detections
@@ -46,6 +47,7 @@ class Live:
     transactions: dict[Identity, list[Transaction]]
     flags: dict[int, list[Flag]]
     live: list[Detected]
+    values: list[bytes]
     after_savepoint: list[Detected]
     replayed: list[Detected]
     exact: set[tuple[Identity, int, str]]
@@ -75,12 +77,12 @@ def live_run(broker: str, folder: Path, *, seeds: range, kills: int, span: int) 
         application.properties = PROPERTIES
         application.start()
         playing.join()
-        live = settled(application, topics)
+        written = settled(application, topics)
         application.kill()
         application.forget()
         before = topics.count(topics.processed)
         application.start()
-        replayed = settled(application, topics, after=before)
+        replayed = detected(settled(application, topics, after=before))
         transactions, flags = published(topics)
     finally:
         application.kill()
@@ -92,10 +94,12 @@ def live_run(broker: str, folder: Path, *, seeds: range, kills: int, span: int) 
     exact = set().union(
         *(detections([t for t in transactions if t.account == account], own, HOLD) for account, own in events.items())
     )
-    return Live(dict(copies), dict(events), live, live[at_savepoint:], replayed, exact)
+    live = detected(written)
+    values = [message.value() or b"" for message in written]
+    return Live(dict(copies), dict(events), live, values, live[at_savepoint:], replayed, exact)
 
 
-def settled(application: Application, topics: Topics, *, after: int = 0) -> list[Detected]:
+def settled(application: Application, topics: Topics, *, after: int = 0) -> list[Message]:
     """Give the detections in the order of their publication once everything is read and nothing is pending."""
     count = topics.count(topics.transactions)
 
@@ -107,7 +111,7 @@ def settled(application: Application, topics: Topics, *, after: int = 0) -> list
     wait_until(done, "everything read and nothing pending", logs=[application.log])
     application.stop_with_savepoint()  # flushes the sink
     messages = sorted(topics.read(topics.processed), key=lambda message: message.timestamp()[1])
-    return detected(messages[after:])
+    return messages[after:]
 
 
 def reading_ended(application: Application, count: int) -> bool:

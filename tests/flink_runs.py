@@ -185,9 +185,8 @@ class Application:
         assert self._process.poll() is None, self.log.read_text(errors="replace")[-4000:]
         try:
             jobs = self.rest("/jobs/overview")["jobs"]
-            return bool(jobs) and all(
-                v["status"] == "RUNNING" for v in self.rest(f"/jobs/{jobs[0]['jid']}")["vertices"]
-            )
+            vertices = self.rest(f"/jobs/{jobs[0]['jid']}")["vertices"] if jobs else []
+            return bool(vertices) and all(vertex["status"] == "RUNNING" for vertex in vertices)
         except (URLError, ConnectionError, TimeoutError):
             return False
 

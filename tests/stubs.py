@@ -108,9 +108,8 @@ class Aws:
     def client(self, service: str) -> Any:
         """Give the client of a service."""
         if service not in self.clients:
-            made = boto3.client(
-                service, region_name=REGION, aws_access_key_id="testing", aws_secret_access_key="testing"
-            )
+            boto: Any = boto3.Session("testing", "testing", region_name=REGION)
+            made = boto.client(service)
             self.clients[service] = made
             stubber = Stubber(made)
 
@@ -192,7 +191,7 @@ def event(name: str, status: str, kind: str = "AWS::DynamoDB::Table", **more: An
     }
     if (reason := more.pop("reason", None)) is not None:
         found["ResourceStatusReason"] = reason
-    return {**found, **more}
+    return {key: value for key, value in {**found, **more}.items() if value is not None}
 
 
 def page(*events: dict[str, Any], **more: Any) -> dict[str, Any]:

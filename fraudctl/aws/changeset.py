@@ -60,6 +60,7 @@ class Request:
     """What a change set is asked for: exactly one of `body` and `url` is the template.
 
     Parameters named in `previous` keep what the stack has, which matters for those that CloudFormation resolves itself.
+    With `revert_drift` the resources are compared with what is really there.
     """
 
     stack: str
@@ -69,6 +70,7 @@ class Request:
     body: str = ""
     url: str = ""
     previous: frozenset[str] = frozenset()
+    revert_drift: bool = False
 
     def arguments(self, name: str) -> dict[str, Any]:
         """Give CreateChangeSet's arguments."""
@@ -86,6 +88,7 @@ class Request:
             "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
             "Capabilities": list(CAPABILITIES),
             **template,
+            **({"DeploymentMode": "REVERT_DRIFT"} if self.revert_drift else {}),
         }
 
 

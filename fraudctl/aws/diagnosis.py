@@ -77,8 +77,8 @@ def _causes(cfn: Any, operation: Operation) -> list[Failure]:  # noqa: ANN401 - 
         while True:
             page = cfn.describe_events(**arguments)
             for event in page["OperationEvents"]:
-                if operation.token and event.get("ClientRequestToken") not in {None, operation.token}:
-                    continue
+                if operation.token and event.get("ClientRequestToken") != operation.token:
+                    continue  # of an earlier operation
                 if operation.since and event["Timestamp"] < operation.since:
                     continue
                 reason = event.get("ResourceStatusReason") or event.get("ValidationStatusReason") or ""

@@ -100,15 +100,17 @@ def follow(cfn: Any, clock: Clock, operation: Operation, ended: Followed) -> Ite
 
 
 def latest(cfn: Any, stack_id: str, stack: str) -> Operation:  # noqa: ANN401 - a boto3 client
-    """Find the operation that is running, or ran last, on a stack."""
-    since: datetime | None = None
+    """Find the operation that is running, or ran last, on a stack: by its token, else by when it began."""
     with asking(f"events of stack {stack}"):
         for page in cfn.get_paginator("describe_stack_events").paginate(StackName=stack_id):
             for event in page["StackEvents"]:
-                if _of_stack(event, stack_id) and _begins(event["ResourceStatus"]):
-                    return Operation(stack_id, stack, event.get("ClientRequestToken", ""), event["Timestamp"])
-                since = event["Timestamp"]
-    return Operation(stack_id, stack, since=since)
+                if not _of_stack(event, stack_id):
+                    continue
+                if token := event.get("ClientRequestToken"):
+                    return Operation(stack_id, stack, token)
+                if _begins(event):
+                    return Operation(stack_id, stack, since=event["Timestamp"])
+    return Operation(stack_id, stack)
 
 
 def going_on(operation: Operation, ended: Followed) -> str:
@@ -182,8 +184,9 @@ def _of_stack(event: dict[str, Any], stack_id: str) -> bool:
     return event["ResourceType"] == _STACK and event.get("PhysicalResourceId") == stack_id
 
 
-def _begins(status: str) -> bool:
-    return status in {
-        *("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS", "IMPORT_IN_PROGRESS"),
-        *("ROLLBACK_IN_PROGRESS_BY_USER", "REVIEW_IN_PROGRESS"),
-    }
+def _begins(event: dict[str, Any]) -> bool:
+    """Whether it is an operation's first event; a rollback is only when a person asked to continue it."""
+    status = event["ResourceStatus"]
+    return status in {f"{verb}_IN_PROGRESS" for verb in _VERBS} or (
+        status == "UPDATE_ROLLBACK_IN_PROGRESS" and event.get("ResourceStatusReason") == "User Initiated"
+    )

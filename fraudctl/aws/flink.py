@@ -73,7 +73,17 @@ class AwsFlink:
         return FlinkStatus(state="STOPPED" if state == "READY" else state)
 
     def savepoints(self) -> list[Savepoint]:
-        """List the snapshots, newest first."""
+        """List the snapshots it can start from, newest first."""
+        made = [
+            # Whole milliseconds: what deletes a snapshot has to name its moment exactly.
+            Savepoint(item["SnapshotName"], "snapshot", round(item["SnapshotCreationTimestamp"].timestamp() * 1000))
+            for item in self.snapshots()
+            if item["SnapshotStatus"] == "READY"
+        ]
+        return sorted(made, key=lambda snapshot: -snapshot.created_at)
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Give all snapshots as AWS lists them, those being made or deleted too."""
         name = self._name()
         found: list[dict[str, Any]] = []
         arguments: dict[str, Any] = {"ApplicationName": name, "Limit": 50}
@@ -82,14 +92,8 @@ class AwsFlink:
                 page = self._client().list_application_snapshots(**arguments)
                 found += page["SnapshotSummaries"]
                 if not (more := page.get("NextToken")):
-                    break
+                    return found
                 arguments["NextToken"] = more
-        made = [
-            Savepoint(item["SnapshotName"], "snapshot", int(item["SnapshotCreationTimestamp"].timestamp() * 1000))
-            for item in found
-            if item["SnapshotStatus"] == "READY"
-        ]
-        return sorted(made, key=lambda snapshot: -snapshot.created_at)
 
     def state(self) -> str:
         """Give AWS's word for its state; raises `NotDeployed`."""

@@ -1,12 +1,13 @@
 """The proof of a teardown: what is looked for by tag and by name, and the command that removes what is found."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from fraudctl.aws import data
+from fraudctl.aws import table
 from fraudctl.aws.failures import asking
 from fraudctl.aws.session import AwsSession
 
@@ -139,14 +140,14 @@ class Leftovers:
             yield Leftover(f"log-group {name}", self._aws(f"logs delete-log-group --log-group-name {name}"))
 
     def _data(self) -> Iterator[Leftover]:
-        table = f"{self.stack}-audit"
-        if data.table_rows(self.session.client("dynamodb"), table) is not None:
-            yield Leftover(f"table {table}", self._aws(f"dynamodb delete-table --table-name {table}"))
+        name = f"{self.stack}-audit"
+        if table.rows(self.session.client("dynamodb"), name) is not None:
+            yield Leftover(f"table {name}", self._aws(f"dynamodb delete-table --table-name {name}"))
         with asking("buckets"):
             found = self.session.client("s3").list_buckets()["Buckets"]
         for item in found:
             name = item["Name"]
-            if name.startswith(f"{self.stack}-failed-") and name.endswith(f"-{self.session.region}"):
+            if re.fullmatch(rf"{self.stack}-(failed|artifacts)-\d{{12}}-{self.session.region}", name):
                 yield Leftover(f"bucket {name}", self._aws(f"s3 rb s3://{name} --force"))
 
     def _tagged(self) -> Iterator[Leftover]:

@@ -18,6 +18,8 @@ _MOVING: Final = frozenset({"Creating", "Enabling", "Disabling", "Updating", "De
 
 def state(client: Any, uuid: str) -> str:  # noqa: ANN401 - a boto3 client
     """Give its state in Lambda's words; empty when it is not there."""
+    if not uuid:
+        return ""
     with asking("event source mapping"):
         try:
             return str(client.get_event_source_mapping(UUID=uuid)["State"])

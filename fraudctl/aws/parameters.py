@@ -14,21 +14,25 @@ ENABLED: Final = {True: "ENABLED", False: "DISABLED"}
 # fraudctl gives these their values; a person cannot.
 _OURS: Final = re.compile(r"ArtifactBucket|\w+Key|BootstrapServers|Adopt\w+", re.ASCII)
 _SECTION: Final = re.compile(r"^Parameters:\s*$(.*?)^(?=\S)", re.MULTILINE | re.DOTALL)
-_NAME: Final = re.compile(r"^ {2}(\w+):", re.MULTILINE | re.ASCII)
+_ENTRY: Final = re.compile(r"^ {2}(\w+):\s*$((?:\n {4}.*)*)", re.MULTILINE | re.ASCII)
+_DEFAULT: Final = re.compile(r"^ {4}Default: *(.*?) *$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template's text and the names of its parameters."""
+    """A template's text, the names of its parameters and the defaults of those that have one."""
 
     body: str
     names: tuple[str, ...]
+    defaults: Mapping[str, str]
 
     @classmethod
     def read(cls, body: str) -> "Template":
         """Take the names from the text: the template is ours, so a YAML parser is not needed."""
         section = _SECTION.search(body)
-        return cls(body, tuple(_NAME.findall(section.group(1))) if section else ())
+        entries = dict(_ENTRY.findall(section.group(1))) if section else {}
+        found = {name: default.group(1) for name, text in entries.items() if (default := _DEFAULT.search(text))}
+        return cls(body, tuple(entries), {name: value.strip("\"'") for name, value in found.items()})
 
     def settable(self) -> list[str]:
         """Give the names a person may set, sorted."""

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from fraudctl.aws.bucket import ArtifactBucket
 from fraudctl.aws.clock import Clock
 from fraudctl.aws.describe import Described
 from fraudctl.aws.failures import SIGN_IN, CredentialsExpired, asking
 from fraudctl.aws.session import AwsSession
 from fraudctl.errors import BadConfig, Refused
+from fraudctl.pipeline import audit_table
 
 # The on-failure bucket's name has to fit into 63 characters.
 _LONGEST_NAME: Final = 28
@@ -105,30 +107,23 @@ class Preflight:
         dynamodb = self.session.client("dynamodb")
         with asking(f"table {name}"):
             try:
-                arn = dynamodb.describe_table(TableName=name)["Table"]["TableArn"]
+                found = dynamodb.describe_table(TableName=name)["Table"]
             except ClientError as error:
                 if error.response["Error"]["Code"] == "ResourceNotFoundException":
                     return False
                 raise
-            tags = {tag["Key"]: tag["Value"] for tag in dynamodb.list_tags_of_resource(ResourceArn=arn)["Tags"]}
-        self._ours(f"table {name}", tags)
+            listed = dynamodb.list_tags_of_resource(ResourceArn=found["TableArn"])["Tags"]
+        self._ours(f"table {name}", {tag["Key"]: tag["Value"] for tag in listed})
+        if different := _differs(found, audit_table.definition(name)):
+            raise Refused(
+                f"table {name}: kept from an earlier stack, but its {different} are not what this version needs",
+                hint="export what you need of it and delete it, or deploy under another name with --stack",
+            )
         return True
 
     def _bucket(self, account: str) -> bool:
         name = on_failure_bucket(self.stack, account, self.session.region)
-        with asking(f"bucket {name}"):
-            try:
-                self.session.client("s3").head_bucket(Bucket=name, ExpectedBucketOwner=account)
-            except ClientError as error:
-                if error.response["Error"]["Code"] in {"404", "NoSuchBucket"}:
-                    return False
-                if error.response["Error"]["Code"] != "403":
-                    raise
-                raise Refused(
-                    f"bucket {name}: it belongs to another account, or nothing may be asked of it",
-                    hint="deploy under another name with --stack",
-                ) from error
-        return True
+        return ArtifactBucket(self.session, name, account=account, sleep=self.clock.sleep).exists()
 
     def _ours(self, what: str, tags: dict[str, str]) -> None:
         if tags.get(TAG) != self.stack:
@@ -143,6 +138,14 @@ class Preflight:
         for resource in resources(self.session.client("cloudformation"), found.id):
             if resource.status.endswith("_FAILED"):
                 yield resource.logical_id, resource.reason
+
+
+def _differs(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    if found.get("KeySchema") != wanted["KeySchema"]:
+        return "keys"
+    there = {index["IndexName"]: index["KeySchema"] for index in found.get("GlobalSecondaryIndexes", [])}
+    needed = {index["IndexName"]: index["KeySchema"] for index in wanted["GlobalSecondaryIndexes"]}
+    return "" if needed.items() <= there.items() else "indexes"
 
 
 def unfinished(found: Described) -> bool:

@@ -9,10 +9,10 @@ from fraudctl.target import Event
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One line of the bill: dollars an hour."""
+    """One line of the bill: dollars an hour, None where the price is not known."""
 
     what: str
-    hourly: float
+    hourly: float | None
 
 
 class Release(Protocol):
@@ -21,6 +21,9 @@ class Release(Protocol):
     def template(self) -> str:
         """Give the CloudFormation template's text."""
 
+    def prepare(self) -> Iterator[Event]:
+        """Download and build what is not there yet."""
+
     def parameters(self) -> Mapping[str, str]:
         """Give the parameters that name bucket and artefacts, building what is not built yet."""
 
@@ -28,7 +31,7 @@ class Release(Protocol):
         """Upload what the bucket does not hold yet; makes the bucket when it is missing."""
 
     def costs(self, parameters: Mapping[str, str]) -> Sequence[Price]:
-        """Give what costs what an hour with these parameters."""
+        """Give what costs what an hour with these parameters, which are all of the template's."""
 
     def remove(self) -> Iterator[Event]:
         """Empty the bucket, old versions included, and delete it."""

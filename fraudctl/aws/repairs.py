@@ -14,14 +14,24 @@ from botocore.exceptions import ClientError
 from fraudctl.aws import mapping
 from fraudctl.aws.clock import Clock
 from fraudctl.aws.describe import Described
-from fraudctl.aws.failures import asking
+from fraudctl.aws.failures import ConnectionLost, CredentialsExpired, asking
 from fraudctl.aws.flink import AwsFlink
 from fraudctl.aws.schedule import AwsSchedule
 from fraudctl.aws.session import AwsSession
+from fraudctl.errors import FraudctlError, NotDeployed
 from fraudctl.pipeline import topics
 from fraudctl.target import Change, Event, Phase
 
 REPLICATION: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What differs. `gone` are resources of the stack deleted by hand, which a change set against drift brings back."""
+
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +43,48 @@ class Repairs:
     flink: AwsFlink
     schedule: AwsSchedule
 
-    def needed(self, stack: Described, *, samples: bool | None) -> Iterator[Change]:
-        """Yield what differs: topics, the mapping, the application, and the schedule if `samples` says how it shall be.
+    def look(self, stack: Described, *, samples: bool | None) -> Drift:
+        """Find what differs: topics, the mapping, the application, and the schedule if `samples` says how it shall be.
 
         A schedule switched by hand is no drift: that is what `transactions stop` does.
         """
-        for topic in self._missing(stack):
-            yield Change("repair", topic.name, "the topic is gone: deleted by hand; it comes back empty")
-        if self._mapping_off(stack):
-            yield Change("repair", "mapping", "it is disabled; the audit writer gets nothing")
-        state = self.flink.state()
-        if state != "RUNNING":
-            yield Change("start", "flink", f"the application is {state}")
+        changes: list[Change] = []
+        notes: list[str] = []
+        gone: list[str] = []
+        try:
+            gone_topics = self._missing(stack)
+        except FraudctlError as error:
+            if isinstance(error, CredentialsExpired | ConnectionLost):
+                raise
+            # A cluster under maintenance answers no questions, and not everybody may ask: no reason not to deploy.
+            notes.append(f"topics were not looked at: {error}")
+            gone_topics = []
+        why = "the topic is gone: deleted by hand; it comes back empty"
+        changes += [Change("repair", topic.name, why) for topic in gone_topics]
+        match mapping.state(self.session.client("lambda"), stack.outputs.get("EventSourceMappingId", "")):
+            case "":
+                gone.append("EventSourceMapping")
+            case "Disabled" | "Disabling":
+                changes.append(Change("repair", "mapping", "it is disabled; the audit writer gets nothing"))
+        try:
+            if (state := self.flink.state()) != "RUNNING":
+                changes.append(Change("start", "flink", f"the application is {state}"))
+        except NotDeployed:
+            gone.append("FlinkApplication")
         if samples is not None and self.schedule.status().enabled is not samples:
-            yield Change("start" if samples else "stop", "samples")
+            changes.append(Change("start" if samples else "stop", "samples"))
+        changes += [Change("repair", name, "it is gone: deleted by hand") for name in gone]
+        return Drift(tuple(changes), tuple(notes), tuple(gone))
 
     def apply(self, stack: Described) -> Iterator[Event]:
         """Repair topics and mapping; starting the application is the deploy's next step anyway."""
-        for topic in self._missing(stack):
+        try:
+            missing = self._missing(stack)
+        except FraudctlError as error:
+            if isinstance(error, CredentialsExpired | ConnectionLost):
+                raise
+            missing = []
+        for topic in missing:
             yield Event(topic.name, Phase.STARTED, "creating it again")
             self._create(stack, topic)
             yield Event(topic.name, Phase.DONE, "created again")

@@ -2,25 +2,22 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
-from fraudctl.aws import diagnosis, guard, parameters, plans
+from fraudctl.aws import guard, parameters, plans
 from fraudctl.aws.changeset import ChangeSet, ChangeSets, Request
 from fraudctl.aws.clock import Clock
-from fraudctl.aws.describe import Described, describe, resources
-from fraudctl.aws.events import Followed, Operation, follow, going_on, latest
-from fraudctl.aws.failures import asking
+from fraudctl.aws.describe import Described, describe
+from fraudctl.aws.events import latest
+from fraudctl.aws.operations import BACK, GOOD, Operations
 from fraudctl.aws.parameters import BOOTSTRAP, ENABLED, PENDING, SAMPLES, Template
 from fraudctl.aws.preflight import TAG, Preflight, brokers, unfinished
 from fraudctl.aws.release import Release
-from fraudctl.aws.repairs import Repairs
+from fraudctl.aws.repairs import Drift, Repairs
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.teardown import Teardown
-from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, Refused
+from fraudctl.errors import NotDeployed, OperationFailed, Refused
 from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
-
-_GOOD: Final = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
-_BACK: Final = "UPDATE_ROLLBACK_COMPLETE"
 
 
 class AwsStack:
@@ -44,6 +41,11 @@ class AwsStack:
         self._options = NO_OPTIONS
         self._values: dict[str, str] = {}
 
+    def prepare(self) -> Iterator[Event]:
+        """Build the artefacts: their names are in the plan. Credentials come first, they fail faster."""
+        self._preflight.credentials()
+        yield from self._release.prepare()
+
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
         """Ask CloudFormation what it would do. `discard` removes the change set that this makes."""
         template = Template.read(self._release.template())
@@ -52,25 +54,27 @@ class AwsStack:
         found = describe(self._cfn, self._name)
         self._preflight.state(found)
         self._options = options
+        notes = [f"stack {self._name} in account {account}, region {self._session.region}"]
         kept: Mapping[str, str] = {}
         if found is None or found.status == "REVIEW_IN_PROGRESS":
             kept = self._preflight.kept(account).parameters()
             self._preflight.cluster_is_free()
+            if found is not None:
+                notes.append("an unfinished first plan left an empty stack; it is used, or removed")
         self._values = self._wanted(template, found, kept, samples=samples)
-        notes = [f"stack {self._name} in account {account}, region {self._session.region}"]
         if found is not None and unfinished(found):
-            return self._plan_anew(found, notes, samples=samples)
-        repairs = tuple(self._repairs.needed(found, samples=samples)) if found is not None and found.outputs else ()
-        self._pending = self._change_set(found, template)
-        if self._pending is None and not repairs:
+            return self._plan_anew(found, template, notes, samples=samples)
+        drift = self._repairs.look(found, samples=samples) if found is not None and found.outputs else Drift()
+        self._pending = self._change_set(found, template, revert_drift=bool(drift.gone))
+        if self._pending is None and not drift.changes:
             return Plan(self._name, (), samples=samples)
         changes = self._pending.changes if self._pending else ()
         dangers = guard.dangers(changes, options.allowed)
-        notes += self._notes(found, changes)
+        notes += [*self._notes(found, template), *drift.notes]
         notes += [f"refused: {danger}; --allow-replacement {danger.logical_id} allows it" for danger in dangers]
         return Plan(
             self._name,
-            repairs + plans.changes(changes),
+            drift.changes + plans.changes(changes),
             Consent.YES,
             losses=plans.losses(changes),
             notes=tuple(notes),
@@ -84,7 +88,7 @@ class AwsStack:
             raise Refused(f"deploy {self._name}: {plan.refusals[0].detail}", hint="see --allow-replacement")
         found = describe(self._cfn, self._name)
         if found is not None and unfinished(found):
-            yield from self._clean(found)
+            yield from self._operations.clean(found)
             template = Template.read(self._release.template())
             kept = self._preflight.kept(self._session.account()).parameters()
             self._values = self._wanted(template, None, kept, samples=plan.samples)
@@ -110,8 +114,10 @@ class AwsStack:
         found = describe(self._cfn, self._name)
         if found is None:
             raise NotDeployed(f"stack {self._name}: not deployed", hint="run `fraudctl deploy` first")
+        if found.status == "DELETE_IN_PROGRESS":
+            raise Refused(f"stack {self._name}: it is being torn down", hint="`fraudctl teardown` follows that")
         if not found.busy:
-            if found.status not in {*_GOOD, _BACK}:
+            if found.status not in {*GOOD, BACK}:
                 self._preflight.state(found)
                 raise OperationFailed(
                     f"stack {self._name}: no operation is running; the last one ended in {found.status}",
@@ -121,7 +127,7 @@ class AwsStack:
         else:
             operation = latest(self._cfn, found.id, self._name)
             yield Event(self._name, Phase.NOTE, f"following {found.status}")
-            yield from self._follow(operation, "deploy")
+            yield from self._operations.follow(operation, "deploy")
         yield from self._second_pass()
 
     def continue_rollback(self, skip: Sequence[str] = ()) -> Iterator[Event]:
@@ -132,20 +138,7 @@ class AwsStack:
             raise NotDeployed(f"stack {self._name}: not deployed", hint="run `fraudctl deploy` first")
         if found.status != "UPDATE_ROLLBACK_FAILED":
             raise Refused(f"stack {self._name}: no rollback is stuck ({found.status})", hint="run `fraudctl deploy`")
-        known = {resource.logical_id for resource in resources(self._cfn, found.id)}
-        for name in skip:
-            if name not in known:
-                raise BadConfig(f"--skip {name}: the stack has no such resource", hint="see `fraudctl deploy --plan`")
-        token = self._token()
-        with asking(f"stack {self._name}"):
-            self._cfn.continue_update_rollback(
-                StackName=found.id,
-                ClientRequestToken=token,
-                **({"ResourcesToSkip": list(skip)} if skip else {}),
-            )
-        yield from self._follow(Operation(found.id, self._name, token), "rollback", good=(_BACK,))
-        for name in skip:
-            yield Event(name, Phase.NOTE, "left out of the rollback: it may differ from the template")
+        yield from self._operations.continue_rollback(found, skip)
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:
         """Say what would be removed and lost; raises `NotDeployed` or `Refused`."""
@@ -181,6 +174,10 @@ class AwsStack:
         return self._session.client("cloudformation")
 
     @property
+    def _operations(self) -> Operations:
+        return Operations(self._cfn, self._clock, self._name, self._token)
+
+    @property
     def _sets(self) -> ChangeSets:
         return ChangeSets(self._cfn, self._clock)
 
@@ -199,7 +196,9 @@ class AwsStack:
             template, before, kept, self._given, self._options.parameters, flow, known, self._release.parameters()
         )
 
-    def _change_set(self, found: Described | None, template: Template) -> ChangeSet | None:
+    def _change_set(
+        self, found: Described | None, template: Template, *, revert_drift: bool = False
+    ) -> ChangeSet | None:
         new = found is None or found.status == "REVIEW_IN_PROGRESS"
         return self._sets.create(
             Request(
@@ -208,6 +207,7 @@ class AwsStack:
                 parameters=self._values,
                 tags={TAG: self._name},
                 body=template.body,
+                revert_drift=revert_drift,
                 previous=frozenset(
                     name
                     for name, value in self._values.items()
@@ -216,9 +216,9 @@ class AwsStack:
             )
         )
 
-    def _plan_anew(self, found: Described, notes: list[str], *, samples: bool | None) -> Plan:
+    def _plan_anew(self, found: Described, template: Template, notes: list[str], *, samples: bool | None) -> Plan:
         why = f"a first deploy failed and left it in {found.status}"
-        notes += [f"{line.what}: about ${line.hourly:.2f} an hour" for line in self._release.costs(self._values)]
+        notes += self._bill(template)
         return Plan(
             self._name,
             (Change("remove", self._name, why), Change("create", self._name, "everything in the template, anew")),
@@ -227,14 +227,17 @@ class AwsStack:
             samples=samples,
         )
 
-    def _notes(self, found: Described | None, changes: Sequence[object]) -> list[str]:
-        prices = self._release.costs(self._values)
-        notes = [f"${price.hourly:7.3f} an hour  {price.what}" for price in prices]
-        total = sum(price.hourly for price in prices)
-        notes.append(f"${total:7.3f} an hour in all, about ${total * 24:.0f} a day, until `fraudctl teardown`")
+    def _bill(self, template: Template) -> list[str]:
+        prices = self._release.costs({**template.defaults, **self._values})
+        total = sum(price.hourly or 0 for price in prices)
+        lines = [f"{_dollars(price.hourly)} an hour  {price.what}" for price in prices]
+        return [*lines, f"{_dollars(total)} an hour in all, about ${total * 24:.0f} a day, until `fraudctl teardown`"]
+
+    def _notes(self, found: Described | None, template: Template) -> list[str]:
+        notes = self._bill(template)
         pending = self._pending.changes if self._pending else ()
         expected = plans.minutes(pending) + (5 if found is None else 0)
-        if changes:
+        if pending:
             notes.append(f"expected to take about {expected} min")
         left = self._preflight.minutes_left()
         if left is not None and left < expected:
@@ -244,30 +247,11 @@ class AwsStack:
             )
         return notes
 
-    def _clean(self, found: Described) -> Iterator[Event]:
-        yield Event(self._name, Phase.NOTE, f"a first deploy failed and left it in {found.status}; removing that")
-        token = self._token()
-        with asking(f"stack {self._name}"):
-            self._cfn.delete_stack(StackName=found.id, ClientRequestToken=token)
-        yield from self._follow(Operation(found.id, self._name, token), "cleanup", good=("DELETE_COMPLETE",))
-
-    def _execute(self, change_set: ChangeSet) -> Iterator[Event]:
-        token = self._token()
-        self._sets.execute(change_set, token)
+    def _execute(self, pending: ChangeSet) -> Iterator[Event]:
+        steps = self._operations.execute(pending)
+        yield next(steps)  # it was started: no longer to be discarded
         self._pending = None
-        yield from self._follow(Operation(change_set.stack_id, self._name, token), "deploy")
-
-    def _follow(self, operation: Operation, doing: str, good: tuple[str, ...] = _GOOD) -> Iterator[Event]:
-        ended = Followed()
-        yield Event(self._name, Phase.STARTED, doing)
-        try:
-            yield from follow(self._cfn, self._clock, operation, ended)
-        except KeyboardInterrupt:
-            yield Event(self._name, Phase.NOTE, going_on(operation, ended))
-            raise
-        if ended.status not in good:
-            raise diagnosis.explain(self._cfn, operation, ended, doing=doing)
-        yield Event(self._name, Phase.DONE, ended.status)
+        yield from steps
 
     def _second_pass(self) -> Iterator[Event]:
         """Tell the stack where its brokers are, which only exist since the first pass."""
@@ -291,3 +275,7 @@ class AwsStack:
         if dangers := guard.dangers(pending.changes, self._options.allowed):
             raise Refused(f"second pass of {self._name}: {dangers[0]}", hint="run `fraudctl deploy --plan`")
         yield from self._execute(pending)
+
+
+def _dollars(amount: float | None) -> str:
+    return "an unknown price" if amount is None else f"${amount:7.3f}"

@@ -42,7 +42,7 @@ class AwsTarget:
         return AwsStack(
             self._settings.stack,
             self._session,
-            Build(self._settings, self._session),
+            Build(self._settings, self._session, self._clock),
             Repairs(self._session, self._clock, self.flink, self.schedule),
             self._clock,
             given,

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from fraudctl.aws import data, diagnosis, mapping
+from fraudctl.aws import diagnosis, mapping, table
+from fraudctl.aws.bucket import ArtifactBucket
 from fraudctl.aws.clock import Clock
 from fraudctl.aws.describe import Described, Resource, describe, resources
 from fraudctl.aws.events import Followed, Operation, follow, going_on, latest
@@ -45,13 +46,13 @@ class Teardown:
             raise NotDeployed(f"stack {self.stack}: not deployed", hint="run `fraudctl deploy` first")
         if found is not None:
             self._may(found, keep_data=keep_data)
-        rows = data.table_rows(self.session.client("dynamodb"), self._table)
+        rows = table.rows(self.session.client("dynamodb"), self._table)
         changes = [] if found is None else [Change("remove", self.stack, f"the stack ({found.status})")]
         where = "keep" if keep_data else "remove"
         if rows is not None:
             changes.append(Change(where, self._table, f"the audit table, about {rows} rows"))
-        if data.bucket_exists(self.session.client("s3"), self._bucket):
-            changes.append(Change(where, self._bucket, "what the audit writer could not write"))
+        if self._bucket.exists():
+            changes.append(Change(where, self._bucket.name, "what the audit writer could not write"))
         losses = [f"every record in {', '.join(topic.name for topic in topics.ALL)}"] if found else []
         losses += ["the application's state and snapshots"] if found else []
         if not keep_data:
@@ -71,8 +72,10 @@ class Teardown:
                 yield from self._quiet(inside)
             yield from self._delete(found, vpc)
         if not keep_data:
-            yield from data.delete_table(self.session.client("dynamodb"), self.clock, self._table)
-            yield from data.delete_bucket(self.session.client("s3"), self._bucket)
+            yield from table.delete(self.session.client("dynamodb"), self.clock, self._table)
+            yield Event(self._bucket.name, Phase.STARTED, "emptying the bucket, all versions")
+            there = self._bucket.delete()
+            yield Event(self._bucket.name, Phase.DONE, "removed" if there else "not there")
         yield from self.release.remove()
         yield from self._prove(vpc, keep_data=keep_data)
 
@@ -81,8 +84,9 @@ class Teardown:
         return f"{self.stack}-audit"
 
     @property
-    def _bucket(self) -> str:
-        return on_failure_bucket(self.stack, self.account, self.session.region)
+    def _bucket(self) -> ArtifactBucket:
+        name = on_failure_bucket(self.stack, self.account, self.session.region)
+        return ArtifactBucket(self.session, name, account=self.account, sleep=self.clock.sleep)
 
     def _may(self, found: Described, *, keep_data: bool) -> None:
         if found.busy and found.status != "DELETE_IN_PROGRESS":
@@ -142,8 +146,12 @@ class Teardown:
                     SnapshotName=snapshot.location,
                     SnapshotCreationTimestamp=snapshot.created_at / 1000,
                 )
+        deadline = self.clock.now() + _PROOF_SECONDS
+        while snapshots and flink.snapshots() and self.clock.now() < deadline:
+            yield Event("flink", Phase.PROGRESS, "deleting snapshots")
+            self.clock.sleep(_POLL_SECONDS)
         if snapshots:
-            yield Event("flink", Phase.NOTE, f"{len(snapshots)} snapshots deleted")
+            yield Event("flink", Phase.DONE, f"stopped, {len(snapshots)} snapshots deleted")
 
     def _detach(self, function: Resource) -> Iterator[Event]:
         """Take a function out of the network, so that its interfaces go while the cluster is being deleted."""
@@ -201,7 +209,7 @@ class Teardown:
                 yield Event(name, Phase.DONE, "unused network interface deleted")
 
     def _prove(self, vpc: str, *, keep_data: bool) -> Iterator[Event]:
-        kept = frozenset({self._table, self._bucket}) if keep_data else frozenset()
+        kept = frozenset({self._table, self._bucket.name}) if keep_data else frozenset()
         leftovers = Leftovers(self.session, self.stack, vpc, kept)
         for name in leftovers.log_groups():
             with asking(f"log group {name}"):

@@ -53,6 +53,7 @@ def deploy(  # noqa: PLR0913 - the command's options
             "--skip: it goes with --continue-rollback", hint="fraudctl deploy --continue-rollback --skip ID"
         )
     if plan:
+        render.events(target.stack.prepare())
         with _planned(target.stack, samples, options) as planned:
             if planned.changes:
                 render.plan(planned)
@@ -67,6 +68,7 @@ def deploy(  # noqa: PLR0913 - the command's options
             render.events(service.attach(target))
             render.note(_READY)
             return
+        render.events(target.stack.prepare())
         with _planned(target.stack, samples, options) as planned:
             if not planned.changes:
                 render.note(_up_to_date(planned))

@@ -36,6 +36,10 @@ class LocalStack:
     hold_ms: int
     slack_ms: int
 
+    def prepare(self) -> Iterator[Event]:
+        """Nothing: what `apply` downloads and compiles is not needed for planning."""
+        yield from ()
+
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
         """Compare what runs with what should run; changes nothing."""
         if options != NO_OPTIONS:

@@ -123,6 +123,15 @@ def test_flink_takes_only_settings_that_are_the_templates(template: Template) ->
     assert properties["RunConfiguration"]["FlinkRunConfiguration"] == {"AllowNonRestoredState": False}
 
 
+def test_alarm_watches_a_counter_that_exists(template: Template) -> None:
+    """The application counts dead letters under the alarm's name, in the group that the service publishes."""
+    metric = template.properties("DeadLettersAlarm")["Metrics"][0]["MetricStat"]["Metric"]
+    sources = "".join(path.read_text("utf-8") for path in (resource("flink") / "src").rglob("*.java"))
+    assert f'counter("{metric["MetricName"]}")' in sources
+    assert 'addGroup("KinesisAnalytics")' in sources
+    assert metric["Namespace"] == "AWS/KinesisAnalytics"
+
+
 def test_functions_are_built_for_their_runtime(template: Template, tmp_path: Path) -> None:
     """Runtime, architecture and handler fit the zips; time-outs and names are those of the local runner."""
     local = local_functions(tmp_path)["functions"]
@@ -278,7 +287,7 @@ def test_interface_is_the_agreed_one(template: Template) -> None:
 
 def test_bundles_fill_the_keys(template: Template) -> None:
     """Every key that the template asks for is one of the bundles."""
-    built = bundles.Bundles(*(Path(f"{letter}.zip") for letter in "abcde")).parameters()
+    built = bundles.Bundles(Path("a.zip"), Path("b.zip"), Path("c.zip"), Path("d.zip"), Path("e.zip")).parameters()
     assert set(built) == {name for name in template.data["Parameters"] if name.endswith("Key")}
     assert set(built.values()) == {"a.zip", "b.zip", "c.zip", "d.zip", "e.zip"}
 

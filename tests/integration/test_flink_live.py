@@ -1,11 +1,20 @@
 """The application live, killed, stopped, upgraded, replayed: nothing is missing, every outcome is a right one."""
 
+import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import boto3
 import pytest
 from flink_live import Live, live_run, outcomes
 from flink_runs import running_broker
+from histories import epoch_ms
+from lambda_tools import load, msk
+from moto import mock_aws
 from oracle import Identity
+
+from fraudctl.pipeline import audit_table
 
 pytestmark = pytest.mark.integration
 
@@ -50,3 +59,27 @@ def test_live_and_replay_differ_only_by_the_race(run: Live) -> None:
     replayed = {found.identity for found in run.replayed}
     for identity in live ^ replayed:
         assert any(len(outcomes(run, copy)) > 1 for copy in run.transactions[identity]), identity
+
+
+def test_audit_table(run: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kills had emitted twice is one row in the audit table: for each identity the first detection."""
+    options = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    monkeypatch.setenv("WRITER_TABLE", "audit")
+    monkeypatch.setenv("WRITER_DYNAMODB", json.dumps(options))
+    with mock_aws(), ThreadPoolExecutor(1) as one:
+        client: Any = boto3.client("dynamodb", **options)  # type: ignore[call-overload]
+        client.create_table(**audit_table.definition("audit"))
+        writer: Any = load("audit_writer")
+        monkeypatch.setattr(writer, "threads", lambda: one)
+        for first in range(0, len(run.values), 100):
+            assert writer.handler(msk(*run.values[first : first + 100], first=first), None) == {"batchItemFailures": []}
+        items = [item for page in client.get_paginator("scan").paginate(TableName="audit") for item in page["Items"]]
+    rows = {
+        (int(item["account_id"]["N"]), epoch_ms(item["transaction_date"]["S"]), item["transaction_id"]["S"]): item[
+            "flag_reason"
+        ]["S"]
+        for item in items
+    }
+    expected = {found.identity: found.reason for found in reversed(run.live)}
+    assert len(items) == len(rows)
+    assert rows == expected

@@ -1,0 +1,71 @@
+"""Operations on a stack: started with a token, followed to their end, explained when they fail."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fraudctl.aws import diagnosis
+from fraudctl.aws.changeset import ChangeSet, ChangeSets
+from fraudctl.aws.clock import Clock
+from fraudctl.aws.describe import Described, resources
+from fraudctl.aws.events import Followed, Operation, follow, going_on
+from fraudctl.aws.failures import asking
+from fraudctl.errors import BadConfig
+from fraudctl.target import Event, Phase
+
+GOOD: Final = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE")
+BACK: Final = "UPDATE_ROLLBACK_COMPLETE"
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What can be done to one stack; `token` gives the mark of an operation's events."""
+
+    cfn: Any
+    clock: Clock
+    stack: str
+    token: Callable[[], str]
+
+    def execute(self, change_set: ChangeSet) -> Iterator[Event]:
+        """Execute a change set."""
+        token = self.token()
+        ChangeSets(self.cfn, self.clock).execute(change_set, token)
+        yield from self.follow(Operation(change_set.stack_id, self.stack, token), "deploy")
+
+    def clean(self, found: Described) -> Iterator[Event]:
+        """Delete what a failed first deploy left, which can be neither updated nor created again."""
+        yield Event(self.stack, Phase.NOTE, f"a first deploy failed and left it in {found.status}; removing that")
+        token = self.token()
+        with asking(f"stack {self.stack}"):
+            self.cfn.delete_stack(StackName=found.id, ClientRequestToken=token)
+        yield from self.follow(Operation(found.id, self.stack, token), "cleanup", good=("DELETE_COMPLETE",))
+
+    def continue_rollback(self, found: Described, skip: Sequence[str]) -> Iterator[Event]:
+        """Go on with a rollback that got stuck, without `skip`; raises `BadConfig` for unknown ones."""
+        known = {resource.logical_id for resource in resources(self.cfn, found.id)} if skip else set()
+        for name in skip:
+            if name not in known:
+                raise BadConfig(f"--skip {name}: the stack has no such resource", hint="see `fraudctl deploy --plan`")
+        token = self.token()
+        more = {"ResourcesToSkip": list(skip)} if skip else {}
+        with asking(f"stack {self.stack}"):
+            self.cfn.continue_update_rollback(StackName=found.id, ClientRequestToken=token, **more)
+        yield from self.follow(Operation(found.id, self.stack, token), "rollback", good=(BACK,))
+        for name in skip:
+            yield Event(name, Phase.NOTE, "left out of the rollback: it may differ from the template")
+
+    def follow(self, operation: Operation, doing: str, good: Sequence[str] = GOOD) -> Iterator[Event]:
+        """Follow one to its end; raises `OperationFailed` with the root cause unless it ends in a `good` status.
+
+        At Ctrl-C it says what AWS goes on with, and how to come back.
+        """
+        ended = Followed()
+        yield Event(self.stack, Phase.STARTED, doing)
+        try:
+            yield from follow(self.cfn, self.clock, operation, ended)
+        except KeyboardInterrupt:
+            yield Event(self.stack, Phase.NOTE, going_on(operation, ended))
+            raise
+        if ended.status not in good:
+            raise diagnosis.explain(self.cfn, operation, ended, doing=doing)
+        yield Event(self.stack, Phase.DONE, ended.status)
