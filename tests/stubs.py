@@ -8,6 +8,7 @@ errors. Answers are checked against AWS's own model.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final, Self
 from unittest.mock import ANY
 
@@ -23,6 +24,12 @@ STACK: Final = "fraud-detection"
 STACK_ID: Final = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{STACK}/4d3c"
 SET_ID: Final = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:changeSet/fraudctl-1/7f"
 BEGIN: Final = 1_790_000_000.0
+
+
+@cache
+def _boto() -> Any:
+    """Give one session for all tests: it keeps AWS's models, whose loading takes most of a test's time."""
+    return boto3.Session("testing", "testing", region_name=REGION)
 
 
 @dataclass
@@ -108,8 +115,7 @@ class Aws:
     def client(self, service: str) -> Any:
         """Give the client of a service."""
         if service not in self.clients:
-            boto: Any = boto3.Session("testing", "testing", region_name=REGION)
-            made = boto.client(service)
+            made = _boto().client(service)
             self.clients[service] = made
             stubber = Stubber(made)
 

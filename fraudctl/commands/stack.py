@@ -41,7 +41,9 @@ def deploy(  # noqa: PLR0913 - the command's options
         list[str] | None, typer.Option("--skip", metavar="ID", help="Leave this out of --continue-rollback.")
     ] = None,
 ) -> None:
-    """Deploy the whole pipeline, or repair it, until transactions flow.
+    """Deploy the whole pipeline, or repair it.
+
+    Ends when the application runs and transactions flow. A stack that is as it should be is left alone.
 
     Example: fraudctl deploy
     """
@@ -85,7 +87,9 @@ def teardown(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     keep_data: Annotated[bool, typer.Option("--keep-data", help="Keep topics, rows and checkpoints.")] = False,
 ) -> None:
-    """Stop and remove the stack, and check that nothing of it is left.
+    """Stop and remove the stack.
+
+    Checks at the end that nothing of it is left.
 
     Example: fraudctl teardown --yes
     """

@@ -1,0 +1,232 @@
+"""The stack's whole life on an emulated AWS, by the installed executable."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from emulated import AwsFraudctl, Emulator, running
+
+from fraudctl.artifacts import resource
+from fraudctl.aws.build import TEMPLATE
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """An emulator whose clusters take three seconds."""
+    with running(tmp_path_factory.mktemp("emulator"), cluster_seconds=3) as found:
+        yield found
+
+
+@pytest.fixture
+def cli(emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest) -> AwsFraudctl:
+    """The executable with a stack of the test's own."""
+    name = request.node.name.removeprefix("test_").replace("_", "-")
+    return AwsFraudctl(tmp_path, emulator.url, name[:26].strip("-"))
+
+
+def stack(emulator: Emulator, cli: AwsFraudctl) -> dict[str, Any] | None:
+    """Give the stack as the emulator describes it."""
+    try:
+        found: dict[str, Any] = emulator.client("cloudformation").describe_stacks(StackName=cli.stack)["Stacks"][0]
+    except ClientError:
+        return None
+    return found
+
+
+def change_sets(emulator: Emulator, cli: AwsFraudctl) -> list[str]:
+    """Give the change sets that wait to be executed."""
+    found = emulator.client("cloudformation").list_change_sets(StackName=cli.stack)["Summaries"]
+    return [item["ChangeSetName"] for item in found if item["ExecutionStatus"] == "AVAILABLE"]
+
+
+def outputs(emulator: Emulator, cli: AwsFraudctl) -> dict[str, str]:
+    """Give the stack's outputs."""
+    found = stack(emulator, cli)
+    assert found is not None
+    return {item["OutputKey"]: item["OutputValue"] for item in found["Outputs"]}
+
+
+def topics(emulator: Emulator, cli: AwsFraudctl) -> set[str]:
+    """Give the names of the cluster's topics."""
+    found = emulator.client("kafka").list_topics(ClusterArn=outputs(emulator, cli)["ClusterArn"])
+    return {item["TopicName"] for item in found["Topics"]}
+
+
+def test_plan_deploy_change_and_teardown(emulator: Emulator, cli: AwsFraudctl) -> None:
+    """A plan leaves nothing; deploy ends with Flink running; nothing to do is quick; teardown leaves nothing."""
+    done = cli("deploy", "--plan")
+    assert done.out == ""
+    assert "create   Cluster          MSK Cluster" in done.err
+    assert "an hour in all" in done.err
+    assert "expected to take about 36 min" in done.err
+    assert "This is the plan; nothing was changed." in done.err
+    assert stack(emulator, cli) is None
+    assert emulator.client("s3").list_buckets()["Buckets"] == []
+
+    assert "--yes" in cli("deploy", code=7).err
+    assert stack(emulator, cli) is None
+
+    done = cli("deploy", "--yes")
+    assert "MSK clusters take 20–35 min" in done.err
+    assert "second pass: the brokers' addresses" in done.err
+    found = outputs(emulator, cli)
+    assert found["BootstrapServers"].endswith(":9098")
+    assert topics(emulator, cli) == {"demo_transactions", "flagged_accounts", "processed_topic", "dead_letters"}
+    application = emulator.client("kinesisanalyticsv2").describe_application(
+        ApplicationName=found["FlinkApplicationName"]
+    )["ApplicationDetail"]
+    assert application["ApplicationStatus"] == "RUNNING"
+    assert emulator.client("scheduler").get_schedule(Name=found["ScheduleName"])["State"] == "ENABLED"
+
+    done = cli("deploy")
+    assert "is up to date." in done.err
+    assert done.seconds < 30
+    assert change_sets(emulator, cli) == []
+
+    done = cli("deploy", "--plan", "--set", "BrokerVolumeGiB=30")
+    assert "update   Cluster" in done.err
+    assert "BrokerNodeGroupInfo" in done.err
+    assert change_sets(emulator, cli) == []
+    cli("deploy", "--yes", "--set", "BrokerVolumeGiB=30", "--no-samples")
+    found_stack = stack(emulator, cli)
+    assert found_stack is not None
+    values = {item["ParameterKey"]: item["ParameterValue"] for item in found_stack["Parameters"]}
+    assert (values["BrokerVolumeGiB"], values["SamplesEnabled"]) == ("30", "DISABLED")
+    assert "is up to date." in cli("deploy").err  # what was set stays set
+
+    done = cli("teardown", code=7)
+    assert "lost for good: every record in demo_transactions" in done.err
+    done = cli("teardown", "--yes")
+    assert "nothing is left" in done.err
+    assert stack(emulator, cli) is None
+    assert emulator.client("s3").list_buckets()["Buckets"] == []
+    assert emulator.client("dynamodb").list_tables()["TableNames"] == []
+    assert "not deployed" in cli("teardown", "--yes", code=3).err
+
+
+def test_guard_failure_rollback_and_retry(emulator: Emulator, cli: AwsFraudctl) -> None:
+    """What holds data is neither replaced nor removed; a failed update goes back, says why, and works the next time."""
+    cli("deploy", "--yes")
+    cloudformation = emulator.client("cloudformation")
+    body = (resource("cfn") / TEMPLATE).read_text()
+    extra = body.replace("\nOutputs:", "\n  Precious:\n    Type: AWS::S3::Bucket\n\nOutputs:", 1)
+    current = stack(emulator, cli)
+    assert current is not None
+    cloudformation.update_stack(
+        StackName=cli.stack,
+        TemplateBody=extra,
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": item["ParameterKey"], "UsePreviousValue": True} for item in current["Parameters"]],
+    )
+    cloudformation.get_waiter("stack_update_complete").wait(StackName=cli.stack, WaiterConfig={"Delay": 1})
+
+    done = cli("deploy", "--yes", code=7)
+    assert "Precious would be removed; lost would be every object in the bucket" in done.err
+    assert "--allow-replacement Precious" in done.err
+    assert change_sets(emulator, cli) == []
+    cli("deploy", "--yes", "--allow-replacement", "Precious")
+
+    emulator.fail("update", "Cluster", "BadRequestException: Unsupported InstanceType")
+    done = cli("deploy", "--yes", "--set", "KafkaInstanceType=kafka.m5.large", code=5)
+    assert "Error: deploy" in done.err
+    assert "Cluster (AWS::MSK::Cluster): BadRequestException: Unsupported InstanceType" in done.err
+    assert "everything is as it was before" in done.err
+    assert "--set KafkaInstanceType=kafka.m7g.large" in done.err
+    after = stack(emulator, cli)
+    assert after is not None
+    assert after["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
+    cli("deploy", "--yes", "--set", "KafkaInstanceType=kafka.m5.large")
+    after = stack(emulator, cli)
+    assert after is not None
+    assert after["StackStatus"] == "UPDATE_COMPLETE"
+
+    emulator.fail("update", "Cluster", "InternalFailure: try later", times=2)
+    done = cli("deploy", "--yes", "--set", "BrokerVolumeGiB=40", code=5)
+    assert "deploy --continue-rollback" in done.err
+    done = cli("deploy", "--yes", code=7)
+    assert "got stuck: Cluster: InternalFailure: try later" in done.err
+    assert "the stack has no such resource" in cli("deploy", "--continue-rollback", "--skip", "Nope", code=2).err
+    cli("deploy", "--continue-rollback")
+    cli("deploy", "--yes", "--set", "BrokerVolumeGiB=40")
+
+    cloudformation.update_termination_protection(StackName=cli.stack, EnableTerminationProtection=True)
+    done = cli("teardown", "--yes", code=7)
+    assert "termination protection is on" in done.err
+    cloudformation.update_termination_protection(StackName=cli.stack, EnableTerminationProtection=False)
+    cli("teardown", "--yes")
+
+
+def test_failed_first_deploy(emulator: Emulator, cli: AwsFraudctl) -> None:
+    """What it leaves is removed aloud by the next one; a Flink application that does not start says why."""
+    emulator.fail("create", "Cluster", "LimitExceededException: You have reached the maximum number of brokers")
+    done = cli("deploy", "--yes", code=5)
+    assert "Cluster (AWS::MSK::Cluster): LimitExceededException" in done.err
+    assert "Service Quotas" in done.err
+    found = stack(emulator, cli)
+    assert found is not None
+    assert found["StackStatus"] == "ROLLBACK_COMPLETE"
+
+    emulator.fail("flink", "StartApplication", "Code file not found")
+    done = cli("deploy", "--yes", code=5)
+    assert "a first deploy failed and left it in ROLLBACK_COMPLETE; removing that" in done.err
+    assert "starting failed: Code file not found" in done.err
+    done = cli("deploy", "--yes")
+    assert "start    flink            the application is READY" in done.err
+    cli("teardown", "--yes")
+
+
+def test_drift_is_repaired_and_kept_data_adopted(emulator: Emulator, cli: AwsFraudctl) -> None:
+    """A topic deleted by hand comes back; rows kept by a teardown are there after the next deploy."""
+    cli("deploy", "--yes")
+    found = outputs(emulator, cli)
+    emulator.client("kafka").delete_topic(ClusterArn=found["ClusterArn"], TopicName="processed_topic")
+    done = cli("deploy", "--plan")
+    assert "repair   processed_topic  the topic is gone: deleted by hand" in done.err
+    cli("deploy", "--yes")
+    assert "processed_topic" in topics(emulator, cli)
+    assert "is up to date." in cli("deploy").err
+
+    table = f"{cli.stack}-audit"
+    item = {"account_id": {"N": "7"}, "transaction_key": {"S": "2026-11-24T10:00:00.000Z#t-1"}}
+    emulator.client("dynamodb").put_item(TableName=table, Item=item)
+    bucket = found["OnFailureBucket"]
+    emulator.client("s3").put_object(Bucket=bucket, Key="failed.json", Body=b"{}")
+    done = cli("teardown", "--yes", "--keep-data")
+    assert "but the data that was kept" in done.err
+    assert stack(emulator, cli) is None
+    cli("deploy", "--yes")
+    assert emulator.client("dynamodb").get_item(TableName=table, Key=item)["Item"] == item
+    assert "is up to date." in cli("deploy").err
+    cli("teardown", "--yes")
+    assert emulator.client("dynamodb").list_tables()["TableNames"] == []
+    assert emulator.client("s3").list_buckets()["Buckets"] == []
+
+
+def test_ctrl_c_and_attach(emulator: Emulator, cli: AwsFraudctl) -> None:
+    """Interrupted, it says what AWS goes on with; attaching follows that to a running application."""
+    process = cli.popen("deploy", "--yes")
+    assert process.stderr is not None
+    heard = ""
+    deadline = time.monotonic() + 60
+    while "Cluster " not in heard:
+        assert time.monotonic() < deadline, heard
+        heard += process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, heard + rest
+    assert "AWS goes on with" in rest
+    assert "fraudctl deploy --attach" in rest
+    assert "an operation is running (CREATE_IN_PROGRESS)" in cli("deploy", "--yes", code=7).err
+
+    done = cli("deploy", "--attach")
+    assert "following CREATE_IN_PROGRESS" in done.err
+    assert "second pass" in done.err
+    assert "Ready." in done.err
+    assert "is up to date." in cli("deploy").err
+    cli("teardown", "--yes")

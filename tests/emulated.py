@@ -1,0 +1,123 @@
+"""An emulated AWS on this machine: ministack with its shim, in an environment of its own."""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+from executable import Fraudctl
+
+REGION: Final = "eu-west-1"
+_FOLDER: Final = Path(__file__).parent / "emulator"
+_READY_SECONDS: Final = 60.0
+
+
+def environment() -> Path:
+    """Give the emulator's Python, in a virtual environment made from its lock; every hash is checked by pip."""
+    lock = _FOLDER / "requirements.lock"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
+    folder = Path(sys.prefix) / f"emulator-{digest}"
+    python, complete = folder / "bin" / "python", folder / "complete"
+    if not complete.exists():
+        venv.create(folder, with_pip=True, clear=True)
+        command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
+        subprocess.run([*command, "-r", lock], check=True)
+        complete.touch()
+    return python
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running one. `faults` is the file by which steps are made to fail."""
+
+    url: str
+    faults: Path
+    log: Path
+
+    def client(self, service: str) -> Any:
+        """Give a boto3 client of it."""
+        boto: Any = boto3.Session("test", "test", region_name=REGION)
+        return boto.client(service, endpoint_url=self.url)
+
+    def fail(self, verb: str, name: str, reason: str, times: int = 1) -> None:
+        """Let the next `times` steps of this kind fail: create, update or delete a resource, or an operation of flink."""
+        self.faults.write_text(json.dumps({verb: {name: {"reason": reason, "times": times}}}), encoding="utf-8")
+
+    def heal(self) -> None:
+        """Let nothing fail."""
+        self.faults.write_text("{}", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class AwsFraudctl(Fraudctl):
+    """The installed executable, turned to the emulator."""
+
+    url: str
+    stack: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The user's environment with the emulator as AWS."""
+        return {
+            **super().environment,
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_DEFAULT_REGION": REGION,
+            "FRAUDCTL_TARGET": "aws",
+            "FRAUDCTL_STACK": self.stack,
+        }
+
+
+@contextmanager
+def running(folder: Path, *, cluster_seconds: float) -> Iterator[Emulator]:
+    """Run an emulator whose clusters take so long; it listens on 127.0.0.1 only and is ended by its pid."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    emulator = Emulator(f"http://127.0.0.1:{port}", folder / "faults.json", folder / "emulator.log")
+    emulator.heal()
+    variables = {
+        **os.environ,
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "LAMBDA_EXECUTOR": "local",
+        "SHIM_FAULTS": str(emulator.faults),
+        "SHIM_CLUSTER_SECONDS": str(cluster_seconds),
+    }
+    with emulator.log.open("wb") as log:
+        process = subprocess.Popen(
+            [environment(), _FOLDER / "shim.py"], env=variables, stdout=log, stderr=log, cwd=folder
+        )
+    try:
+        _wait(emulator, process)
+        yield emulator
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait(emulator: Emulator, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        try:
+            with urllib.request.urlopen(f"{emulator.url}/_ministack/health", timeout=5):
+                return
+        except OSError:
+            tail = emulator.log.read_text(errors="replace")[-2000:]
+            assert process.poll() is None, tail
+            assert time.monotonic() < deadline, tail
+            time.sleep(0.1)
