@@ -31,8 +31,8 @@ def environment() -> Path:
     python, complete = folder / "bin" / "python", folder / "complete"
     if not complete.exists():
         venv.create(folder, with_pip=True, clear=True)
-        command = [python, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes"]
-        subprocess.run([*command, "-r", lock], check=True)
+        command = ["-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--require-hashes", "-r"]
+        subprocess.run([str(python), *command, str(lock)], check=True)
         complete.touch()
     return python
 
@@ -50,9 +50,11 @@ class Emulator:
         boto: Any = boto3.Session("test", "test", region_name=REGION)
         return boto.client(service, endpoint_url=self.url)
 
-    def fail(self, verb: str, name: str, reason: str, times: int = 1) -> None:
-        """Let the next `times` steps of this kind fail: create, update or delete a resource, or an operation of flink."""
-        self.faults.write_text(json.dumps({verb: {name: {"reason": reason, "times": times}}}), encoding="utf-8")
+    def fail(self, verb: str, name: str, reason: str, *, after: int = 0) -> None:
+        """Let one step fail after so many that do not: create, update, delete a resource, or an operation of flink."""
+        faults = json.loads(self.faults.read_text(encoding="utf-8"))
+        faults.setdefault(verb, {})[name] = {"reason": reason, "after": after, "times": 1}
+        self.faults.write_text(json.dumps(faults), encoding="utf-8")
 
     def heal(self) -> None:
         """Let nothing fail."""
@@ -100,7 +102,7 @@ def running(folder: Path, *, cluster_seconds: float) -> Iterator[Emulator]:
     }
     with emulator.log.open("wb") as log:
         process = subprocess.Popen(
-            [environment(), _FOLDER / "shim.py"], env=variables, stdout=log, stderr=log, cwd=folder
+            [str(environment()), str(_FOLDER / "shim.py")], env=variables, stdout=log, stderr=log, cwd=folder
         )
     try:
         _wait(emulator, process)
@@ -114,7 +116,7 @@ def _wait(emulator: Emulator, process: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"{emulator.url}/_ministack/health", timeout=5):
+            with urllib.request.urlopen(f"{emulator.url}/_ministack/health", timeout=5):  # noqa: S310 - on 127.0.0.1
                 return
         except OSError:
             tail = emulator.log.read_text(errors="replace")[-2000:]

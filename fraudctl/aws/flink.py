@@ -44,8 +44,8 @@ class AwsFlink:
                 .start_application(
                     ApplicationName=name,
                     RunConfiguration={
-                        # A new version of the jar may have dropped state that the snapshot still holds.
-                        "FlinkRunConfiguration": {"AllowNonRestoredState": True},
+                        # State that the jar does not know is a reason to stop and ask, not to drop it.
+                        "FlinkRunConfiguration": {"AllowNonRestoredState": False},
                         "ApplicationRestoreConfiguration": {"ApplicationRestoreType": restore},
                     },
                 )

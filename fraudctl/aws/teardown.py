@@ -41,10 +41,11 @@ class Teardown:
     def plan(self, *, keep_data: bool) -> Plan:
         """Say what would be removed and what dies with it; raises `NotDeployed` or `Refused`."""
         found = describe(self.session.client("cloudformation"), self.stack)
-        kept = Preflight(self.session, self.clock, self.stack).kept(self.account)
-        if found is None and (keep_data or kept.parameters() == {}):
-            raise NotDeployed(f"stack {self.stack}: not deployed", hint="run `fraudctl deploy` first")
-        if found is not None:
+        if found is None:
+            kept = Preflight(self.session, self.clock, self.stack).kept(self.account)  # ours, by tag and by account
+            if keep_data or kept.parameters() == {}:
+                raise NotDeployed(f"stack {self.stack}: not deployed", hint="run `fraudctl deploy` first")
+        else:
             self._may(found, keep_data=keep_data)
         rows = table.rows(self.session.client("dynamodb"), self._table)
         changes = [] if found is None else [Change("remove", self.stack, f"the stack ({found.status})")]

@@ -4,8 +4,8 @@ Added are the resource types of MSK and some of EC2, the topics of a cluster (in
 the Flink application, and faults on demand. Everything that ministack has already is used as it is. Its tables are
 private, so its version is pinned in requirements.lock.
 
-Environment: SHIM_FAULTS names a JSON file, ``{"create": {"AuditWriter": {"reason": "…", "times": 1}}}``, that is read
-again at each step; ``update`` and ``delete`` work alike. SHIM_CLUSTER_SECONDS is how long a cluster takes.
+Environment: SHIM_FAULTS names a JSON file, ``{"create": {"AuditWriter": {"reason": "…", "after": 0, "times": 1}}}``. It
+is read again at each step; ``update`` and ``delete`` work alike. SHIM_CLUSTER_SECONDS is how long a cluster takes.
 """
 
 import base64
@@ -351,7 +351,7 @@ def _plain_alarms(handler: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 
 def _fault(verb: str, name: str) -> str | None:
-    """Give the reason for which this step shall fail, as often as the file says (default: always)."""
+    """Give the reason for which this step shall fail, when the file says so."""
     try:
         fault = json.loads(_FAULTS.read_text(encoding="utf-8")).get(verb, {}).get(name)
     except (OSError, ValueError):
@@ -359,10 +359,9 @@ def _fault(verb: str, name: str) -> str | None:
     if fault is None:
         return None
     key = f"{verb} {name} {fault['reason']}"
-    if _used.get(key, 0) >= fault.get("times", 1_000_000):
-        return None
     _used[key] = _used.get(key, 0) + 1
-    return str(fault["reason"])
+    first = fault.get("after", 0)
+    return str(fault["reason"]) if first < _used[key] <= first + fault["times"] else None
 
 
 def _fail(verb: str, name: str) -> None:

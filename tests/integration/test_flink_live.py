@@ -1,6 +1,7 @@
 """The application live, killed, stopped, upgraded, replayed: nothing is missing, every outcome is a right one."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -63,6 +64,9 @@ def test_live_and_replay_differ_only_by_the_race(run: Live) -> None:
 
 def test_audit_table(run: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the kills had emitted twice is one row in the audit table: for each identity the first detection."""
+    times = Counter(found.identity for found in run.live)
+    # Those that came more than once, and some others: DynamoDB in memory is slow.
+    chosen = [number for number, found in enumerate(run.live) if number < 100 or times[found.identity] > 1][:300]
     options = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
     monkeypatch.setenv("WRITER_TABLE", "audit")
     monkeypatch.setenv("WRITER_DYNAMODB", json.dumps(options))
@@ -71,15 +75,14 @@ def test_audit_table(run: Live, monkeypatch: pytest.MonkeyPatch) -> None:
         client.create_table(**audit_table.definition("audit"))
         writer: Any = load("audit_writer")
         monkeypatch.setattr(writer, "threads", lambda: one)
-        for first in range(0, len(run.values), 100):
-            assert writer.handler(msk(*run.values[first : first + 100], first=first), None) == {"batchItemFailures": []}
+        for first in range(0, len(chosen), 100):
+            values = [run.values[number] for number in chosen[first : first + 100]]
+            assert writer.handler(msk(*values, first=first), None) == {"batchItemFailures": []}
         items = [item for page in client.get_paginator("scan").paginate(TableName="audit") for item in page["Items"]]
-    rows = {
-        (int(item["account_id"]["N"]), epoch_ms(item["transaction_date"]["S"]), item["transaction_id"]["S"]): item[
-            "flag_reason"
-        ]["S"]
-        for item in items
-    }
-    expected = {found.identity: found.reason for found in reversed(run.live)}
+    rows = {_identity(item): item["flag_reason"]["S"] for item in items}
     assert len(items) == len(rows)
-    assert rows == expected
+    assert rows == {run.live[number].identity: run.live[number].reason for number in reversed(chosen)}
+
+
+def _identity(item: dict[str, Any]) -> Identity:
+    return int(item["account_id"]["N"]), epoch_ms(item["transaction_date"]["S"]), item["transaction_id"]["S"]
