@@ -6,10 +6,10 @@ CFN := .venv-cfn
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup lint test unit bench soak wheel lock clean
+.PHONY: help demo setup lint test unit bench bench-flink soak wheel lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 # pip checks every hash; nothing outside the lock is installed.
 $(BIN)/fraudctl: requirements.lock pyproject.toml
@@ -56,6 +56,12 @@ unit: $(VENV)/.dev ## only the tests that start no process
 
 bench: $(VENV)/.dev ## measure the budgets and print them
 	$(BIN)/python tests/benchmarks/bench.py
+
+bench-flink: $(VENV)/.dev ## compare the Flink application with a plain SQL join, half an hour
+	$(BIN)/python tests/benchmarks/bench_flink.py
+
+soak: $(VENV)/.dev ## twenty kills, 500 seeds, state over 20 minutes, half an hour
+	$(BIN)/pytest tests/soak/soak_flink.py -o python_files='soak_*.py' -rP
 
 wheel: $(VENV)/.dev ## build the wheel, the Flink application in it
 	$(BIN)/python -m fraudctl.artifacts fraudctl/_data/built

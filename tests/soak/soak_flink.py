@@ -53,4 +53,5 @@ def test_state_is_bounded(tmp_path: Path) -> None:
                 sizes.append(latest["state_size"])
         finally:
             application.kill()
+    print(f"checkpoint bytes, minute by minute: {sizes}")  # noqa: T201 - the figure is what a soak is for
     assert max(sizes[3:]) < 1.5 * sizes[2], sizes
