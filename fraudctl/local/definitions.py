@@ -23,7 +23,7 @@ _KEPT_CHECKPOINTS: Final = "3"
 # Flink reaches into these packages by reflection: its own bin/config.sh opens more; these are what the application met.
 _OPENS: Final = ("java.util", "java.lang", "java.time", "java.math", "java.nio", "sun.nio.ch")
 # Kafka's clients print every setting of every client; alignment a line a second.
-_QUIET: Final = ("org.apache.kafka", "org.apache.flink.runtime.source.coordinator.SourceCoordinator")
+_QUIET: Final = ("org.apache.kafka", "org.apache.flink.runtime.source.coordinator", "org.apache.flink.metrics")
 _PYTHON: Final = (sys.executable, "-P", "-m")
 
 
@@ -136,6 +136,7 @@ def _flink(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
             "-Xms128m",
             "-Xmx512m",
             "-XX:+UseSerialGC",
+            "-XX:MetaspaceSize=96m",  # what it needs anyway: without it three full collections on the way up
             *jvm.ALWAYS,
             *jvm.logging(level="info", quiet=_QUIET),
             *archive.flags(archive.path(tools.cache, "flink", tools.java, version(tools.java), classpath)),
@@ -149,6 +150,7 @@ def _flink(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
         attempts=str(paths.data / "flink" / "attempts.json"),
         fresh=str(folders.fresh),
         tmp=str(temporary),
+        servers=programs.bootstrap(state.ports),
     )
     file = paths.config / "flink_launcher.json"
 
@@ -191,6 +193,8 @@ def _flink_properties(paths: StackPaths, state: StackState, temporary: Path) -> 
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
+        # Then the JVM ends and the launcher chooses again: a snapshot with damaged data is given up in a minute.
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": 6,
         "pipeline.generic-types": "false",
         "execution.buffer-timeout.interval": "10 ms",
         "io.tmp.dirs": temporary,

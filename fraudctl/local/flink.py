@@ -19,6 +19,7 @@ _STOP_SECONDS: Final = 60.0
 _HINT: Final = "run `fraudctl logs flink`"
 # The group that Managed Flink sends to CloudWatch; the application uses it on both targets.
 _METRICS: Final = ".KinesisAnalytics."
+_NO_SAVEPOINT: Final = "run `fraudctl flink stop --no-savepoint`; it resumes from its newest checkpoint"
 _CHECKPOINT: Final = re.compile(r"chk-\d+")
 
 
@@ -92,6 +93,9 @@ class LocalFlink:
             yield Event(NAME, Phase.DONE, "stopped without a savepoint; it resumes from its newest checkpoint")
             return
         yield Event(NAME, Phase.STARTED, "taking a savepoint")
+        # Flink drops the request while a vertex is still starting, and the job just goes on.
+        for _ in waiting.until(self.running, seconds=_START_SECONDS, what=NAME, hint=_NO_SAVEPOINT, sleep=self._sleep):
+            yield Event(NAME, Phase.PROGRESS, "waiting for every vertex to run")
         location = yield from self._stop_with_savepoint(str(job["jid"]))
         for _ in waiting.until(self._ended, seconds=_STOP_SECONDS, what=NAME, hint=_HINT, sleep=self._sleep):
             yield Event(NAME, Phase.PROGRESS, "waiting for the JVM to end")

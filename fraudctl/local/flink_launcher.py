@@ -7,9 +7,10 @@ leaves 24 MB there), picks the newest complete checkpoint or savepoint, and then
 import json
 import os
 import shutil
+import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -18,6 +19,7 @@ from fraudctl.local import archive
 
 # A snapshot that was started from this often, with no newer one to show for it, is given up.
 _ATTEMPTS: Final = 2
+_PAUSE_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,9 @@ class Spec:
     `attempts` is a file that the launcher keeps to itself. `fresh` is a marker: where it exists, the application starts
     without state, once, and older snapshots are not used any more. `tmp` belongs to the application alone.
     A class archive among `flags` is used, or made, by `fraudctl.local.archive`.
-    `recovery_key` is the name of the program argument that carries the snapshot.
+    `servers` is Kafka's address, ``host:port``: while nothing listens there nothing is started, since a start that
+    fails for want of Kafka would count against the snapshot. `recovery_key` is the name of the program argument that
+    carries the snapshot.
     """
 
     java: str
@@ -40,6 +44,7 @@ class Spec:
     attempts: str
     fresh: str
     tmp: str
+    servers: str
     recovery_key: str = "flink.execution.state-recovery.path"
 
     def to_json(self) -> str:
@@ -120,16 +125,37 @@ def command(spec: Spec, snapshot: Path | None) -> list[str]:
     return line
 
 
+def wait_for_kafka(servers: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until something listens at ``host:port``; says once that it waits."""
+    host, _, port = servers.rpartition(":")
+    said = False
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            if not said:
+                _say(f"waiting for Kafka at {servers}")
+                said = True
+            sleep(_PAUSE_SECONDS)
+        else:
+            return
+
+
 def main(spec_file: Path) -> None:
     """Clean up, choose, and become the JVM."""
     spec = Spec.from_json(spec_file.read_text(encoding="utf-8"))
+    wait_for_kafka(spec.servers)
     shutil.rmtree(spec.tmp, ignore_errors=True)
     Path(spec.tmp).mkdir(parents=True, exist_ok=True)
     snapshot = choose(spec, time.time_ns())
-    sys.stdout.write(f"flink_launcher: starting from {snapshot or 'the beginning of the topics'}\n")
-    sys.stdout.flush()
+    _say(f"starting from {snapshot or 'the beginning of the topics'}")
     line = archive.resolved(command(spec, snapshot))
     os.execv(line[0], line)  # noqa: S606 - to become the JVM is the purpose
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"flink_launcher: {text}\n")
+    sys.stdout.flush()
 
 
 def _complete(folder: Path) -> Iterator[tuple[int, Path]]:

@@ -113,6 +113,20 @@ def test_flink_stops_with_a_savepoint_and_goes_on_from_it(deployed: Fraudctl) ->
     assert Path(newest["location"]).name in str(status["restored_from"])
 
 
+def test_damaged_state_does_not_keep_the_application_down(deployed: Fraudctl) -> None:
+    """A snapshot whose bytes are garbage is tried twice, then an older one or, as here, none."""
+    eventually(lambda: deployed("flink", "savepoints", "-o", "json").documents)
+    pid = deployed.pid("flink")
+    newest, *older = sorted(deployed.home.rglob("_metadata"), key=lambda path: path.stat().st_mtime, reverse=True)
+    newest.write_bytes(b"garbage")
+    for metadata in older:
+        metadata.unlink()
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: deployed.status(code=None)["healthy"] and deployed.pid("flink") != pid, seconds=240)
+    before = rows(deployed)
+    eventually(lambda: len(rows(deployed)) > len(before))
+
+
 def test_tail_waits_for_kafka_and_resumes(deployed: Fraudctl) -> None:
     """Kafka goes away while tailing: said once, and the next record still comes."""
     process = deployed.popen("tail", "transactions", "--max", "2000", "-o", "json")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -63,8 +64,24 @@ def application(tmp_path: Path) -> Application:
             attempts=str(root / "attempts.json"),
             fresh=str(root / "fresh"),
             tmp=str(root / "tmp"),
+            servers="127.0.0.1:1",
         )
     )
+
+
+def test_nothing_is_tried_while_kafka_is_down() -> None:
+    """The launcher waits for the broker's port, so that an outage is not counted against a snapshot."""
+    waits = []
+    with socket.socket() as broker:
+        broker.bind(("127.0.0.1", 0))
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                broker.listen()
+
+        flink_launcher.wait_for_kafka(f"127.0.0.1:{broker.getsockname()[1]}", sleep)
+    assert len(waits) == 3
 
 
 def test_the_first_start_has_no_state(application: Application) -> None:
@@ -166,7 +183,8 @@ def test_the_launcher_becomes_the_program(application: Application, tmp_path: Pa
         encoding="utf-8",
     )
     program.chmod(0o755)
-    spec = replace(application.spec, java=str(program))
+    kafka = socket.create_server(("127.0.0.1", 0))
+    spec = replace(application.spec, java=str(program), servers=f"127.0.0.1:{kafka.getsockname()[1]}")
     leftover = Path(spec.tmp, "flink-rpc-akka_1", "x.jar")
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"jar")
@@ -179,6 +197,7 @@ def test_the_launcher_becomes_the_program(application: Application, tmp_path: Pa
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     ) as process:
         output, _ = process.communicate(timeout=30)
+    kafka.close()
     assert (process.returncode, output) == (0, f"flink_launcher: starting from {snapshot}\n")
     assert json.loads(seen.read_text(encoding="utf-8")) == [process.pid, [], flink_launcher.command(spec, snapshot)[1:]]
 
