@@ -260,6 +260,7 @@ class Application:
             attempts=str(self.folder / "attempts.json"),
             fresh=str(self.folder / "fresh"),
             tmp=str(tmp),
+            servers=self.topics.broker,
         )
 
     def _arguments(self) -> list[str]:

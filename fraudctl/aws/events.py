@@ -177,7 +177,8 @@ def _told(event: dict[str, Any], operation: Operation, ended: Followed) -> Itera
         yield Event(name, Phase.DONE, "failed")
     elif name in ended.running or phase in {"COMPLETE", "SKIPPED"}:
         ended.running.pop(name, None)
-        yield Event(name, Phase.DONE, "kept" if phase == "SKIPPED" else _DONE.get(verb, verb.lower()))
+        kept = "goes with its cluster" if event["ResourceType"] == "AWS::MSK::Topic" else "kept"
+        yield Event(name, Phase.DONE, kept if phase == "SKIPPED" else _DONE.get(verb, verb.lower()))
 
 
 def _of_stack(event: dict[str, Any], stack_id: str) -> bool:

@@ -234,7 +234,13 @@ class AwsStack:
         return [*lines, f"{_dollars(total)} an hour in all, about ${total * 24:.0f} a day, until `fraudctl teardown`"]
 
     def _notes(self, found: Described | None, template: Template) -> list[str]:
-        notes = self._bill(template)
+        before = found.parameters if found is not None else {}
+        notes = [
+            f"{name}: {before[name]} → {value}"
+            for name, value in self._values.items()
+            if name in before and before[name] != value
+        ]
+        notes += self._bill(template)
         pending = self._pending.changes if self._pending else ()
         expected = plans.minutes(pending) + (5 if found is None else 0)
         if pending:

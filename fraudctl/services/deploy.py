@@ -1,8 +1,9 @@
 """Deploy: stack (its topics and table in it), Flink and schedule as one stream of events, on any target."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from fraudctl.errors import Refused
+from fraudctl.services.inside import interruptible
 from fraudctl.target import Event, Phase, Plan, Target
 
 
@@ -18,6 +19,20 @@ def guard(plan: Plan) -> None:
 
 def run(target: Target, plan: Plan) -> Iterator[Event]:
     """Apply the plan, then see to application and schedule. Hold the stack's lock."""
+    return interruptible(_run(target, plan))
+
+
+def attach(target: Target) -> Iterator[Event]:
+    """Follow a deploy that goes on without fraudctl, then do what comes after it. Hold the stack's lock."""
+    return interruptible(_attach(target))
+
+
+def teardown(target: Target, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+    """Remove the stack. Hold its lock."""
+    return interruptible(_teardown(target, plan, keep_data=keep_data))
+
+
+def _run(target: Target, plan: Plan) -> Generator[Event, None, None]:
     yield from target.stack.apply(plan)
     yield from target.flink.start()
     if plan.samples is True:
@@ -27,11 +42,14 @@ def run(target: Target, plan: Plan) -> Iterator[Event]:
     yield _samples(target)
 
 
-def attach(target: Target) -> Iterator[Event]:
-    """Follow a deploy that goes on without fraudctl, then do what comes after it. Hold the stack's lock."""
+def _attach(target: Target) -> Generator[Event, None, None]:
     yield from target.stack.attach()
     yield from target.flink.start()
     yield _samples(target)
+
+
+def _teardown(target: Target, plan: Plan, *, keep_data: bool) -> Generator[Event, None, None]:
+    yield from target.stack.teardown(plan, keep_data=keep_data)
 
 
 def _samples(target: Target) -> Event:

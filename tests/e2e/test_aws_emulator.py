@@ -97,6 +97,7 @@ def test_plan_deploy_change_and_teardown(emulator: Emulator, cli: AwsFraudctl) -
     done = cli("deploy", "--plan", "--set", "BrokerVolumeGiB=30")
     assert "update   Cluster" in done.err
     assert "BrokerNodeGroupInfo" in done.err
+    assert "BrokerVolumeGiB: 20 → 30" in done.err
     assert change_sets(emulator, cli) == []
     cli("deploy", "--yes", "--set", "BrokerVolumeGiB=30", "--no-samples")
     found_stack = stack(emulator, cli)

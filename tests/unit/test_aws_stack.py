@@ -323,7 +323,9 @@ def test_an_unfinished_second_pass_is_planned_again() -> None:
         bench.brokers()
         bench.healthy(flink="READY")
         bench.change_set("UPDATE", parameters, [change("Writer", "AWS::Lambda::Function", "Modify")])
-        assert [line.action for line in bench.stack().plan().changes] == ["start", "update"]
+        plan = bench.stack().plan()
+    assert [line.action for line in plan.changes] == ["start", "update"]
+    assert "BootstrapServers: PENDING → b-1:9098,b-2:9098" in plan.notes
 
 
 def test_attaching_after_the_end_says_how_it_ended_and_goes_on() -> None:
