@@ -37,11 +37,11 @@ class Repository:
 
     def holds(self, artifact: Artifact, *bodies: bytes) -> None:
         """Serve these bodies, one after the other."""
-        self.answers[f"/maven/{artifact.repository_path}"] = [(200, body) for body in bodies]
+        self.answers[f"/files/{artifact.repository_path}"] = [(200, body) for body in bodies]
 
     def times(self, artifact: Artifact) -> int:
         """Give how often the artifact was asked for."""
-        return self.asked[f"/maven/{artifact.repository_path}"]
+        return self.asked[f"/files/{artifact.repository_path}"]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def repository() -> Iterator[Repository]:
             """Keep quiet."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        held = Repository(f"http://127.0.0.1:{server.server_port}/maven/")
+        held = Repository(f"http://127.0.0.1:{server.server_port}/files/")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield held
@@ -184,7 +184,7 @@ def test_a_download_that_is_wrong_twice_is_named(downloads: Downloads, repositor
 def test_passing_server_errors_are_ridden_out(downloads: Downloads, repository: Repository) -> None:
     """A server that is busy for a moment is asked again."""
     alpha = pin("alpha", ALPHA)
-    repository.answers[f"/maven/{alpha.repository_path}"] = [(503, b""), (200, ALPHA)]
+    repository.answers[f"/files/{alpha.repository_path}"] = [(503, b""), (200, ALPHA)]
     assert downloads.ensure([Lock((alpha,))])[0].read_bytes() == ALPHA
 
 
@@ -202,7 +202,7 @@ def test_a_body_that_breaks_off_is_fetched_again(downloads: Downloads, repositor
     """The connection ends before the announced length twice; the third try is taken."""
     alpha = pin("alpha", ALPHA)
     answers = [(200, Longer(ALPHA)), (200, Longer(ALPHA)), (200, ALPHA)]
-    repository.answers[f"/maven/{alpha.repository_path}"] = answers
+    repository.answers[f"/files/{alpha.repository_path}"] = answers
     assert downloads.ensure([Lock((alpha,))])[0].read_bytes() == ALPHA
     assert repository.times(alpha) == 3
 
@@ -211,7 +211,7 @@ def test_offline_and_cold_says_that_the_network_is_needed_once(tmp_path: Path) -
     """Nobody listens: the error names a missing artifact, and the hint says that it is needed once."""
     alpha = pin("alpha", ALPHA)
     with pytest.raises(Unreachable, match=r"download org\.example\.alpha:alpha:1\.0: no connection") as caught:
-        Downloads(tmp_path, addresses=lambda: ["http://127.0.0.1:9/maven"]).ensure([Lock((alpha,))])
+        Downloads(tmp_path, addresses=lambda: ["http://127.0.0.1:9/files"]).ensure([Lock((alpha,))])
     assert "the first run needs the network, later ones do not" in str(caught.value.hint)
 
 
@@ -237,8 +237,8 @@ def test_the_addresses_are_jgos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert default.startswith("https://")
     (tmp_path / ".config").mkdir()
     settings = tmp_path / ".config" / "jgo.conf"
-    settings.write_text("[repositories]\nmirror = https://mirror.example/maven\n", encoding="utf-8")
-    assert repositories() == ["https://mirror.example/maven"]
+    settings.write_text("[repositories]\nmirror = https://mirror.example/files\n", encoding="utf-8")
+    assert repositories() == ["https://mirror.example/files"]
     settings.write_text("no section\n", encoding="utf-8")
     with pytest.raises(BadConfig, match="settings of jgo: "):
         repositories()
