@@ -226,7 +226,7 @@ def test_a_second_repository_is_asked_when_the_first_has_it_not(tmp_path: Path, 
     """Addresses are tried in their order."""
     alpha = pin("alpha", ALPHA)
     repository.holds(alpha, ALPHA)
-    addresses = [repository.address.replace("maven", "empty"), repository.address]
+    addresses = [repository.address.replace("files", "empty"), repository.address]
     assert Downloads(tmp_path, addresses=lambda: addresses).ensure([Lock((alpha,))])[0].read_bytes() == ALPHA
 
 
