@@ -5,7 +5,7 @@ comment. The extension is ``jar`` unless it is given.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
@@ -61,22 +61,25 @@ class Lock:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a lock file; raises `BadConfig` naming the file and the line that is wrong."""
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadConfig(f"lock file {path}: {error}", hint="install fraudctl again") from error
-        artifacts = []
-        for number, line in enumerate(lines, start=1):
-            text = line.split("#", 1)[0].strip()
-            if not text:
-                continue
-            match = _LINE.fullmatch(text)
-            if match is None:
-                raise BadConfig(
-                    f"lock file {path}: line {number} is not 'coordinates sha256 bytes'", hint="install fraudctl again"
-                )
-            artifacts.append(Artifact(match["coordinates"], match["sha256"], int(match["size"])))
+        matches = locked_lines(path, _LINE, "coordinates sha256 bytes")
+        artifacts = (Artifact(match["coordinates"], match["sha256"], int(match["size"])) for match in matches)
         return cls(tuple(artifacts))
+
+
+def locked_lines(path: Path, pattern: re.Pattern[str], form: str) -> Iterator[re.Match[str]]:
+    """Yield the match of every line that is more than a comment; raises `BadConfig` naming one that is not `form`."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(f"lock file {path}: {error}", hint="install fraudctl again") from error
+    for number, line in enumerate(lines, start=1):
+        text = line.split("#", 1)[0].strip()
+        if not text:
+            continue
+        match = pattern.fullmatch(text)
+        if match is None:
+            raise BadConfig(f"lock file {path}: line {number} is not {form!r}", hint="install fraudctl again")
+        yield match
 
 
 def distinct(locks: Iterable[Lock]) -> list[Artifact]:

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from fraudctl import config
 from fraudctl.errors import BadConfig, OperationFailed, Unreachable
+from fraudctl.pins import locked_lines
 from fraudctl.verified import sha256_of
 
 PLATFORM: Final = "manylinux_2_28_aarch64"
@@ -42,22 +43,8 @@ class WheelLock:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read a lock file; raises `BadConfig` naming the line that is not ``name==version --hash=sha256:…``."""
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadConfig(f"lock file {path}: {error}", hint="install fraudctl again") from error
-        pins = []
-        for number, line in enumerate(lines, start=1):
-            text = line.split("#", 1)[0].strip()
-            if not text:
-                continue
-            match = _LINE.fullmatch(text)
-            if match is None:
-                raise BadConfig(
-                    f"lock file {path}: line {number} is not 'name==version --hash=sha256:…'",
-                    hint="install fraudctl again",
-                )
-            pins.append(Pin(match["name"], match["version"], match["sha256"]))
+        matches = locked_lines(path, _LINE, "name==version --hash=sha256:…")
+        pins = (Pin(match["name"], match["version"], match["sha256"]) for match in matches)
         return cls(path, tuple(pins))
 
 
