@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import Message
-from flink_runs import Application, Detected, Topics, detected, new_topics, published, wait_until
+from flink_runs import Application, Detected, Topics, detected, malformed, new_topics, published, wait_until
 from histories import History, flag_json, history, transaction_json
 from oracle import Flag, Identity, Transaction, accepted, detections
 
 from fraudctl.pipeline import records
 
+CORPUS = Path(__file__).parent / "data" / "records.jsonl"
+NOBODY = 5
 HOLD = 6_000
 SLACK = 3_000
 PROPERTIES = {"hold.ms": str(HOLD), "slack.ms": str(SLACK)}
@@ -21,9 +23,11 @@ PROPERTIES = {"hold.ms": str(HOLD), "slack.ms": str(SLACK)}
 OLDER = {"fields.transaction": ",".join(field.rule() for field in records.TRANSACTION_FIELDS if field.name != "amount")}
 
 
-def play(topics: Topics, histories: list[History], start: int) -> None:
-    """Publish histories in real time: each record when its time has come."""
+def play(topics: Topics, histories: list[History], start: int, bad: list[tuple[str, bytes | None]]) -> None:
+    """Publish histories in real time, each record when its time has come, and malformed records in between."""
+    end = max(t.published for part in histories for t in part.transactions)
     events = [
+        *((topic, start + (end - start) * n // len(bad), NOBODY, value) for n, (topic, value) in enumerate(bad)),
         *(
             ("transactions", t.published, t.account, transaction_json(t))
             for part in histories
@@ -51,26 +55,28 @@ class Live:
     after_savepoint: list[Detected]
     replayed: list[Detected]
     exact: set[tuple[Identity, int, str]]
+    bad: list[tuple[str, bytes | None]]
+    dead: list[Message]
 
 
 def live_run(broker: str, folder: Path, *, seeds: range, kills: int, span: int) -> Live:
     """Play the seeds live over `span` milliseconds, killing at random moments; stop with a savepoint amid five more."""
-    topics = new_topics(broker, "live", log_append_time=True)
+    topics, bad = new_topics(broker, "live", log_append_time=True), malformed(CORPUS)
     application = Application(topics, folder, {**PROPERTIES, **OLDER})
     application.start()
     try:
         start = 1_000_000_000_000
         histories = [history(seed, start=start, span=span, hold=HOLD) for seed in seeds]
-        playing = threading.Thread(target=play, args=(topics, histories, start), daemon=True)
+        playing = threading.Thread(target=play, args=(topics, histories, start, bad), daemon=True)
         playing.start()
         for _ in range(kills):
             time.sleep(random.uniform(0.5, 3))  # noqa: S311 - a random moment is the point
             application.kill()
             application.start()
-        wait_until(lambda: (folder / "checkpoints").rglob("_metadata"), "a checkpoint", logs=[application.log])
+        wait_until(lambda: any((folder / "checkpoints").rglob("_metadata")), "a checkpoint", logs=[application.log])
         playing.join()
         second = [history(seeds.stop + number, start=start, span=5_000, hold=HOLD) for number in range(5)]
-        playing = threading.Thread(target=play, args=(topics, second, start), daemon=True)
+        playing = threading.Thread(target=play, args=(topics, second, start, []), daemon=True)
         playing.start()
         application.stop_with_savepoint()
         at_savepoint = topics.count(topics.processed)
@@ -84,6 +90,7 @@ def live_run(broker: str, folder: Path, *, seeds: range, kills: int, span: int) 
         application.start()
         replayed = detected(settled(application, topics, after=before))
         transactions, flags = published(topics)
+        dead = topics.read(topics.dead_letters)
     finally:
         application.kill()
     copies, events = defaultdict(list), defaultdict(list)
@@ -96,7 +103,7 @@ def live_run(broker: str, folder: Path, *, seeds: range, kills: int, span: int) 
     )
     live = detected(written)
     values = [message.value() or b"" for message in written]
-    return Live(dict(copies), dict(events), live, values, live[at_savepoint:], replayed, exact)
+    return Live(dict(copies), dict(events), live, values, live[at_savepoint:], replayed, exact, bad, dead)
 
 
 def settled(application: Application, topics: Topics, *, after: int = 0) -> list[Message]:

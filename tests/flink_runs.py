@@ -14,7 +14,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from histories import epoch_ms
 from javatools import classes
@@ -89,36 +89,58 @@ class Topics:
 
     def read(self, topic: str) -> list[Message]:
         """Read a topic from its beginning to its present end."""
-        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "tests", "enable.auto.commit": False})
-        ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(4)}
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+        settings = {"group.id": "tests", "enable.auto.commit": False, "enable.partition.eof": True}
+        consumer = Consumer({"bootstrap.servers": self.broker, **settings, "auto.offset.reset": "earliest"})
+        open_ones = set(range(topics.PARTITIONS))
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in open_ones])
         found: list[Message] = []
         deadline = time.monotonic() + DEADLINE
-        while len(found) < sum(ends.values()) and time.monotonic() < deadline:
-            found += [message for message in consumer.consume(10_000, timeout=1) if not message.error()]
+        while open_ones and time.monotonic() < deadline:
+            for message in consumer.consume(10_000, timeout=1):
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                else:
+                    assert error.code() == KafkaError._PARTITION_EOF, error
+                    open_ones.discard(message.partition())
         consumer.close()
         return found
 
     def count(self, topic: str) -> int:
-        """Give how many records a topic holds."""
+        """Give how many offsets a topic has: its records, and what transactions add."""
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "tests"})
-        total = sum(consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10)[1] for p in range(4))
+        marks = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in range(topics.PARTITIONS)]
         consumer.close()
-        return total
+        return sum(high for _, high in marks)
 
-    def producer(self) -> Producer:
+    def producer(self, **settings: str) -> Producer:
         """Give a producer that puts an account where Java's producers do."""
-        settings = {"partitioner": "murmur2_random", "linger.ms": 2, "message.max.bytes": 2_000_000}
-        return Producer({"bootstrap.servers": self.broker, **settings})
+        own = {"partitioner": "murmur2_random", "linger.ms": 2, "message.max.bytes": 2_000_000}
+        return Producer({"bootstrap.servers": self.broker, **own, **settings})
 
-    def write(self, messages: Iterable[tuple[str, int, int, bytes | None]]) -> None:
-        """Write (topic, publish time or 0, account, value) in this order."""
-        producer = self.producer()
+    def write(self, messages: Iterable[tuple[str, int, int, bytes | None]], *, transaction: bool = False) -> None:
+        """Write (topic, publish time or 0, account, value) in this order; if asked as one transaction."""
+        producer = self.producer(**({"transactional.id": f"tests-{time.time_ns()}"} if transaction else {}))
+        if transaction:
+            producer.init_transactions(30)
+            producer.begin_transaction()
         for number, (topic, published, account, value) in enumerate(messages):
             producer.produce(self.names()[topic], value, records.key(account), timestamp=published)
             if number % 1000 == 0:
                 producer.poll(0)
+        if transaction:
+            producer.commit_transaction(30)
         assert producer.flush(30) == 0
+
+    def trim(self, topic: str, offset: int) -> None:
+        """Delete the records before an offset, as retention does; in partitions that have as many."""
+        admin = AdminClient({"bootstrap.servers": self.broker})
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "tests"})
+        parts = [TopicPartition(topic, partition, offset) for partition in range(topics.PARTITIONS)]
+        long = [part for part in parts if consumer.get_watermark_offsets(part, timeout=10)[1] > offset]
+        consumer.close()
+        for future in admin.delete_records(long).values():
+            future.result(30)
 
 
 def new_topics(broker: str, name: str, *, log_append_time: bool) -> Topics:
@@ -185,8 +207,7 @@ class Application:
         assert self._process.poll() is None, self.log.read_text(errors="replace")[-4000:]
         try:
             jobs = self.rest("/jobs/overview")["jobs"]
-            vertices = self.rest(f"/jobs/{jobs[0]['jid']}")["vertices"] if jobs else []
-            return bool(vertices) and all(vertex["status"] == "RUNNING" for vertex in vertices)
+            return bool(jobs) and jobs[0]["tasks"]["running"] == jobs[0]["tasks"]["total"] > 0
         except (URLError, ConnectionError, TimeoutError):
             return False
 
@@ -283,6 +304,8 @@ class Application:
             "group.id": self.topics.transactions,
             **{f"topic.{alias}": name for alias, name in self.topics.names().items()},
             **records.flink_properties(),
+            "hold.ms": "60000",
+            "slack.ms": "5000",
             "exit.when.done": "true",
             **{f"flink.{name}": value for name, value in flink.items()},
             **self.properties,

@@ -43,6 +43,11 @@ def test_every_live_outcome_is_right(run: Live) -> None:
     assert len(first) > 300
 
 
+def test_malformed_records_in_between(run: Live) -> None:
+    """Each is a dead letter, unchanged, at least once, and nothing else is; good records around it are unaffected."""
+    assert {letter.value() for letter in run.dead} == {value for _, value in run.bad}
+
+
 def test_no_duplicates_after_a_savepoint(run: Live) -> None:
     """A stop with savepoint and a start by newer field rules emit nothing twice; state written before is read."""
     sources = [found.source for found in run.after_savepoint]

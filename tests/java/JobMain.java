@@ -7,6 +7,7 @@ import org.apache.flink.configuration.Configuration;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.streaming.api.graph.StreamGraph;
 import org.apache.flink.streaming.api.graph.StreamNode;
+import org.apache.flink.util.ParameterTool;
 
 /** Wires the application as Managed Flink does, without running it; prints what it configures and its operators' uids. */
 public final class JobMain {
@@ -15,7 +16,7 @@ public final class JobMain {
     for (String pair : arguments) properties.put(pair.split("=", 2)[0], pair.split("=", 2)[1]);
     StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(new Configuration());
     Map<String, String> before = new TreeMap<>(((Configuration) env.getConfiguration()).toMap());
-    Main.wire(env, properties);
+    Main.wire(env, ParameterTool.fromMap(properties));
     Map<String, String> after = new TreeMap<>(((Configuration) env.getConfiguration()).toMap());
     after.entrySet().removeAll(before.entrySet());
     after.keySet().forEach(key -> System.out.println("key " + key));

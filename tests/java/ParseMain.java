@@ -6,6 +6,7 @@ import java.time.DateTimeException;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
+import org.apache.flink.util.ParameterTool;
 
 /**
  * Runs {@link Parse} over standard input. A line is "transaction" or "flag", a blank and the value in base64 ("null" for
@@ -17,8 +18,8 @@ public final class ParseMain {
     for (String argument : arguments) {
       properties.put(argument.substring(0, argument.indexOf('=')), argument.substring(argument.indexOf('=') + 1));
     }
-    Parse transactions = new Parse(false, properties);
-    Parse flags = new Parse(true, properties);
+    Parse transactions = new Parse(false, ParameterTool.fromMap(properties));
+    Parse flags = new Parse(true, ParameterTool.fromMap(properties));
     BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
     for (String line; (line = in.readLine()) != null; ) {
       String[] part = line.split(" ", 2);
@@ -28,7 +29,7 @@ public final class ParseMain {
         Base64.Encoder base64 = Base64.getEncoder();
         System.out.println("good " + event.kind() + " " + event.account() + " " + event.date() + " "
             + base64.encodeToString(event.text().getBytes("UTF-8")) + " " + base64.encodeToString(event.value()));
-      } catch (java.io.IOException | DateTimeException e) {
+      } catch (java.io.IOException | DateTimeException | NumberFormatException e) {
         System.out.println("malformed " + String.valueOf(e.getMessage()).replaceAll("\\s+", " "));
       }
       System.out.flush();

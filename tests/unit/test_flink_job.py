@@ -39,6 +39,8 @@ UIDS = {"transactions", "flagged", "parse-transactions", "parse-flagged", "detec
 def wired() -> list[list[str]]:
     """Wire the job without running it; give what it says, word by word."""
     properties = {"bootstrap.servers": "127.0.0.1:1", **records.flink_properties()}
+    properties |= {f"topic.{alias}": alias for alias in ("transactions", "flagged", "processed", "dead_letters")}
+    properties |= {"group.id": "tests", "hold.ms": "60000", "slack.ms": "5000"}
     line = classes().command("io.fraudctl.flink.JobMain", *(f"{name}={value}" for name, value in properties.items()))
     done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
     return [text.split(" ") for text in done.stdout.splitlines()]

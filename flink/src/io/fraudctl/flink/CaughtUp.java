@@ -2,14 +2,13 @@ package io.fraudctl.flink;
 
 import java.time.Duration;
 import java.util.*;
-import java.util.concurrent.*;
+import java.util.concurrent.ConcurrentHashMap;
 import org.apache.flink.api.common.eventtime.*;
 import org.apache.flink.api.connector.source.*;
 import org.apache.flink.connector.kafka.source.split.KafkaPartitionSplit;
-import org.apache.flink.core.io.*;
-import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.flink.core.io.SimpleVersionedSerializer;
+import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.*;
-import org.apache.kafka.common.errors.InterruptException;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.slf4j.LoggerFactory;
 
@@ -23,18 +22,28 @@ import org.slf4j.LoggerFactory;
  */
 @SuppressWarnings("serial")
 final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
-  private static final long ASK_EVERY_MS = 250, STALLED_MS = 1000;
+  private static final long ASK_EVERY_MS = 250;
   private static final Duration READ_AHEAD = Duration.ofMinutes(30); // bounds what waits in the state, and how fast time runs
   private final Source<Event, KafkaPartitionSplit, S> source;
   private final Properties client = new Properties();
   private final long slack;
-  private transient Map<Integer, Progress> partitions; // of this subtask; one topic
+  private transient SourceReader<Event, KafkaPartitionSplit> reader;
+  private transient Map<TopicPartition, Progress> partitions; // of this subtask
 
   CaughtUp(Source<Event, KafkaPartitionSplit, S> source, Properties consumer, long slack) {
     this.source = source;
     this.slack = slack;
     client.putAll(consumer);
-    client.put("max.partition.fetch.bytes", "1"); // it only ever looks whether there is a record
+    client.putAll(Map.of("max.partition.fetch.bytes", "1", "auto.offset.reset", "earliest", "default.api.timeout.ms", "5000"));
+  }
+
+  @Override public SourceReader<Event, KafkaPartitionSplit> createReader(SourceReaderContext context) throws Exception {
+    Thread task = Thread.currentThread(), asking = new Thread(() -> ask(task), "end-offsets");
+    partitions = new ConcurrentHashMap<>();
+    reader = source.createReader(context);
+    asking.setDaemon(true);
+    asking.start();
+    return reader;
   }
 
   /** The watermarks; they belong to this very object as the source. */
@@ -43,22 +52,14 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
         .withWatermarkAlignment("input", READ_AHEAD, Duration.ofSeconds(1));
   }
 
-  /** How far one partition is read. The task writes the first two, the thread that asks the others. */
+  /** How far one partition is read. The task's thread writes the first two, the thread that asks the others. */
   private static final class Progress {
-    final TopicPartition partition;
     volatile long position, newest = Long.MIN_VALUE; // the next offset to read; the publish time of the last record read
     volatile long upTo = Long.MIN_VALUE; // a moment whose end is reached; none before that of the start
     long asked, end = -1; // the end at the moment of asking
     long seen = -1, visible; // the position at the last look; transaction markers take offsets too: no record before this one
 
-    Progress(KafkaPartitionSplit split) {
-      partition = split.getTopicPartition();
-      position = Math.max(0, split.getStartingOffset()); // negative: from the beginning
-    }
-
-    boolean reached() {
-      return Math.max(position, visible) >= end;
-    }
+    boolean reached() { return Math.max(position, visible) >= end; }
 
     long clock(long slack) {
       if (upTo > Long.MIN_VALUE) return Math.max(newest, upTo - slack / 5 + 1) - 1; // the broker's clock may be a little behind
@@ -66,111 +67,69 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     }
   }
 
-  /** Flink makes one for each partition, without saying for which, and one more that no record ever reaches. */
+  /** Flink makes one for each partition when its first record comes, and one more for all of them. */
   private final class Generator implements WatermarkGenerator<Event> {
     private Progress mine;
 
-    @Override
-    public void onEvent(Event event, long timestamp, WatermarkOutput output) {
-      if (mine == null) mine = partitions.get(event.partition());
+    @Override public void onEvent(Event event, long timestamp, WatermarkOutput output) {
+      if (mine == null) mine = progress(new TopicPartition(event.text(), event.partition()));
       mine.newest = Math.max(mine.newest, event.published());
-      mine.position = event.offset() + 1;
     }
 
-    @Override
-    public void onPeriodicEmit(WatermarkOutput output) {
+    @Override public void onPeriodicEmit(WatermarkOutput output) {
+      if (mine == null) for (KafkaPartitionSplit split : reader.snapshotState(Long.MIN_VALUE)) { // of no checkpoint
+        progress(split.getTopicPartition()).position = split.getStartingOffset(); // the next one; negative: from the beginning
+      }
       Collection<Progress> all = mine != null ? List.of(mine) : partitions.values();
       long clock = all.stream().mapToLong(progress -> progress.clock(slack)).min().orElse(Long.MIN_VALUE);
       if (clock > Long.MIN_VALUE) output.emitWatermark(new Watermark(clock));
     }
   }
 
-  /** The Kafka source's own reader, and beside it the thread that asks. */
-  private final class Reader implements SourceReader<Event, KafkaPartitionSplit> {
-    private final SourceReader<Event, KafkaPartitionSplit> reader;
-    private final Thread asking = new Thread(this::ask, "end-offsets");
+  private Progress progress(TopicPartition partition) { return partitions.computeIfAbsent(partition, key -> new Progress()); }
 
-    Reader(SourceReader<Event, KafkaPartitionSplit> reader) {
-      this.reader = reader;
-      asking.setDaemon(true);
-    }
-
-    private void ask() {
-      while (true) {
-        try (var consumer = new KafkaConsumer<>(client, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-          for (; ; Thread.sleep(ASK_EVERY_MS)) ask(consumer);
-        } catch (InterruptedException | InterruptException e) {
-          return;
-        } catch (KafkaException e) {
-          LoggerFactory.getLogger(CaughtUp.class).warn("the end offsets are not known, asking again", e);
-        }
+  private void ask(Thread task) {
+    while (task.isAlive()) {
+      try (var consumer = new KafkaConsumer<>(client, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+        for (; task.isAlive(); Thread.sleep(ASK_EVERY_MS)) ask(consumer);
+      } catch (KafkaException | InterruptedException e) {
+        LoggerFactory.getLogger(CaughtUp.class).warn("the end offsets are not known, asking again", e);
       }
     }
-
-    private void ask(KafkaConsumer<?, ?> consumer) {
-      long now = System.currentTimeMillis();
-      Map<TopicPartition, Progress> again = new HashMap<>();
-      for (Progress progress : partitions.values()) {
-        if (!progress.reached() && progress.position == progress.seen && progress.asked + STALLED_MS < now) {
-          consumer.assign(List.of(progress.partition));
-          consumer.seek(progress.partition, progress.position);
-          boolean nothing = consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty();
-          if (nothing) progress.visible = consumer.position(progress.partition);
-        }
-        progress.seen = progress.position;
-        if (!progress.reached()) continue;
-        if (progress.end >= 0) progress.upTo = progress.asked;
-        again.put(progress.partition, progress);
-      }
-      consumer.endOffsets(again.keySet()).forEach((partition, end) -> {
-        again.get(partition).asked = now;
-        again.get(partition).end = end;
-      });
-    }
-
-    @Override
-    public void start() {
-      reader.start();
-      asking.start();
-    }
-
-    @Override
-    public void addSplits(List<KafkaPartitionSplit> splits) {
-      for (KafkaPartitionSplit split : splits) partitions.put(split.getPartition(), new Progress(split));
-      reader.addSplits(splits);
-    }
-
-    @Override
-    public void close() throws Exception {
-      asking.interrupt();
-      reader.close();
-    }
-
-    @Override public InputStatus pollNext(ReaderOutput<Event> output) throws Exception { return reader.pollNext(output); }
-    @Override public List<KafkaPartitionSplit> snapshotState(long id) { return reader.snapshotState(id); }
-    @Override public CompletableFuture<Void> isAvailable() { return reader.isAvailable(); }
-    @Override public void notifyNoMoreSplits() { reader.notifyNoMoreSplits(); }
-    @Override public void notifyCheckpointComplete(long id) throws Exception { reader.notifyCheckpointComplete(id); }
-    @Override public void pauseOrResumeSplits(Collection<String> a, Collection<String> b) { reader.pauseOrResumeSplits(a, b); }
   }
 
-  @Override
-  public SourceReader<Event, KafkaPartitionSplit> createReader(SourceReaderContext context) throws Exception {
-    partitions = new ConcurrentHashMap<>();
-    return new Reader(source.createReader(context));
+  private void ask(Consumer<?, ?> consumer) {
+    long now = System.currentTimeMillis();
+    Set<TopicPartition> again = new HashSet<>();
+    partitions.forEach((partition, progress) -> {
+      if (!progress.reached() && progress.position == progress.seen) {
+        consumer.assign(List.of(partition));
+        consumer.seek(partition, Math.max(0, progress.position));
+        boolean nothing = consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty();
+        if (nothing) progress.visible = consumer.position(partition);
+      }
+      progress.seen = progress.position;
+      if (!progress.reached()) return;
+      if (progress.end >= 0) progress.upTo = progress.asked;
+      again.add(partition);
+    });
+    consumer.endOffsets(again).forEach((partition, end) -> {
+      partitions.get(partition).asked = now;
+      partitions.get(partition).end = end;
+    });
   }
 
   @Override public Boundedness getBoundedness() { return source.getBoundedness(); }
-  @Override
-  public SplitEnumerator<KafkaPartitionSplit, S> createEnumerator(SplitEnumeratorContext<KafkaPartitionSplit> context)
+  @Override public SimpleVersionedSerializer<KafkaPartitionSplit> getSplitSerializer() { return source.getSplitSerializer(); }
+  @Override public SimpleVersionedSerializer<S> getEnumeratorCheckpointSerializer() {
+    return source.getEnumeratorCheckpointSerializer();
+  }
+
+  @Override public SplitEnumerator<KafkaPartitionSplit, S> createEnumerator(SplitEnumeratorContext<KafkaPartitionSplit> context)
       throws Exception { return source.createEnumerator(context); }
 
-  @Override
-  public SplitEnumerator<KafkaPartitionSplit, S> restoreEnumerator(SplitEnumeratorContext<KafkaPartitionSplit> context, S state)
-      throws Exception { return source.restoreEnumerator(context, state); }
-
-  @Override
-  public SimpleVersionedSerializer<S> getEnumeratorCheckpointSerializer() { return source.getEnumeratorCheckpointSerializer(); }
-
-  @Override public SimpleVersionedSerializer<KafkaPartitionSplit> getSplitSerializer() { return source.getSplitSerializer(); }
+  @Override public SplitEnumerator<KafkaPartitionSplit, S> restoreEnumerator(
+      SplitEnumeratorContext<KafkaPartitionSplit> context, S state) throws Exception {
+    return source.restoreEnumerator(context, state);
+  }
 }

@@ -25,9 +25,8 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
 
   Enrich(Detection detection) { this.detection = detection; }
 
-  @Override
   @SuppressWarnings("unchecked")
-  public void open(OpenContext context) {
+  @Override public void open(OpenContext context) {
     kept = new long[detection.lists()];
     lists = new ListState[detection.lists()];
     Arrays.setAll(lists, i -> getRuntimeContext().getListState(new ListStateDescriptor<>("list-" + i, Event.TYPE)));
@@ -41,23 +40,20 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
 
   private long clock() { return timers == null ? Long.MIN_VALUE : timers.currentWatermark(); }
 
-  @Override
-  public void processElement(Event event, Context context, Collector<Event> collector) throws Exception {
+  @Override public void processElement(Event event, Context context, Collector<Event> collector) throws Exception {
     timers = context.timerService();
     out = collector;
     if (event.kind() == Event.TRANSACTION) detection.transaction(event, clock(), this);
     else detection.flag(event, clock(), this);
   }
 
-  @Override
-  public void onTimer(long time, OnTimerContext context, Collector<Event> collector) throws Exception {
+  @Override public void onTimer(long time, OnTimerContext context, Collector<Event> collector) throws Exception {
     timers = context.timerService();
     out = collector;
     detection.wake(time, this);
   }
 
-  @Override
-  public List<Event> list(int list) throws Exception {
+  @Override public List<Event> list(int list) throws Exception {
     List<Event> events = new ArrayList<>();
     if (lists[list].get() instanceof List<Event> same) events = same;
     else lists[list].get().forEach(events::add);
@@ -65,26 +61,22 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
     return events;
   }
 
-  @Override
-  public void add(int list, Event event) throws Exception {
+  @Override public void add(int list, Event event) throws Exception {
     lists[list].add(event);
     kept[list]++;
   }
 
-  @Override
-  public void set(int list, List<Event> events) throws Exception {
+  @Override public void set(int list, List<Event> events) throws Exception {
     lists[list].update(events);
     kept[list] = Math.max(0, kept[list] + events.size() - size);
   }
 
-  @Override
-  public void drop(int list) {
+  @Override public void drop(int list) {
     lists[list].clear();
     kept[list] = 0;
   }
 
-  @Override
-  public void forget(long clock) throws Exception {
+  @Override public void forget(long clock) throws Exception {
     for (Iterator<Map.Entry<String, Long>> i = emitted.iterator(); i.hasNext(); ) if (i.next().getValue() <= clock) i.remove();
   }
 
@@ -93,8 +85,7 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
   @Override public void wake(long time) { timers.registerEventTimeTimer(time); }
 
   /** Puts the flag event's members, and where both records lie, before the last brace of the transaction's own bytes. */
-  @Override
-  public void emit(Event transaction, Event flag) {
+  @Override public void emit(Event transaction, Event flag) {
     detected.inc();
     if (flag.published() > transaction.published()) lateFlags.inc();
     byte[] json = transaction.value();

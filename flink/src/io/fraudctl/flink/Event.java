@@ -10,19 +10,24 @@ import org.apache.flink.core.memory.*;
 
 /**
  * A Kafka record on its way through the application and in its state. Times are epoch milliseconds: `published` is Kafka's
- * timestamp, `date` transaction_date or flag_date. `text` is the transaction_id; of a dead letter what is wrong with it.
- * `value` is JSON; of a flag event the members that a detection carries, without braces. Raw and bad ones have the key.
+ * timestamp, `date` transaction_date or flag_date. `text` is the transaction_id; of a raw record its topic; of a dead letter
+ * what is wrong. `value` is JSON; of a flag event the members that a detection carries, without braces. Raw and bad ones have
+ * the key.
  */
 record Event(byte kind, long account, long date, long published, int partition, long offset, String text, byte[] value,
     byte[] key) {
   static final byte RAW = 0, TRANSACTION = 1, FLAGGED = 2, CLEARED = 3, DETECTION = 4, BAD_TRANSACTION = 5, BAD_FLAG = 6;
   static final TypeInformation<Event> TYPE = new Type();
 
+  /** The same record, read as something. */
+  Event as(byte kind, long account, long date, String text, byte[] value, byte[] key) {
+    return new Event(kind, account, date, published, partition, offset, text, value, key);
+  }
+
   /** Writes and reads field by field, without reflection; events are never changed, so a copy is the event itself. */
   @SuppressWarnings("serial")
   public static final class Serializer extends TypeSerializerSingleton<Event> {
-    @Override
-    public void serialize(Event event, DataOutputView to) throws IOException {
+    @Override public void serialize(Event event, DataOutputView to) throws IOException {
       to.writeByte(event.kind);
       to.writeLong(event.account);
       to.writeLong(event.date);
@@ -34,8 +39,7 @@ record Event(byte kind, long account, long date, long published, int partition, 
       write(event.key, to);
     }
 
-    @Override
-    public Event deserialize(DataInputView from) throws IOException {
+    @Override public Event deserialize(DataInputView from) throws IOException {
       return new Event(from.readByte(), from.readLong(), from.readLong(), from.readLong(), from.readInt(), from.readLong(),
           from.readUTF(), bytes(from), bytes(from));
     }
