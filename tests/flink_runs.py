@@ -17,13 +17,13 @@ from urllib.request import Request, urlopen
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 from histories import epoch_ms
-from javatools import classes
+from javatools import classes, service_classpath
 from oracle import Flag, Identity, Transaction
 
 from fraudctl import config
 from fraudctl.downloads import Downloads
 from fraudctl.java import class_path
-from fraudctl.local import flink_launcher, kafka, ports
+from fraudctl.local import flink_launcher, jvm, kafka, ports
 from fraudctl.pins import Lock
 from fraudctl.pipeline import records, topics
 
@@ -44,8 +44,8 @@ def wait_until(condition: Callable[[], Any], what: str, *, seconds: float = DEAD
 
 
 @contextmanager
-def running_broker(folder: Path) -> Iterator[str]:
-    """Run Kafka in `folder`; give its address."""
+def running_broker(folder: Path, *, without: Sequence[str] = ()) -> Iterator[str]:
+    """Run Kafka in `folder`, `without` some of the local stack's options; give its address."""
     settings = config.load()
     downloads, lock = Downloads(settings.cache), Lock.load(kafka.LOCK)
     downloads.ensure([lock])
@@ -53,6 +53,7 @@ def running_broker(folder: Path) -> Iterator[str]:
     (folder / "tmp").mkdir(parents=True)
     file = kafka.write_config(folder / "config", folder / "data", chosen["kafka"], chosen["controller"])
     line = kafka.command(classes().java, downloads.paths(lock), file, folder / "tmp", settings.cache)
+    line = [argument for argument in line if argument not in without]
     log = folder / "kafka.log"
     with log.open("wb") as output, subprocess.Popen(line, stdout=output, stderr=output) as process:
         try:
@@ -161,13 +162,16 @@ def new_topics(broker: str, name: str, *, log_append_time: bool) -> Topics:
 
 @dataclass(slots=True)
 class Application:
-    """The application in a folder of its own; started as the supervisor does it, from its newest checkpoint."""
+    """The application in a folder of its own; started as the supervisor does it, from its newest checkpoint.
+
+    `as_service`: as Managed Flink runs it, from the one jar made for there, with its properties in a file.
+    """
 
     topics: Topics
     folder: Path
     properties: Mapping[str, str] = field(default_factory=dict)
-    as_file: bool = False
-    heap: str = "768m"
+    as_service: bool = False
+    memory: Sequence[str] = jvm.WORKING
     starts: int = 0
     _process: "subprocess.Popen[bytes] | None" = None
     _port: int = 0
@@ -269,11 +273,11 @@ class Application:
         return flink_launcher.Spec(
             java=str(built.java),
             flags=[
-                *("-Xms128m", f"-Xmx{self.heap}", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.showDateTime=true"),
+                *(*self.memory, *jvm.ALWAYS, "-Dorg.slf4j.simpleLogger.showDateTime=true"),
                 *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),
                 *(f"-Dorg.slf4j.simpleLogger.log.{name}=warn" for name in _QUIET),
             ],
-            classpath=class_path([built.application, *built.libraries]),
+            classpath=service_classpath() if self.as_service else class_path([built.application, *built.libraries]),
             main_class="io.fraudctl.flink.Main",
             arguments=self._arguments(),
             checkpoints=str(self.folder / "checkpoints"),
@@ -310,7 +314,7 @@ class Application:
             **{f"flink.{name}": value for name, value in flink.items()},
             **self.properties,
         }
-        if not self.as_file:
+        if not self.as_service:
             return [f"{name}={value}" for name, value in properties.items()]
         file = self.folder / "application_properties.json"
         groups = [{"PropertyGroupId": "other", "PropertyMap": {"hold.ms": "1"}}]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fraudctl import config
 from fraudctl.artifacts import JarBuild, flink_jar, resource
+from fraudctl.bundles import flink_fat_jar
 from fraudctl.downloads import Downloads
 from fraudctl.java import class_path, java_executable
 from fraudctl.pins import Lock
@@ -54,6 +55,17 @@ def classes() -> Classes:
     application = flink_jar(java, ecj, libraries, resource("flink") / "src", out)
     tests = JarBuild("java-tests", SOURCES, (application, *libraries), ecj, out).make(java)
     return Classes(java, application, libraries, tests)
+
+
+@cache
+def service_classpath() -> str:
+    """Give the class path that Managed Flink has: our one jar with all it carries, and Flink's own jars."""
+    built, settings = classes(), config.load()
+    downloads, lock = Downloads(settings.cache), Lock.load(resource("flink") / "aws.lock")
+    downloads.ensure([lock])
+    carried = downloads.paths(lock)
+    jar = flink_fat_jar(built.application, lock, carried, settings.cache / "built")
+    return class_path([jar, *(library for library in built.libraries if library not in carried)])
 
 
 class LineProgram:

@@ -133,9 +133,7 @@ def _flink(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
     spec = flink_launcher.Spec(
         java=str(tools.java),
         flags=[
-            "-Xms128m",
-            "-Xmx512m",
-            "-XX:+UseSerialGC",
+            *jvm.WORKING,
             "-XX:MetaspaceSize=96m",  # what it needs anyway: without it three full collections on the way up
             *jvm.ALWAYS,
             *jvm.logging(level="info", quiet=_QUIET),

@@ -8,6 +8,10 @@ from fraudctl.java import class_path
 
 # Small and quick to start; these servers wait more than they compute, so the C1 compiler and the serial collector do.
 _SMALL: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+# For the Flink application. What it holds grows with the rate, so its heap may take a quarter of the machine's memory,
+# as Java has it. A small young generation makes short pauses. The parallel collector gives up when memory is short; the
+# serial one collects for ever, and the application answers nobody.
+WORKING: Final = ("-Xms256m", "-Xmn128m", "-XX:+UseParallelGC", "-XX:MetaspaceSize=96m")
 # Out of memory: end, so that the supervisor starts it again. IPv4: the listener is 127.0.0.1, not ::ffff:127.0.0.1.
 ALWAYS: Final = ("-XX:+ExitOnOutOfMemoryError", "-Djava.net.preferIPv4Stack=true", "-Djava.awt.headless=true")
 # slf4j-simple is set by properties: its file would have to lie in a folder on the class path, which forbids AppCDS.

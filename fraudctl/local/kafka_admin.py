@@ -110,6 +110,8 @@ class KafkaAdmin:
                 not_yet = {
                     KafkaError.NOT_LEADER_FOR_PARTITION,
                     KafkaError.LEADER_NOT_AVAILABLE,
+                    KafkaError.UNKNOWN_LEADER_EPOCH,  # a broker that has just started, with data, does not know yet
+                    KafkaError.FENCED_LEADER_EPOCH,
                     KafkaError.UNKNOWN_TOPIC_OR_PART,
                     KafkaError._NOENT,  # noqa: SLF001 - how librdkafka says that it found no leader
                 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from fraudctl.errors import OperationFailed
 from fraudctl.local.flink import FlinkFolders
 from fraudctl.local.paths import StackPaths
 from fraudctl.local.ports import LOOPBACK
@@ -50,13 +51,18 @@ class Definition:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
     def write(self, paths: StackPaths) -> None:
-        """Write the program's files and its description for `fraudctl.local.launch`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.prepare()
-        for name, text in self.files.items():
-            (paths.config / name).write_text(text, encoding="utf-8")
+        """Write the program's files and its description for `fraudctl.local.launch`; raises `OperationFailed`."""
         description = {"arguments": list(self.arguments), "folder": str(self.folder)}
-        (paths.config / f"{self.name}.json").write_text(json.dumps(description, indent=2), encoding="utf-8")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.prepare()
+            for name, text in {**self.files, f"{self.name}.json": json.dumps(description, indent=2)}.items():
+                (paths.config / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OperationFailed(
+                f"{self.name}: {error.filename}: {error.strerror}",
+                hint="remove what is in the way or make room, then run `fraudctl deploy` again",
+            ) from error
 
 
 def bootstrap(ports: Mapping[str, int]) -> str:

@@ -79,7 +79,7 @@ def replay(request: pytest.FixtureRequest, broker: str, tmp_path_factory: pytest
         topics.write(own[-50:], transaction=True)
     wanted = set().union(*(detections(part.transactions, part.flags, HOLD) for part in histories))
     folder = tmp_path_factory.mktemp("application")
-    application = Application(topics, folder, {"hold.ms": str(HOLD), **SLOW}, as_file=flags_late)
+    application = Application(topics, folder, {"hold.ms": str(HOLD), **SLOW}, as_service=flags_late)
     application.start()
     try:
         wait_until(lambda: topics.count(topics.dead_letters) >= len(bad), "the dead letters", logs=[application.log])

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fraudctl.errors import BadConfig, NotDeployed, Refused, TimedOut
+from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, Refused, TimedOut
 from fraudctl.local import history, ports, waiting
 from fraudctl.local.logs import LocalLogs
 from fraudctl.local.paths import StackPaths
@@ -175,6 +176,18 @@ def test_a_definition_writes_what_launch_reads(tmp_path: Path) -> None:
     )
     assert done.stdout.strip() == f"{paths.run / 'tmp' / 'echo'} ['a b', '%d']"
     assert json.loads((paths.config / "echo.json").read_text())["arguments"][0] == sys.executable
+
+
+def test_a_file_in_the_way_of_a_programs_folder_is_named(tmp_path: Path) -> None:
+    """What the operating system refuses names the program, the path and the reason."""
+    paths = StackPaths(tmp_path, "one", tmp_path / "runtime")
+    paths.make_folders()
+    blocked = paths.data / "kafka"
+    blocked.write_text("not a folder")
+    definition = Definition("kafka", ("true",), tmp_path, prepare=lambda: blocked.mkdir(parents=True, exist_ok=True))
+    with pytest.raises(OperationFailed, match=rf"^kafka: {re.escape(str(blocked))}: File exists$") as caught:
+        definition.write(paths)
+    assert "fraudctl deploy" in str(caught.value.hint)
 
 
 def test_waiting_ends_when_ready_or_when_time_is_up() -> None:

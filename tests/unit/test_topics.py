@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,6 +192,29 @@ def test_a_time_out_is_unreachable() -> None:
     """As a bounded read ends."""
     with pytest.raises(Unreachable, match="topic t: Kafka does not answer: late"), kafka_errors.translated("topic t"):
         raise TimeoutError("late")
+
+
+@pytest.mark.parametrize("code", [KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION])
+def test_offsets_are_asked_again_while_the_broker_finds_its_leaders(code: int) -> None:
+    """A broker that has just started refuses for some moments; for ten seconds that is no error."""
+    answers = [KafkaException(KafkaError(code, "why")), KafkaException(KafkaError(code, "why")), 7]
+
+    class Answer:
+        def result(self) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, KafkaException):
+                raise answer
+            return SimpleNamespace(offset=answer)
+
+    client = SimpleNamespace(list_offsets=lambda asked, **_: dict.fromkeys(asked, Answer()))
+    pauses: list[float] = []
+    admin = KafkaAdmin({}, clock=lambda: sum(pauses), sleep=pauses.append)
+    admin.__dict__["_client"] = client
+    assert admin.offsets([("t", 0)], latest=True) == {("t", 0): 7}
+    answers[:] = [KafkaException(KafkaError(code, "why"))] * 1000
+    with pytest.raises(KafkaException):
+        admin.offsets([("t", 0)], latest=True)
+    assert sum(pauses) == pytest.approx(10, abs=0.2)
 
 
 def test_names_that_people_type() -> None:
