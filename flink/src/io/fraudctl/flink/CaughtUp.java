@@ -3,12 +3,13 @@ package io.fraudctl.flink;
 import java.time.Duration;
 import java.util.*;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.LockSupport;
 import org.apache.flink.api.common.eventtime.*;
 import org.apache.flink.api.connector.source.*;
 import org.apache.flink.connector.kafka.source.split.KafkaPartitionSplit;
 import org.apache.flink.core.io.SimpleVersionedSerializer;
 import org.apache.kafka.clients.consumer.*;
-import org.apache.kafka.common.*;
+import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.slf4j.LoggerFactory;
 
@@ -92,8 +93,9 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     while (task.isAlive()) {
       try (var consumer = new KafkaConsumer<>(client, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
         for (; task.isAlive(); Thread.sleep(ASK_EVERY_MS)) ask(consumer);
-      } catch (KafkaException | InterruptedException e) {
+      } catch (RuntimeException | InterruptedException e) { // whatever it is: without this thread the clock stands still
         LoggerFactory.getLogger(CaughtUp.class).warn("the end offsets are not known, asking again", e);
+        LockSupport.parkNanos(Duration.ofMillis(ASK_EVERY_MS).toNanos());
       }
     }
   }
