@@ -23,7 +23,7 @@ import org.slf4j.LoggerFactory;
  */
 @SuppressWarnings("serial")
 final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
-  private static final long ASK_EVERY_MS = 250;
+  private static final long ASK_EVERY_MS = 100, STALLED_MS = 1000;
   private static final Duration READ_AHEAD = Duration.ofMinutes(30); // bounds what waits in the state, and how fast time runs
   private final Source<Event, KafkaPartitionSplit, S> source;
   private final Properties client = new Properties();
@@ -75,6 +75,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     @Override public void onEvent(Event event, long timestamp, WatermarkOutput output) {
       if (mine == null) mine = progress(new TopicPartition(event.text(), event.partition()));
       mine.newest = Math.max(mine.newest, event.published());
+      mine.position = event.offset() + 1;
     }
 
     @Override public void onPeriodicEmit(WatermarkOutput output) {
@@ -104,7 +105,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     long now = System.currentTimeMillis();
     Set<TopicPartition> again = new HashSet<>();
     partitions.forEach((partition, progress) -> {
-      if (!progress.reached() && progress.position == progress.seen) {
+      if (!progress.reached() && progress.position == progress.seen && progress.asked + STALLED_MS < now) {
         consumer.assign(List.of(partition));
         consumer.seek(partition, Math.max(0, progress.position));
         boolean nothing = consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty();
