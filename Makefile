@@ -57,7 +57,7 @@ unit: $(VENV)/.dev ## only the tests that start no process
 bench: $(VENV)/.dev ## measure the budgets and print them
 	$(BIN)/python tests/benchmarks/bench.py
 
-bench-flink: $(VENV)/.dev ## compare the Flink application with a plain SQL join, half an hour
+bench-flink: $(VENV)/.dev ## compare the Flink application with a plain SQL join, twenty minutes
 	$(BIN)/python tests/benchmarks/bench_flink.py
 
 soak: $(VENV)/.dev ## twenty kills, 500 seeds, state over 20 minutes, half an hour
