@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import Message
-from flink_runs import Application, Detected, Topics, detected, malformed, new_topics, published, wait_until
+from flink_runs import (
+    CORPUS,
+    NOBODY,
+    Application,
+    Detected,
+    Topics,
+    detected,
+    malformed,
+    new_topics,
+    published,
+    wait_until,
+)
 from histories import History, flag_json, history, transaction_json
 from oracle import Flag, Identity, Transaction, accepted, detections
 
 from fraudctl.pipeline import records
 
-CORPUS = Path(__file__).parent / "data" / "records.jsonl"
-NOBODY = 5
 HOLD = 6_000
 SLACK = 3_000
 PROPERTIES = {"hold.ms": str(HOLD), "slack.ms": str(SLACK)}

@@ -24,9 +24,12 @@ from fraudctl import config
 from fraudctl.downloads import Downloads
 from fraudctl.java import class_path
 from fraudctl.local import flink_launcher, jvm, kafka, ports
+from fraudctl.local.flink import all_running
 from fraudctl.pins import Lock
 from fraudctl.pipeline import records, topics
 
+CORPUS = Path(__file__).parent / "data" / "records.jsonl"
+NOBODY = 5
 DEADLINE = 90.0
 _OPENS = ("java.util", "java.lang", "java.time")
 _QUIET = ("org.apache.kafka", "org.apache.flink.runtime.source.coordinator", "org.apache.flink.metrics")
@@ -211,7 +214,7 @@ class Application:
         assert self._process.poll() is None, self.log.read_text(errors="replace")[-4000:]
         try:
             jobs = self.rest("/jobs/overview")["jobs"]
-            return bool(jobs) and jobs[0]["tasks"]["running"] == jobs[0]["tasks"]["total"] > 0
+            return bool(jobs) and all_running(jobs[0])
         except (URLError, ConnectionError, TimeoutError):
             return False
 

@@ -134,7 +134,6 @@ def _flink(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
         java=str(tools.java),
         flags=[
             *jvm.WORKING,
-            "-XX:MetaspaceSize=96m",  # what it needs anyway: without it three full collections on the way up
             *jvm.ALWAYS,
             *jvm.logging(level="info", quiet=_QUIET),
             *archive.flags(archive.path(tools.cache, "flink", tools.java, version(tools.java), classpath)),

@@ -52,7 +52,7 @@ class LocalFlink:
         """Say whether the job and every vertex of it run; False too when nothing answers."""
         try:
             job = self._job()
-            return job is not None and _all_running(job)
+            return job is not None and all_running(job)
         except (Unreachable, OperationFailed):
             return False
 
@@ -115,7 +115,7 @@ class LocalFlink:
         restored = (checkpoints.get("latest") or {}).get("restored") or {}
         root = self._rest.get(f"/jobs/{job_id}/exceptions").get("root-exception")
         state = str(job["state"])
-        if state == "RUNNING" and not _all_running(job):
+        if state == "RUNNING" and not all_running(job):
             state = "STARTING"
         return FlinkStatus(
             state=state,
@@ -198,6 +198,6 @@ class LocalFlink:
         return found
 
 
-def _all_running(job: Mapping[str, Any]) -> bool:
+def all_running(job: Mapping[str, Any]) -> bool:
     """Say whether every task of a job runs, by the overview: Flink answers ``/jobs/ID`` from a cache of 3 s."""
     return bool(job["tasks"]["running"] == job["tasks"]["total"] > 0)

@@ -10,7 +10,8 @@ from fraudctl.java import class_path
 _SMALL: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 # For the Flink application. What it holds grows with the rate, so its heap may take a quarter of the machine's memory,
 # as Java has it. A small young generation makes short pauses. The parallel collector gives up when memory is short; the
-# serial one collects for ever, and the application answers nobody.
+# serial one collects for ever, and the application answers nobody. MetaspaceSize is what it needs anyway: without it
+# there are three full collections on the way up.
 WORKING: Final = ("-Xms256m", "-Xmn128m", "-XX:+UseParallelGC", "-XX:MetaspaceSize=96m")
 # Out of memory: end, so that the supervisor starts it again. IPv4: the listener is 127.0.0.1, not ::ffff:127.0.0.1.
 ALWAYS: Final = ("-XX:+ExitOnOutOfMemoryError", "-Djava.net.preferIPv4Stack=true", "-Djava.awt.headless=true")

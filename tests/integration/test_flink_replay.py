@@ -4,10 +4,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from flink_runs import (
+    CORPUS,
+    NOBODY,
     Application,
     Detected,
     Topics,
@@ -26,8 +27,6 @@ pytestmark = pytest.mark.integration
 HOLD = 60_000
 SEEDS = 20
 FILLER = 20_000
-NOBODY = 5
-CORPUS = Path(__file__).parents[1] / "data" / "records.jsonl"
 # So slow that reading takes longer than any idle time-out.
 SLOW = {"consumer.max.poll.records": "100"}
 

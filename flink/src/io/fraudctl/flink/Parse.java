@@ -55,7 +55,7 @@ final class Parse extends ProcessFunction<Event, Event> {
   private final Set<String> forbidden;
   private final Map<String, String> copied = new LinkedHashMap<>(); // field of a flag event -> its name in a detection
   private final int maxBytes;
-  private final JsonFactory json;
+  private final ObjectMapper json;
   private transient Counter good, bad;
 
   /** Parses flag events, or else transactions. */
@@ -70,10 +70,10 @@ final class Parse extends ProcessFunction<Event, Event> {
     for (String pair : properties.getRequired("fields.copied").split(",")) copied.put(pair.split("=")[0], pair.split("=")[1]);
     maxBytes = properties.getInt("max.value.bytes");
     // The limit on bytes bounds everything but depth. Names come from strangers: neither intern them nor refuse odd ones.
-    json = new JsonFactoryBuilder().streamReadConstraints(StreamReadConstraints.builder().maxNumberLength(maxBytes)
+    json = new ObjectMapper(new JsonFactoryBuilder().streamReadConstraints(StreamReadConstraints.builder().maxNumberLength(maxBytes)
         .maxNameLength(maxBytes).maxNestingDepth(properties.getInt("max.depth")).build())
         .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
-        .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW).build();
+        .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW).build());
   }
 
   @Override public void open(OpenContext context) {
@@ -135,7 +135,7 @@ final class Parse extends ProcessFunction<Event, Event> {
   private byte[] members(Map<String, String> found) throws IOException {
     Map<String, String> members = new LinkedHashMap<>();
     copied.forEach((field, name) -> members.put(name, found.get(field)));
-    byte[] object = new ObjectMapper(json).writeValueAsBytes(members);
+    byte[] object = json.writeValueAsBytes(members);
     return Arrays.copyOfRange(object, 1, object.length - 1);
   }
 }
