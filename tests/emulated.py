@@ -54,11 +54,20 @@ class Emulator:
         """Let one step fail after so many that do not: create, update, delete a resource, or an operation of flink."""
         faults = json.loads(self.faults.read_text(encoding="utf-8"))
         faults.setdefault(verb, {})[name] = {"reason": reason, "after": after, "times": 1}
-        self.faults.write_text(json.dumps(faults), encoding="utf-8")
+        self._write(faults)
 
     def heal(self) -> None:
-        """Let nothing fail."""
-        self.faults.write_text("{}", encoding="utf-8")
+        """Let nothing fail, and hold nothing back."""
+        self._write({})
+
+    def hold(self) -> None:
+        """Let clusters not become ready until `heal`."""
+        self._write({"held": True})
+
+    def _write(self, orders: dict[str, Any]) -> None:
+        aside = self.faults.with_suffix(".new")
+        aside.write_text(json.dumps(orders), encoding="utf-8")
+        aside.replace(self.faults)  # the emulator never reads half of it
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,8 @@ class AwsFraudctl(Fraudctl):
 
 
 @contextmanager
-def running(folder: Path, *, cluster_seconds: float) -> Iterator[Emulator]:
-    """Run an emulator whose clusters take so long; it listens on 127.0.0.1 only and is ended by its pid."""
+def running(folder: Path) -> Iterator[Emulator]:
+    """Run an emulator; it listens on 127.0.0.1 only and is ended by its pid."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -98,7 +107,6 @@ def running(folder: Path, *, cluster_seconds: float) -> Iterator[Emulator]:
         "BIND_HOST": "127.0.0.1",
         "LAMBDA_EXECUTOR": "local",
         "SHIM_FAULTS": str(emulator.faults),
-        "SHIM_CLUSTER_SECONDS": str(cluster_seconds),
     }
     with emulator.log.open("wb") as log:
         process = subprocess.Popen(

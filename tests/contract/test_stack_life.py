@@ -87,7 +87,7 @@ def aws(folder: Path) -> Iterator[Place]:
     """The AWS target on an emulator; its cluster can be made to fail."""
     variables = {"FRAUDCTL_HOME": str(folder / "home"), "FRAUDCTL_CACHE": os.environ.get("FRAUDCTL_CACHE", "")}
     settings = config.load({"stack": STACK, "target": "aws"}, environment=variables, folder=folder)
-    with running(folder, cluster_seconds=0.1) as emulator:
+    with running(folder) as emulator:
         target = AwsTarget(settings, AwsSession(REGION, None, emulator.client))
         yield Place(target, "Cluster", lambda: _spoil(emulator), emulator.heal)
 

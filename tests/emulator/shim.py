@@ -5,7 +5,7 @@ the Flink application, and faults on demand. Everything that ministack has alrea
 private, so its version is pinned in requirements.lock.
 
 Environment: SHIM_FAULTS names a JSON file, ``{"create": {"AuditWriter": {"reason": "…", "after": 0, "times": 1}}}``. It
-is read again at each step; ``update`` and ``delete`` work alike. SHIM_CLUSTER_SECONDS is how long a cluster takes.
+is read again at each step; ``update`` and ``delete`` work alike. While its ``held`` is true, no cluster is made ready.
 """
 
 import base64
@@ -30,7 +30,6 @@ _stacks: Any = import_module("ministack.services.cloudformation.stacks")
 _provisioners: Any = import_module("ministack.services.cloudformation.provisioners")
 
 _FAULTS: Final = Path(os.environ.get("SHIM_FAULTS", "/nonexistent"))
-_CLUSTER_SECONDS: Final = float(os.environ.get("SHIM_CLUSTER_SECONDS", "0"))
 _HANDLERS: Final[dict[str, dict[str, Any]]] = _provisioners._RESOURCE_HANDLERS
 _IMAGES: Final = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default"
 _topics: dict[str, dict[str, Properties]] = {}
@@ -169,7 +168,8 @@ def _delete_configuration(physical: str, _properties: Properties) -> None:
 
 
 def _create_cluster(_name: str, properties: Properties, _stack: str) -> Made:
-    time.sleep(_CLUSTER_SECONDS)
+    while _orders().get("held"):
+        time.sleep(0.05)
     wanted = _camel({key: value for key, value in properties.items() if key != "Tags"})
     wanted["tags"] = properties.get("Tags", {})
     made = _answer(_msk._create_cluster(json.dumps(wanted)))
@@ -350,12 +350,18 @@ def _plain_alarms(handler: dict[str, Any]) -> tuple[Any, Any, Any]:
 # --- Faults -----------------------------------------------------------------------------------------------------------
 
 
+def _orders() -> Properties:
+    """Give what the file says."""
+    try:
+        orders: Properties = json.loads(_FAULTS.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return orders
+
+
 def _fault(verb: str, name: str) -> str | None:
     """Give the reason for which this step shall fail, when the file says so."""
-    try:
-        fault = json.loads(_FAULTS.read_text(encoding="utf-8")).get(verb, {}).get(name)
-    except (OSError, ValueError):
-        return None
+    fault = _orders().get(verb, {}).get(name)
     if fault is None:
         return None
     key = f"{verb} {name} {fault['reason']}"
