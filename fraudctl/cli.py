@@ -181,8 +181,3 @@ def root(  # noqa: PLR0913 - the global options
 
 
 commands.register(app)
-
-
-def main() -> None:
-    """Run the command line."""
-    app()

@@ -1,12 +1,15 @@
 """The one error boundary: every way a command can end has its exit code and its line."""
 
 import errno
+import sys
 from dataclasses import dataclass
+from types import ModuleType
 
 import pytest
 from conftest import Run
 from fakes import FakeStack, FakeTarget
 
+from fraudctl.__main__ import main
 from fraudctl.cli import move_globals_first
 from fraudctl.errors import (
     BadConfig,
@@ -95,3 +98,16 @@ def test_anything_else_is_a_bug_with_its_traceback_in_a_file(run: Run) -> None:
 def test_global_options_may_stand_anywhere(given: str, moved: str) -> None:
     """They move to the front, up to a lone double dash."""
     assert " ".join(move_globals_first(given.split())) == moved
+
+
+def test_ctrl_c_while_the_command_line_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 130 without a traceback, as later."""
+
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt(name)
+
+    monkeypatch.setitem(sys.modules, "fraudctl.cli", Loading("fraudctl.cli"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
