@@ -69,7 +69,10 @@ class Live:
 
 
 def live_run(broker: str, folder: Path, *, seeds: range, kills: int, span: int) -> Live:
-    """Play the seeds live over `span` milliseconds, killing at random moments; stop with a savepoint amid five more."""
+    """Play the seeds live over `span` milliseconds, killing at random moments; stop with a savepoint amid five more.
+
+    While the application is stopped another five begin: however long it took, it finds something new after the start.
+    """
     topics, bad = new_topics(broker, "live", log_append_time=True), malformed(CORPUS)
     application = Application(topics, folder, {**PROPERTIES, **OLDER})
     application.start()
@@ -84,14 +87,18 @@ def live_run(broker: str, folder: Path, *, seeds: range, kills: int, span: int) 
             application.start()
         wait_until(lambda: any((folder / "checkpoints").rglob("_metadata")), "a checkpoint", logs=[application.log])
         playing.join()
-        second = [history(seeds.stop + number, start=start, span=5_000, hold=HOLD) for number in range(5)]
-        playing = threading.Thread(target=play, args=(topics, second, start, []), daemon=True)
-        playing.start()
+        more = [history(seeds.stop + number, start=start, span=5_000, hold=HOLD) for number in range(10)]
+        amid, after = (
+            threading.Thread(target=play, args=(topics, part, start, []), daemon=True) for part in (more[:5], more[5:])
+        )
+        amid.start()
         application.stop_with_savepoint()
         at_savepoint = topics.count(topics.processed)
+        after.start()
         application.properties = PROPERTIES
         application.start()
-        playing.join()
+        amid.join()
+        after.join()
         written = settled(application, topics)
         application.kill()
         application.forget()

@@ -33,7 +33,10 @@ def test_500_seeds_and_20_kills(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(60 * (MINUTES + 5))
 def test_state_is_bounded(tmp_path: Path) -> None:
-    """The checkpoints of a steady stream stop growing once hold is over, and flag events beyond 64 go."""
+    """The checkpoints of a steady stream stop growing once hold is over, and flag events beyond 64 go.
+
+    Five accounts get 600 flag events a minute each; kept, they would be 20 MB in the end.
+    """
     sizes = []
     with running_broker(tmp_path / "kafka") as broker:
         topics = new_topics(broker, "bounded", log_append_time=True)
@@ -46,8 +49,10 @@ def test_state_is_bounded(tmp_path: Path) -> None:
                     numbers = range((minute * 60 + second) * RATE, (minute * 60 + second + 1) * RATE)
                     made = (Transaction(0, number % ACCOUNTS + 1, now, str(number)) for number in numbers)
                     topics.write(("transactions", 0, one.account, transaction_json(one)) for one in made)
-                    flag = Flag(0, second % ACCOUNTS + 1, now + 10**9, flagged=True, reason=str(now))
-                    topics.write([("flagged", 0, flag.account, flag_json(flag))])
+                    many = [
+                        Flag(0, number % 5 + 1, now + 10**9, flagged=True, reason="x" * 200) for number in range(50)
+                    ]
+                    topics.write(("flagged", 0, flag.account, flag_json(flag)) for flag in many)
                     time.sleep(max(0.0, 1 - (time.time() - now / 1000)))
                 latest = application.rest(f"/jobs/{application.job()}/checkpoints")["latest"]["completed"]
                 sizes.append(latest["state_size"])

@@ -30,6 +30,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   private final long slack;
   private transient SourceReader<Event, KafkaPartitionSplit> reader;
   private transient Map<TopicPartition, Progress> partitions; // of this subtask
+  private transient long number; // of no checkpoint
 
   CaughtUp(Source<Event, KafkaPartitionSplit, S> source, Properties consumer, long slack) {
     this.source = source;
@@ -41,6 +42,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   @Override public SourceReader<Event, KafkaPartitionSplit> createReader(SourceReaderContext context) throws Exception {
     Thread task = Thread.currentThread(), asking = new Thread(() -> ask(task), "end-offsets");
     partitions = new ConcurrentHashMap<>();
+    number = Long.MIN_VALUE;
     reader = source.createReader(context);
     asking.setDaemon(true);
     asking.start();
@@ -68,7 +70,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     }
   }
 
-  /** Flink makes one for each partition when its first record comes, and one more for all of them. */
+  /** Flink makes one for each partition as it is assigned, which it knows from its first record on, and one for all. */
   private final class Generator implements WatermarkGenerator<Event> {
     private Progress mine;
 
@@ -79,12 +81,18 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     }
 
     @Override public void onPeriodicEmit(WatermarkOutput output) {
-      if (mine == null) for (KafkaPartitionSplit split : reader.snapshotState(Long.MIN_VALUE)) { // of no checkpoint
-        progress(split.getTopicPartition()).position = split.getStartingOffset(); // the next one; negative: from the beginning
-      }
+      if (mine == null) look();
       Collection<Progress> all = mine != null ? List.of(mine) : partitions.values();
       long clock = all.stream().mapToLong(progress -> progress.clock(slack)).min().orElse(Long.MIN_VALUE);
       if (clock > Long.MIN_VALUE) output.emitWatermark(new Watermark(clock));
+    }
+  }
+
+  private void look() {
+    List<KafkaPartitionSplit> splits = reader.snapshotState(number);
+    if (splits.isEmpty()) number++; // none is assigned yet, and under a number that gave nothing the reader can note no offset
+    for (KafkaPartitionSplit split : splits) { // with the next offset to read; negative: from the beginning
+      progress(split.getTopicPartition()).position = split.getStartingOffset();
     }
   }
 
@@ -108,8 +116,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
       if (!progress.reached() && progress.position == progress.seen && progress.asked + STALLED_MS < now) {
         consumer.assign(List.of(partition));
         consumer.seek(partition, Math.max(0, progress.position));
-        boolean nothing = consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty();
-        if (nothing) progress.visible = consumer.position(partition);
+        if (consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty()) progress.visible = consumer.position(partition);
       }
       progress.seen = progress.position;
       if (!progress.reached()) return;

@@ -17,7 +17,9 @@ import org.apache.flink.core.memory.*;
 record Event(byte kind, long account, long date, long published, int partition, long offset, String text, byte[] value,
     byte[] key) {
   static final byte RAW = 0, TRANSACTION = 1, FLAGGED = 2, CLEARED = 3, DETECTION = 4, BAD_TRANSACTION = 5, BAD_FLAG = 6;
-  static final TypeInformation<Event> TYPE = new Type();
+  static final TypeInformation<Event> TYPE = new GenericTypeInfo<>(Event.class) { // generic in name only
+    @Override public TypeSerializer<Event> createSerializer(SerializerConfig config) { return new Serializer(); }
+  };
 
   /** The same record, read as something. */
   Event as(byte kind, long account, long date, String text, byte[] value, byte[] key) {
@@ -68,12 +70,5 @@ record Event(byte kind, long account, long date, long published, int partition, 
 
   public static final class Snapshot extends SimpleTypeSerializerSnapshot<Event> {
     public Snapshot() { super(Serializer::new); }
-  }
-
-  @SuppressWarnings("serial")
-  private static final class Type extends GenericTypeInfo<Event> { // generic in name only
-    Type() { super(Event.class); }
-
-    @Override public TypeSerializer<Event> createSerializer(SerializerConfig config) { return new Serializer(); }
   }
 }

@@ -6,6 +6,7 @@ import java.util.*;
 import org.apache.flink.api.common.functions.RuntimeContext;
 import org.apache.flink.api.common.typeinfo.*;
 import org.apache.flink.configuration.*;
+import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.*;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
@@ -84,7 +85,7 @@ public final class Main {
   }
 
   private static KafkaSink<Event> sink(ParameterTool properties, KafkaRecordSerializationSchema<Event> records) {
-    return KafkaSink.<Event>builder().setBootstrapServers(properties.getRequired("bootstrap.servers")) // at least once
+    return KafkaSink.<Event>builder().setDeliveryGuarantee(DeliveryGuarantee.AT_LEAST_ONCE) // without: lost in an outage
         .setKafkaProducerConfig(client(PRODUCER, properties, "producer.")).setRecordSerializer(records).build();
   }
 
