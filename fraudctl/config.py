@@ -85,7 +85,7 @@ def load(
     """Merge the four sources; a flag that is None was not given. Raises `BadConfig` naming the wrong source."""
     environment = os.environ if environment is None else environment
     values: dict[str, tuple[Any, str]] = {name: (value, "default") for name, value in _DEFAULTS.items()}
-    values |= _from_file((folder or Path.cwd()) / CONFIG_FILE)
+    values |= _from_file((folder or Path()) / CONFIG_FILE)
     values |= {
         name: (environment[variable], variable)
         for name in NAMES
@@ -108,8 +108,8 @@ def load(
         cache=_folder(*values["cache"], "cache") or _platform("user_cache_path"),
         java_home=_folder(*values["java_home"], "java_home"),
         runtime=_folder(*values["runtime"], "runtime") or _runtime(),
-        hold_ms=_milliseconds(*values["hold_ms"], "hold_ms"),
-        slack_ms=_milliseconds(*values["slack_ms"], "slack_ms"),
+        hold_ms=_hold(*values["hold_ms"], "hold_ms"),
+        slack_ms=_slack(*values["slack_ms"], "slack_ms"),
         sources={name: source for name, (_, source) in values.items()},
     )
 
@@ -145,10 +145,10 @@ def _platform(kind: str) -> Path:
 def _runtime() -> Path:
     """Give a folder with a short path for sockets: a unix socket's path has at most some 104 bytes.
 
-    It does not depend on the environment: every command of this user must find the same sockets.
+    It depends neither on the environment nor on the login: every command of this user must find the same sockets, and
+    /run/user goes away with the last login while the stack runs on. systemd-tmpfiles leaves sockets that are in use.
     """
-    user = Path("/run/user") / str(os.getuid())
-    return user / "fraudctl" if os.access(user, os.W_OK) else Path("/tmp") / f"fraudctl-{os.getuid()}"  # noqa: S108 - made for the user alone, its owner is checked
+    return Path("/tmp") / f"fraudctl-{os.getuid()}"  # noqa: S108 - made for the user alone, its owner is checked
 
 
 def _bad(name: str, why: str, source: str) -> BadConfig:
@@ -189,15 +189,27 @@ def _folder(value: object, source: str, name: str) -> Path | None:
     if value is None:
         return None
     if isinstance(value, str | Path) and "\n" not in str(value):
-        return Path(value).expanduser().absolute()
+        try:
+            return Path(value).expanduser().absolute()
+        except (RuntimeError, OSError) as error:  # ~nobody; a working folder that is gone
+            raise _bad(name, str(error), source) from error
     raise _bad(name, f"must be a folder, got {value!r}", source)
 
 
-def _milliseconds(value: object, source: str, name: str) -> int:
+def _hold(value: object, source: str, name: str) -> int:
+    return _milliseconds(value, source, name, 24 * 60 * 60 * 1000, "a day")
+
+
+def _slack(value: object, source: str, name: str) -> int:
+    # The application keeps a list for each half of hold, or each second, of hold and slack.
+    return _milliseconds(value, source, name, 60 * 1000, "a minute")
+
+
+def _milliseconds(value: object, source: str, name: str, most: int, called: str) -> int:
     try:
         number = int(str(value))
     except ValueError:
         number = -1
-    if 0 < number <= 24 * 60 * 60 * 1000:
+    if 0 < number <= most:
         return number
-    raise _bad(name, f"must be milliseconds from 1 to a day, got {value!r}", source)
+    raise _bad(name, f"must be milliseconds from 1 to {called}, got {value!r}", source)

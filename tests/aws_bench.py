@@ -22,7 +22,12 @@ TEMPLATE = """Parameters:
   BrokerVolumeGiB:
     Type: Number
     Default: 20
+  HoldMs:
+    Type: Number
   AdoptAuditTable:
+    Type: String
+    Default: "false"
+  AdoptOnFailureBucket:
     Type: String
     Default: "false"
 Resources: {}

@@ -152,7 +152,8 @@ def new_topics(broker: str, name: str, *, log_append_time: bool) -> Topics:
     kind = "LogAppendTime" if log_append_time else "CreateTime"
     result = Topics(broker, *(f"{name}-{alias}" for alias in ("transactions", "flagged", "processed", "dead")))
     large = {"max.message.bytes": str(2 * 1024 * 1024)}
-    settings = {"transactions": {"message.timestamp.type": kind}, "flagged": {"message.timestamp.type": kind}}
+    limits = {"message.timestamp.type": kind, "compression.type": topics.TRANSACTIONS.config["compression.type"]}
+    settings = {"transactions": limits, "flagged": limits}
     new = [
         NewTopic(topic, topics.PARTITIONS, 1, config=settings.get(alias, large))
         for alias, topic in result.names().items()

@@ -80,10 +80,3 @@ def hourly(parameters: Mapping[str, str]) -> tuple[Cost, ...]:
         address = 0.0 if nat else _PUBLIC_ADDRESS
         found.append(Cost("KafdropInstance", "t4g.small, its disk and its address", _KAFDROP_INSTANCE + disk + address))
     return tuple(sorted(found, key=lambda cost: -(float("inf") if cost.usd_per_hour is None else cost.usd_per_hour)))
-
-
-def total(costs: tuple[Cost, ...]) -> float | None:
-    """Give the sum in dollars an hour; None when one of the prices is not known."""
-    prices = [cost.usd_per_hour for cost in costs]
-    known = [price for price in prices if price is not None]
-    return sum(known) if len(known) == len(prices) else None

@@ -11,6 +11,8 @@ BOOTSTRAP: Final = "BootstrapServers"
 PENDING: Final = "PENDING"
 SAMPLES: Final = "SamplesEnabled"
 ENABLED: Final = {True: "ENABLED", False: "DISABLED"}
+# They decide how the application's state is laid out.
+_LAYOUT: Final = ("HoldMs", "SlackMs")
 # fraudctl gives these their values; a person cannot.
 _OURS: Final = re.compile(r"ArtifactBucket|\w+Key|BootstrapServers|Adopt\w+", re.ASCII)
 _SECTION: Final = re.compile(r"^Parameters:\s*$(.*?)^(?=\S)", re.MULTILINE | re.DOTALL)
@@ -53,3 +55,8 @@ def merged(template: Template, *layers: Mapping[str, str]) -> dict[str, str]:
     """Merge from weak to strong, leaving out what this template does not have; what is in none keeps its default."""
     values = {name: value for layer in layers for name, value in layer.items()}
     return {name: values[name] for name in template.names if name in values}
+
+
+def relaid(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+    """Say whether the application's state of before will not fit any more."""
+    return any(before[name] != after[name] for name in _LAYOUT if name in before and name in after)

@@ -6,6 +6,7 @@ from typing import Final
 from fraudctl.aws import guard
 from fraudctl.aws.changeset import ResourceChange
 from fraudctl.aws.guard import described
+from fraudctl.aws.release import Price
 from fraudctl.target import Change
 
 _ACTIONS: Final = {"Add": "create", "Modify": "update", "Remove": "remove", "Import": "adopt", "Dynamic": "change"}
@@ -36,6 +37,21 @@ def minutes(found: Sequence[ResourceChange]) -> int:
         if change.action != "Remove":
             slowest = max(slowest, table.get(change.type, 0))
     return slowest
+
+
+def bill(prices: Sequence[Price]) -> list[str]:
+    """Give one line for each price and one for their sum, of which an unknown price makes the least it can be."""
+    known = [price.hourly for price in prices if price.hourly is not None]
+    total, until = sum(known), "until `fraudctl teardown`"
+    if len(known) == len(prices):
+        in_all = f"{_dollars(total)} an hour in all, about ${total * 24:.0f} a day, {until}"
+    else:
+        in_all = f"at least ${total:.3f} an hour in all, for not every price is known, {until}"
+    return [*(f"{_dollars(price.hourly)} an hour  {price.what}" for price in prices), in_all]
+
+
+def _dollars(amount: float | None) -> str:
+    return "an unknown price" if amount is None else f"${amount:7.3f}"
 
 
 def _line(change: ResourceChange, found: Sequence[ResourceChange]) -> Change:

@@ -92,6 +92,11 @@ class Repairs:
             client = self.session.client("lambda")
             yield from mapping.switch(client, self.clock, stack.outputs["EventSourceMappingId"], on=True)
 
+    def start_fresh(self) -> Iterator[Event]:
+        """Start the application without its state, so that it reads both input topics from the beginning."""
+        yield from self.flink.stop(savepoint=False)
+        yield from self.flink.start(fresh=True)
+
     def _missing(self, stack: Described) -> list[topics.Topic]:
         arn = stack.outputs.get("ClusterArn")
         if not arn:

@@ -87,6 +87,9 @@ class AwsStack:
         if plan.refusals:
             raise Refused(f"deploy {self._name}: {plan.refusals[0].detail}", hint="see --allow-replacement")
         found = describe(self._cfn, self._name)
+        if found is not None:
+            self._preflight.ours(found)
+        relaid = found is not None and bool(found.outputs) and parameters.relaid(found.parameters, self._values)
         if found is not None and unfinished(found):
             yield from self._operations.clean(found)
             template = Template.read(self._release.template())
@@ -100,6 +103,8 @@ class AwsStack:
         after = describe(self._cfn, self._name)
         if after is not None:
             yield from self._repairs.apply(after)
+        if relaid:
+            yield from self._repairs.start_fresh()
 
     def discard(self, plan: Plan) -> None:
         """Remove the change set that planning made, and the shell around a first one."""
@@ -114,20 +119,22 @@ class AwsStack:
         found = describe(self._cfn, self._name)
         if found is None:
             raise NotDeployed(f"stack {self._name}: not deployed", hint="run `fraudctl deploy` first")
+        self._preflight.ours(found)
         if found.status == "DELETE_IN_PROGRESS":
             raise Refused(f"stack {self._name}: it is being torn down", hint="`fraudctl teardown` follows that")
-        if not found.busy:
-            if found.status not in {*GOOD, BACK}:
-                self._preflight.state(found)
-                raise OperationFailed(
-                    f"stack {self._name}: no operation is running; the last one ended in {found.status}",
-                    hint="run `fraudctl deploy`",
-                )
-            yield Event(self._name, Phase.NOTE, f"no operation is running; the last one ended in {found.status}")
-        else:
+        ended = f"no operation is running; the last one ended in {found.status}"
+        if found.busy:
             operation = latest(self._cfn, found.id, self._name)
             yield Event(self._name, Phase.NOTE, f"following {found.status}")
             yield from self._operations.follow(operation, "deploy")
+        elif found.status == BACK or unfinished(found):
+            yield Event(self._name, Phase.NOTE, ended)
+            yield from self._operations.failed(found)
+        elif found.status in GOOD:
+            yield Event(self._name, Phase.NOTE, ended)
+        else:
+            self._preflight.state(found)
+            raise OperationFailed(f"stack {self._name}: {ended}", hint="run `fraudctl deploy`")
         yield from self._second_pass()
 
     def continue_rollback(self, skip: Sequence[str] = ()) -> Iterator[Event]:
@@ -136,6 +143,7 @@ class AwsStack:
         found = describe(self._cfn, self._name)
         if found is None:
             raise NotDeployed(f"stack {self._name}: not deployed", hint="run `fraudctl deploy` first")
+        self._preflight.ours(found)
         if found.status != "UPDATE_ROLLBACK_FAILED":
             raise Refused(f"stack {self._name}: no rollback is stuck ({found.status})", hint="run `fraudctl deploy`")
         yield from self._operations.continue_rollback(found, skip)
@@ -228,10 +236,7 @@ class AwsStack:
         )
 
     def _bill(self, template: Template) -> list[str]:
-        prices = self._release.costs({**template.defaults, **self._values})
-        total = sum(price.hourly or 0 for price in prices)
-        lines = [f"{_dollars(price.hourly)} an hour  {price.what}" for price in prices]
-        return [*lines, f"{_dollars(total)} an hour in all, about ${total * 24:.0f} a day, until `fraudctl teardown`"]
+        return plans.bill(self._release.costs({**template.defaults, **self._values}))
 
     def _notes(self, found: Described | None, template: Template) -> list[str]:
         before = found.parameters if found is not None else {}
@@ -240,6 +245,8 @@ class AwsStack:
             for name, value in self._values.items()
             if name in before and before[name] != value
         ]
+        if parameters.relaid(before, self._values):
+            notes.append("the application starts without its state and reads both input topics from the beginning")
         notes += self._bill(template)
         pending = self._pending.changes if self._pending else ()
         expected = plans.minutes(pending) + (5 if found is None else 0)
@@ -281,7 +288,3 @@ class AwsStack:
         if dangers := guard.dangers(pending.changes, self._options.allowed):
             raise Refused(f"second pass of {self._name}: {dangers[0]}", hint="run `fraudctl deploy --plan`")
         yield from self._execute(pending)
-
-
-def _dollars(amount: float | None) -> str:
-    return "an unknown price" if amount is None else f"${amount:7.3f}"

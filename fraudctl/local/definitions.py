@@ -154,6 +154,10 @@ def _flink(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
     def prepare() -> None:
         for folder in (folders.checkpoints, folders.savepoints):
             folder.mkdir(parents=True, exist_ok=True)
+        layout, wanted = paths.data / "flink" / "layout.json", json.dumps([state.hold_ms, state.slack_ms])
+        if layout.exists() and layout.read_text(encoding="utf-8") != wanted:
+            folders.fresh.touch()  # its state is laid out by hold and slack: it reads both topics from the beginning
+        layout.write_text(wanted, encoding="utf-8")
 
     return Definition(
         "flink",

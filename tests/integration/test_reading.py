@@ -112,7 +112,7 @@ def test_following_survives_a_restart_of_kafka(ready: Servers) -> None:
             seen.append(batch)
             begun.set()
 
-    reader = threading.Thread(target=follow)
+    reader = threading.Thread(target=follow, daemon=True)
     reader.start()
     assert begun.wait(30)
     assert records.write(PROCESSED, [Outgoing(b"1", b"before")]).delivered == 1
@@ -124,3 +124,20 @@ def test_following_survives_a_restart_of_kafka(ready: Servers) -> None:
     reader.join(60)
     assert not reader.is_alive()
     assert [record.value for batch in seen for record in batch.records] == [b"before", b"after"]
+
+
+def test_what_compresses_well_is_not_let_in(ready: Servers) -> None:
+    """The limit on input is on its real size: five megabytes in a few thousand bytes would stop the application."""
+    heard: list[str] = []
+    producer = Producer(
+        {
+            "bootstrap.servers": ready.brokers,
+            "compression.type": "gzip",
+            "message.max.bytes": 10_000_000,
+            "log_level": 0,
+        }
+    )
+    for value in (b"x" * 5_000_000, b"x" * 1_000_000):
+        producer.produce(TRANSACTIONS, value, on_delivery=lambda error, _: heard.append(error.name() if error else ""))
+        assert producer.flush(30) == 0
+    assert heard == ["MSG_SIZE_TOO_LARGE", ""]

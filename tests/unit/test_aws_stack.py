@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from aws_bench import CLUSTER, FIRST, MAPPING, SAME, TOPICS, VALUES, Bench, change
-from stubs import ACCOUNT, ANY, REGION, SET_ID, STACK, STACK_ID, Aws, event, missing, stack
+from stubs import ACCOUNT, ANY, REGION, SET_ID, STACK, STACK_ID, Aws, event, missing, stack, tags
 
 from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, Refused, Unreachable
 from fraudctl.pipeline import audit_table
@@ -45,6 +45,7 @@ def test_a_first_plan_shows_costs_and_duration_and_is_discarded() -> None:
     assert f"stack {STACK} in account {ACCOUNT}, region {REGION}" in plan.notes
     assert "$  0.200 an hour  brokers" in plan.notes
     assert "an unknown price an hour  other" in plan.notes
+    assert "at least $0.200 an hour in all, for not every price is known, until `fraudctl teardown`" in plan.notes
     assert "expected to take about 36 min" in plan.notes
 
 
@@ -91,13 +92,12 @@ def test_kept_data_is_adopted() -> None:
             for index in definition["GlobalSecondaryIndexes"]
         ],
     }
-    tags = {"Tags": [{"Key": "fraudctl:stack", "Value": STACK}]}
     with Aws() as aws:
         bench = Bench(aws)
         bench.identity()
         missing(aws)
         aws.on("dynamodb").describe_table(TableName=f"{STACK}-audit").returns({"Table": found})
-        aws.on("dynamodb").list_tags_of_resource(ResourceArn=found["TableArn"]).returns(tags)
+        aws.on("dynamodb").list_tags_of_resource(ResourceArn=found["TableArn"]).returns({"Tags": tags(STACK)})
         bench.no_bucket()
         bench.free_cluster()
         adopted = {"ParameterKey": "AdoptAuditTable", "ParameterValue": "true"}
@@ -120,9 +120,7 @@ def test_a_table_that_cannot_be_adopted_is_refused(tag: str, keys: bool, message
         aws.on("dynamodb").describe_table(TableName=f"{STACK}-audit").returns(
             {"Table": {"TableArn": arn, "KeySchema": schema}}
         )
-        aws.on("dynamodb").list_tags_of_resource(ResourceArn=arn).returns(
-            {"Tags": [{"Key": "fraudctl:stack", "Value": tag}]}
-        )
+        aws.on("dynamodb").list_tags_of_resource(ResourceArn=arn).returns({"Tags": tags(tag)})
         with pytest.raises(Refused, match=message):
             bench.stack().plan()
 
@@ -285,8 +283,9 @@ def test_drift_is_in_the_plan_and_repaired() -> None:
             TopicName="demo_transactions",
             PartitionCount=4,
             ReplicationFactor=2,
-            # message.timestamp.type=LogAppendTime and retention.ms=604800000, a line each
-            Configs="bWVzc2FnZS50aW1lc3RhbXAudHlwZT1Mb2dBcHBlbmRUaW1lCnJldGVudGlvbi5tcz02MDQ4MDAwMDAK",
+            # message.timestamp.type=LogAppendTime, compression.type=uncompressed, retention.ms=604800000, a line each
+            Configs="bWVzc2FnZS50aW1lc3RhbXAudHlwZT1Mb2dBcHBlbmRUaW1lCmNvbXByZXNzaW9uLnR5cGU9dW5j"
+            "b21wcmVzc2VkCnJldGVudGlvbi5tcz02MDQ4MDAwMDAK",
         ).returns()
         for state in ("Disabled", "Disabled"):
             aws.on("lambda").get_event_source_mapping(UUID=MAPPING).returns({"State": state})
@@ -296,6 +295,47 @@ def test_drift_is_in_the_plan_and_repaired() -> None:
         told = list(subject.apply(plan))
     assert Event("demo_transactions", Phase.DONE, "created again") in told
     assert told[-1] == Event("mapping", Phase.DONE, "enabled")
+
+
+def test_another_hold_starts_the_application_without_its_state() -> None:
+    """Its state is laid out by hold and slack: the plan says so, and after the update it reads both topics again."""
+    parameters = VALUES | {"HoldMs": "60000"}
+    wanted = [*SAME, {"ParameterKey": "HoldMs", "ParameterValue": "90000"}]
+    client = "kinesisanalyticsv2"
+    name = {"ApplicationName": f"{STACK}-detection"}
+    with Aws() as aws:
+        bench = Bench(aws)
+        bench.identity()
+        bench.found("UPDATE_COMPLETE", parameters=parameters)
+        bench.brokers()
+        bench.healthy()
+        bench.change_set("UPDATE", wanted, [change("Application", "AWS::KinesisAnalyticsV2::Application", "Modify")])
+        subject = bench.stack()
+        plan = subject.plan(options=Options(parameters={"HoldMs": "90000"}))
+        assert "HoldMs: 60000 → 90000" in plan.notes
+        assert "the application starts without its state and reads both input topics from the beginning" in plan.notes
+        bench.found("UPDATE_COMPLETE", parameters=parameters)
+        aws.on("cloudformation").execute_change_set(ChangeSetName=SET_ID, ClientRequestToken="token").returns()
+        bench.operation(event(STACK, "UPDATE_COMPLETE"))
+        bench.found("UPDATE_COMPLETE")
+        bench.brokers()
+        bench.found("UPDATE_COMPLETE")
+        aws.on("kafka").list_topics(ClusterArn=CLUSTER).returns({"Topics": [{"TopicName": name} for name in TOPICS]})
+        aws.on("lambda").get_event_source_mapping(UUID=MAPPING).returns({"State": "Enabled"})
+        bench.application("RUNNING")
+        aws.on(client).stop_application(**name, Force=True).returns({})
+        bench.application("READY")
+        bench.application("READY")
+        aws.on(client).start_application(
+            **name,
+            RunConfiguration={
+                "FlinkRunConfiguration": {"AllowNonRestoredState": False},
+                "ApplicationRestoreConfiguration": {"ApplicationRestoreType": "SKIP_RESTORE_FROM_SNAPSHOT"},
+            },
+        ).returns({})
+        bench.application("RUNNING")
+        told = list(subject.apply(plan))
+    assert told[-1] == Event("flink", Phase.DONE, "running")
 
 
 def test_topics_that_may_not_be_looked_at_do_not_stop_a_plan() -> None:
@@ -328,28 +368,6 @@ def test_an_unfinished_second_pass_is_planned_again() -> None:
     assert "BootstrapServers: PENDING → b-1:9098,b-2:9098" in plan.notes
 
 
-def test_attaching_after_the_end_says_how_it_ended_and_goes_on() -> None:
-    """Nothing runs: the last end is told, and the second pass done if it is due."""
-    with Aws() as aws:
-        bench = Bench(aws)
-        bench.identity()
-        bench.found("UPDATE_COMPLETE")
-        bench.found("UPDATE_COMPLETE")
-        bench.brokers()
-        told = list(bench.stack().attach())
-    assert "the last one ended in UPDATE_COMPLETE" in told[0].detail
-
-
-def test_attaching_to_a_deletion_is_refused() -> None:
-    """Following a teardown is teardown's."""
-    with Aws() as aws:
-        bench = Bench(aws)
-        bench.identity()
-        bench.found("DELETE_IN_PROGRESS")
-        with pytest.raises(Refused, match="being torn down"):
-            list(bench.stack().attach())
-
-
 @pytest.mark.parametrize("code", ["ExpiredToken", "InvalidClientTokenId", "AccessDenied"])
 def test_bad_credentials_are_said_before_anything_is_built(code: str) -> None:
     """Exit 4, with the way to sign in."""
@@ -369,7 +387,7 @@ def test_a_name_too_long_for_aws_and_unknown_parameters_are_usage() -> None:
     for name, why in (("Nope", "no such parameter"), ("ArtifactBucket", "fraudctl sets it")):
         with Aws() as aws, pytest.raises(BadConfig, match=why) as caught:
             Bench(aws).stack().plan(options=Options({name: "1"}))
-        assert caught.value.hint == "the parameters are BrokerVolumeGiB"
+        assert caught.value.hint == "the parameters are BrokerVolumeGiB, HoldMs"
 
 
 def test_outputs() -> None:

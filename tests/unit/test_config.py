@@ -67,7 +67,8 @@ def test_no_color(tmp_path: Path) -> None:
         ({"FRAUDCTL_STACK": "fraud\n"}, "stack: a name is"),
         ({"FRAUDCTL_HOLD_MS": "0"}, "hold ms: must be milliseconds"),
         ({"FRAUDCTL_HOLD_MS": "1e3"}, "hold ms: must be milliseconds"),
-        ({"FRAUDCTL_SLACK_MS": "86400001"}, "slack ms: must be milliseconds"),
+        ({"FRAUDCTL_HOLD_MS": "86400001"}, "hold ms: must be milliseconds from 1 to a day"),
+        ({"FRAUDCTL_SLACK_MS": "60001"}, "slack ms: must be milliseconds from 1 to a minute"),
         ({"FRAUDCTL_VERBOSE": "maybe"}, "verbose: must be true or false"),
         ({"FRAUDCTL_HOME": "a\nb"}, "home: must be a folder"),
     ],
@@ -130,3 +131,14 @@ def test_children_do_not_inherit_what_would_change_them(monkeypatch: pytest.Monk
     assert "JAVA_TOOL_OPTIONS" not in environment
     assert "PYTHONPATH" not in environment
     assert environment["LANG"] == "C.UTF-8"
+
+
+def test_a_home_of_nobody_and_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wrong settings, not bugs; and without a folder there is no file in it."""
+    with pytest.raises(BadConfig, match=r"home: .*FRAUDCTL_HOME"):
+        load(tmp_path, FRAUDCTL_HOME="~nobody-of-this-name/x")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert config.load({}, environment={"FRAUDCTL_HOME": str(tmp_path)}).home == tmp_path

@@ -26,7 +26,7 @@ def test_the_default_stack_costs_under_a_dollar_an_hour() -> None:
     assert found["EventSourceMapping"] == 0.185
     assert found["KafdropInstance"] == pytest.approx(0.0168 + 0.005 + 8 * 0.08 / 730)
     assert "Nat" not in found
-    assert costs.total(costs.hourly(PARAMETERS)) == pytest.approx(0.849, abs=0.005)
+    assert sum(price or 0 for price in found.values()) == pytest.approx(0.849, abs=0.005)
 
 
 def test_the_dearest_comes_first() -> None:
@@ -50,4 +50,3 @@ def test_an_unknown_size_has_no_price() -> None:
     parameters = {**PARAMETERS, "KafkaInstanceType": "kafka.m7g.16xlarge"}
     first = costs.hourly(parameters)[0]
     assert (first.resource, first.usd_per_hour) == ("Cluster", None)
-    assert costs.total(costs.hourly(parameters)) is None

@@ -98,6 +98,7 @@ def test_create_makes_what_is_missing_with_its_configuration() -> None:
     assert create(admin) == ([], "all 4 created")
     assert admin.settings["demo_transactions"] == {
         "message.timestamp.type": "LogAppendTime",
+        "compression.type": "uncompressed",
         "retention.ms": "604800000",
         "retention.bytes": "536870912",
     }
