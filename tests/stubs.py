@@ -167,7 +167,7 @@ def at(seconds: float) -> datetime:
 
 
 def stack(status: str, **more: Any) -> dict[str, Any]:
-    """Give DescribeStacks' answer; `outputs`, `parameters` as plain dicts."""
+    """Give DescribeStacks' answer; `outputs`, `parameters` as plain dicts. A shell has no tags, anything else ours."""
     found: dict[str, Any] = {
         "StackId": STACK_ID,
         "StackName": STACK,
@@ -177,8 +177,14 @@ def stack(status: str, **more: Any) -> dict[str, Any]:
         "Parameters": [
             {"ParameterKey": key, "ParameterValue": value} for key, value in more.pop("parameters", {}).items()
         ],
+        "Tags": [] if status == "REVIEW_IN_PROGRESS" else tags(STACK),
     }
     return {"Stacks": [{**found, **more}]}
+
+
+def tags(stack_name: str) -> list[dict[str, str]]:
+    """Give the tag of what belongs to a stack."""
+    return [{"Key": "fraudctl:stack", "Value": stack_name}]
 
 
 def event(name: str, status: str, kind: str = "AWS::DynamoDB::Table", **more: Any) -> dict[str, Any]:
@@ -212,4 +218,4 @@ def missing(aws: Aws, name: str = STACK) -> None:
     )
 
 
-__all__ = ["ANY", "Aws", "Call", "FakeTime", "at", "event", "missing", "page", "stack"]
+__all__ = ["ANY", "Aws", "Call", "FakeTime", "at", "event", "missing", "page", "stack", "tags"]

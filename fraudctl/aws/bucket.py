@@ -74,6 +74,19 @@ class ArtifactBucket:
                 raise
         return True
 
+    def tags(self) -> dict[str, str]:
+        """Give the tags that it has."""
+        from botocore.exceptions import ClientError
+
+        with asking(f"bucket {self.name}"):
+            try:
+                found = self._s3.get_bucket_tagging(Bucket=self.name, ExpectedBucketOwner=self._account)["TagSet"]
+            except ClientError as error:
+                if _code(error) == "NoSuchTagSet":
+                    return {}
+                raise
+        return {tag["Key"]: tag["Value"] for tag in found}
+
     def ensure(self) -> bool:
         """Make the bucket unless it is there and give it its settings; says whether it was made.
 

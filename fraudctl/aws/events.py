@@ -133,8 +133,9 @@ def _going_on(ended: Followed) -> str:
 
 
 def _fresh(cfn: Any, operation: Operation, seen: set[str]) -> list[dict[str, Any]]:  # noqa: ANN401 - a boto3 client
-    """Give the operation's unseen events, oldest first."""
+    """Give the operation's unseen events, oldest first. They count as seen only once every page is read."""
     fresh: list[dict[str, Any]] = []
+    read: set[str] = set()
     arguments: dict[str, Any] = {"StackName": operation.stack_id}
     with asking(f"events of stack {operation.stack}"):
         while True:
@@ -146,11 +147,13 @@ def _fresh(cfn: Any, operation: Operation, seen: set[str]) -> list[dict[str, Any
                 raise
             for event in page["StackEvents"]:
                 if event["EventId"] in seen or (operation.since and event["Timestamp"] < operation.since):
+                    seen |= read
                     return fresh[::-1]
-                seen.add(event["EventId"])
+                read.add(event["EventId"])
                 if not operation.token or event.get("ClientRequestToken") == operation.token:
                     fresh.append(event)
             if not (more := page.get("NextToken")):
+                seen |= read
                 return fresh[::-1]
             arguments["NextToken"] = more
 

@@ -52,7 +52,9 @@ class Leftovers:
         for prefix in _log_prefixes(self.stack):
             with asking("log groups"):
                 for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix):
-                    found += [group["logGroupName"] for group in page["logGroups"]]
+                    names = [group["logGroupName"] for group in page["logGroups"]]
+                    # Stack a's application would be the prefix of stack a-detection's.
+                    found += [name for name in names if name == prefix or prefix.endswith("/")]
         return found
 
     def interfaces(self) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from fraudctl.aws import diagnosis
 from fraudctl.aws.changeset import ChangeSet, ChangeSets
 from fraudctl.aws.clock import Clock
 from fraudctl.aws.describe import Described, resources
-from fraudctl.aws.events import Followed, Operation, follow, going_on
+from fraudctl.aws.events import Followed, Operation, follow, going_on, latest
 from fraudctl.aws.failures import asking
 from fraudctl.errors import BadConfig
 from fraudctl.target import Event, Phase
@@ -53,6 +53,14 @@ class Operations:
         yield from self.follow(Operation(found.id, self.stack, token), "rollback", good=(BACK,))
         for name in skip:
             yield Event(name, Phase.NOTE, "left out of the rollback: it may differ from the template")
+
+    def failed(self, found: Described) -> Iterator[Event]:
+        """Tell the last operation, which ended badly, and raise its root cause as `follow` does."""
+        operation = latest(self.cfn, found.id, self.stack)
+        if operation.token or operation.since:
+            yield from self.follow(operation, "deploy")
+        else:  # none of its events is left, so following would wait for its end
+            raise diagnosis.explain(self.cfn, operation, Followed(found.status))
 
     def follow(self, operation: Operation, doing: str, good: Sequence[str] = GOOD) -> Iterator[Event]:
         """Follow one to its end; raises `OperationFailed` with the root cause unless it ends in a `good` status.

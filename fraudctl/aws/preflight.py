@@ -67,9 +67,21 @@ class Preflight:
             return None
         return (end - datetime.fromtimestamp(self.clock.now(), UTC)).total_seconds() / 60
 
+    def ours(self, found: Described) -> None:
+        """Raise `Refused` when a stack of this name is somebody else's. The shell of a first plan may have no tags."""
+        shell = found.status == "REVIEW_IN_PROGRESS" and not found.tags
+        if not shell and found.tags.get(TAG) != self.stack:
+            raise Refused(
+                f"stack {self.stack}: it is without the tag {TAG}={self.stack}, so it is somebody else's",
+                hint="give another name with --stack",
+            )
+
     def state(self, found: Described | None) -> None:
-        """Raise `Refused` when the stack is in a state that no deploy can start from."""
-        if found is None or found.status == "REVIEW_IN_PROGRESS" or unfinished(found):
+        """Raise `Refused` when the stack is somebody else's, or in a state that no deploy can start from."""
+        if found is None:
+            return
+        self.ours(found)
+        if found.status == "REVIEW_IN_PROGRESS" or unfinished(found):
             return
         if found.busy:
             raise Refused(
@@ -113,7 +125,7 @@ class Preflight:
                     return False
                 raise
             listed = dynamodb.list_tags_of_resource(ResourceArn=found["TableArn"])["Tags"]
-        self._ours(f"table {name}", {tag["Key"]: tag["Value"] for tag in listed})
+        self._tagged(f"table {name}", {tag["Key"]: tag["Value"] for tag in listed})
         if different := _differs(found, audit_table.definition(name)):
             raise Refused(
                 f"table {name}: kept from an earlier stack, but its {different} are not what this version needs",
@@ -123,9 +135,13 @@ class Preflight:
 
     def _bucket(self, account: str) -> bool:
         name = on_failure_bucket(self.stack, account, self.session.region)
-        return ArtifactBucket(self.session, name, account=account, sleep=self.clock.sleep).exists()
+        bucket = ArtifactBucket(self.session, name, account=account, sleep=self.clock.sleep)
+        if not bucket.exists():
+            return False
+        self._tagged(f"bucket {name}", bucket.tags())
+        return True
 
-    def _ours(self, what: str, tags: dict[str, str]) -> None:
+    def _tagged(self, what: str, tags: dict[str, str]) -> None:
         if tags.get(TAG) != self.stack:
             raise Refused(
                 f"{what}: there is one already, without the tag {TAG}={self.stack}, so it is somebody else's",

@@ -41,11 +41,11 @@ class Teardown:
     def plan(self, *, keep_data: bool) -> Plan:
         """Say what would be removed and what dies with it; raises `NotDeployed` or `Refused`."""
         found = describe(self.session.client("cloudformation"), self.stack)
-        if found is None:
-            kept = Preflight(self.session, self.clock, self.stack).kept(self.account)  # ours, by tag and by account
-            if keep_data or kept.parameters() == {}:
+        if found is None or found.status == "REVIEW_IN_PROGRESS":  # no stack, or a shell, vouches for the data
+            kept = self._preflight.kept(self.account)  # ours, by tag and by account
+            if found is None and (keep_data or kept.parameters() == {}):
                 raise NotDeployed(f"stack {self.stack}: not deployed", hint="run `fraudctl deploy` first")
-        else:
+        if found is not None:
             self._may(found, keep_data=keep_data)
         rows = table.rows(self.session.client("dynamodb"), self._table)
         changes = [] if found is None else [Change("remove", self.stack, f"the stack ({found.status})")]
@@ -67,6 +67,7 @@ class Teardown:
         found = describe(self.session.client("cloudformation"), self.stack)
         vpc = ""
         if found is not None:
+            self._preflight.ours(found)
             inside = list(resources(self.session.client("cloudformation"), found.id))
             vpc = next((item.physical_id for item in inside if item.type == "AWS::EC2::VPC"), "")
             if found.status != "DELETE_IN_PROGRESS":
@@ -81,6 +82,10 @@ class Teardown:
         yield from self._prove(vpc, keep_data=keep_data)
 
     @property
+    def _preflight(self) -> Preflight:
+        return Preflight(self.session, self.clock, self.stack)
+
+    @property
     def _table(self) -> str:
         return f"{self.stack}-audit"
 
@@ -90,6 +95,7 @@ class Teardown:
         return ArtifactBucket(self.session, name, account=self.account, sleep=self.clock.sleep)
 
     def _may(self, found: Described, *, keep_data: bool) -> None:
+        self._preflight.ours(found)
         if found.busy and found.status != "DELETE_IN_PROGRESS":
             raise Refused(
                 f"stack {self.stack}: an operation is running ({found.status})",

@@ -1,10 +1,15 @@
 """What the template allows: roles, networks, encryption, tags."""
 
 import re
+import zipfile
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 from templates import LONGEST, Template, listed, load, text, user_data
 
+from fraudctl.bundles import flink_fat_jar
+from fraudctl.pins import Lock
 from fraudctl.pipeline import topics
 
 # CloudFormation gives these no tags.
@@ -107,6 +112,20 @@ def test_roles_touch_only_their_topics(template: Template, role: str) -> None:
                 verbs = {action.split(":")[1] for action in listed(statement["Action"])} & {"ReadData", "WriteData"}
                 found |= {(verb, arn.rsplit("/", 1)[1]) for verb in verbs}
     assert found == ACCESS[role]
+
+
+def test_flink_may_read_every_version_of_its_jar(template: Template, tmp_path: Path) -> None:
+    """The policy stays when the jar changes, so that neither the new one nor going back to the old waits for IAM."""
+    application = tmp_path / "application.jar"
+    with zipfile.ZipFile(application, "w") as archive:
+        archive.writestr("Main.class", b"")
+    key = flink_fat_jar(application, Lock(()), (), tmp_path / "built").name
+    (code,) = (statement for statement in template.statements("FlinkRole") if statement["Sid"] == "Code")
+    bucket, _, allowed = text(code["Resource"]).partition("/")
+    assert bucket == "arn:aws:s3:::${ArtifactBucket}"
+    assert fnmatchcase(key, allowed)
+    assert not fnmatchcase("AuditWriter-0123456789ab.zip", allowed)
+    assert re.fullmatch(template.data["Parameters"]["FlinkJarKey"]["AllowedPattern"], key)
 
 
 def test_every_role_is_known(template: Template) -> None:

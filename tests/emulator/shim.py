@@ -1,8 +1,8 @@
 """ministack with what the stack needs and ministack lacks; ``python shim.py`` runs in an environment of its own.
 
-Added are the resource types of MSK and some of EC2, the topics of a cluster (in memory, no broker), the operations of
-the Flink application, and faults on demand. Everything that ministack has already is used as it is. Its tables are
-private, so its version is pinned in requirements.lock.
+Added are the resource types of MSK and some of EC2, the topics of a cluster (in memory, no broker), the tags of a
+stack's buckets, the operations of the Flink application, and faults on demand. Everything that ministack has already is
+used as it is. Its tables are private, so its version is pinned in requirements.lock.
 
 Environment: SHIM_FAULTS names a JSON file, ``{"create": {"AuditWriter": {"reason": "…", "after": 0, "times": 1}}}``. It
 is read again at each step; ``update`` and ``delete`` work alike. While its ``held`` is true, no cluster is made ready.
@@ -24,6 +24,7 @@ Properties = dict[str, Any]
 Made = tuple[str, dict[str, Any]]
 
 _ec2: Any = import_module("ministack.services.ec2")
+_s3: Any = import_module("ministack.services.s3")
 _msk: Any = import_module("ministack.services.msk")
 _flink: Any = import_module("ministack.services.kinesisanalyticsv2")
 _stacks: Any = import_module("ministack.services.cloudformation.stacks")
@@ -128,6 +129,20 @@ def _rule(direction: str) -> tuple[Callable[..., Made], Callable[..., None]]:
             group[where].remove(permission)
 
     return create, delete
+
+
+# --- S3 ---------------------------------------------------------------------------------------------------------------
+
+
+def _tagged_buckets(handler: dict[str, Any]) -> dict[str, Any]:
+    """Let a bucket of a stack bear its tags: ministack makes it without them."""
+
+    def create(name: str, properties: Properties, stack: str) -> Any:
+        made = handler["create"](name, properties, stack)
+        _s3._bucket_tags[made[0]] = {tag["Key"]: tag["Value"] for tag in properties.get("Tags", [])}
+        return made
+
+    return {**handler, "create": create}
 
 
 # --- MSK --------------------------------------------------------------------------------------------------------------
@@ -414,6 +429,7 @@ _register(
     *("AWS::MSK::Topic", _create_topic, _delete_topic, _update_topic),
     replacing=("ClusterArn", "TopicName", "ReplicationFactor"),
 )
+_HANDLERS["AWS::S3::Bucket"] = _tagged_buckets(_HANDLERS["AWS::S3::Bucket"])
 _register("AWS::CloudWatch::Alarm", *_plain_alarms(_HANDLERS["AWS::CloudWatch::Alarm"]))
 for _kind in list(_HANDLERS):
     _HANDLERS[_kind] = _with_faults(_HANDLERS[_kind])

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 from stubs import STACK, STACK_ID, Aws, FakeTime, at, event, page
 
 from fraudctl.aws.events import Followed, Operation, follow, latest
@@ -113,6 +113,26 @@ def test_a_short_loss_is_waited_out(problem: str) -> None:
         look(aws, CREATING, CREATED, ENDED)
         told, ended = run(aws, FakeTime())
     assert [item.detail for item in told].count("AWS does not answer; trying again") == 3
+    assert ended.status == "CREATE_COMPLETE"
+
+
+def test_a_loss_between_two_pages_loses_no_events() -> None:
+    """The first look at a long history: its first page, which has the end, is told once the others are read too."""
+    url = "https://cloudformation.eu-west-1.amazonaws.com"
+    with Aws() as aws:
+        for lost in (True, False):
+            look(aws, CREATED, ENDED, NextToken="2")
+            second = aws.on("cloudformation").describe_stack_events(StackName=STACK_ID, NextToken="2")
+            if lost:
+                second.raises(ConnectTimeoutError(endpoint_url=url))
+            else:
+                second.returns(page(BEGUN, CREATING))
+        told, ended = run(aws, FakeTime())
+    assert [item.detail for item in told] == [
+        "AWS does not answer; trying again",
+        "creating; MSK clusters take 20–35 min",
+        "created",
+    ]
     assert ended.status == "CREATE_COMPLETE"
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from fraudctl.aws import guard, plans
 from fraudctl.aws.changeset import Detail, ResourceChange
+from fraudctl.aws.release import Price
 
 
 def detail(path: str, recreation: str = "Never", **more: Any) -> Detail:
@@ -138,3 +139,19 @@ def test_durations_follow_the_slowest_resource() -> None:
     assert plans.minutes([modify("Writer", "AWS::Lambda::Function", "False")]) == 2
     assert plans.minutes([GROWS]) == 25
     assert plans.minutes([ResourceChange("Add", "Cluster", CLUSTER)]) == 31
+
+
+def test_a_bill_with_an_unknown_price_says_the_least() -> None:
+    """What is not known does not count as free."""
+    brokers, flink = Price("brokers", 0.408), Price("flink", 0.22)
+    until = "until `fraudctl teardown`"
+    assert plans.bill([brokers, flink]) == [
+        "$  0.408 an hour  brokers",
+        "$  0.220 an hour  flink",
+        f"$  0.628 an hour in all, about $15 a day, {until}",
+    ]
+    assert plans.bill([Price("brokers", None), flink]) == [
+        "an unknown price an hour  brokers",
+        "$  0.220 an hour  flink",
+        f"at least $0.220 an hour in all, for not every price is known, {until}",
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aws_bench import Bench
-from stubs import ACCOUNT, ANY, REGION, STACK, STACK_ID, Aws, FakeTime, event, missing, stack
+from stubs import ACCOUNT, ANY, REGION, STACK, STACK_ID, Aws, FakeTime, event, missing, stack, tags
 
 from fraudctl.aws.leftovers import Leftovers
 from fraudctl.aws.teardown import Teardown
@@ -145,6 +145,35 @@ def test_what_stands_against_it(status: str, more: dict[str, Any], message: str,
     assert hint in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("status", ["UPDATE_COMPLETE", "ROLLBACK_COMPLETE", "DELETE_FAILED", "DELETE_IN_PROGRESS"])
+def test_a_stack_of_somebody_else_is_not_removed(status: str) -> None:
+    """Without our tag, or with another stack's: exit 7 before anything is stopped, also when consent came late."""
+    with Aws() as aws:
+        it = scene(aws)
+        for found in (tags("other"), []):
+            for remove in (lambda: it.teardown.plan(keep_data=False), lambda: list(it.teardown.run(keep_data=False))):
+                it.bench.found(status, Tags=found)
+                with pytest.raises(Refused, match="without the tag fraudctl:stack=fraud-detection,"):
+                    remove()
+    assert it.bench.release.steps == []
+
+
+def test_the_shell_of_a_plan_does_not_vouch_for_data() -> None:
+    """REVIEW_IN_PROGRESS has no tags and no resources: a table of its name may be somebody else's."""
+    with Aws() as aws:
+        it = scene(aws)
+        it.bench.found("REVIEW_IN_PROGRESS", outputs={})
+        it.table(7)
+        aws.on("dynamodb").list_tags_of_resource(ResourceArn=ANY).returns({"Tags": []})
+        with pytest.raises(Refused, match=r"table fraud-detection-audit: .* somebody else's"):
+            it.teardown.plan(keep_data=False)
+        it.bench.found("REVIEW_IN_PROGRESS", outputs={})
+        for _ in ("whose it is", "how much it has"):
+            it.table(None)
+            aws.on("s3").head_bucket(Bucket=BUCKET, ExpectedBucketOwner=ACCOUNT).fails("404")
+        assert [line.component for line in it.teardown.plan(keep_data=False).changes] == [STACK]
+
+
 def test_without_a_stack_kept_data_can_still_be_removed() -> None:
     """Nothing at all is exit 3; a table kept before is planned to be removed, unless it shall be kept."""
     with Aws() as aws:
@@ -157,9 +186,7 @@ def test_without_a_stack_kept_data_can_still_be_removed() -> None:
         missing(aws)
         definition = audit_table.definition(TABLE)
         it.table(7, **{key: definition[key] for key in ("KeySchema", "GlobalSecondaryIndexes")})
-        aws.on("dynamodb").list_tags_of_resource(ResourceArn=ANY).returns(
-            {"Tags": [{"Key": "fraudctl:stack", "Value": STACK}]}
-        )
+        aws.on("dynamodb").list_tags_of_resource(ResourceArn=ANY).returns({"Tags": tags(STACK)})
         for _ in range(2):
             aws.on("s3").head_bucket(Bucket=BUCKET, ExpectedBucketOwner=ACCOUNT).fails("404")
             if _ == 0:
@@ -334,3 +361,21 @@ def test_a_stack_with_a_longer_name_is_somebody_elses() -> None:
         aws.on("resourcegroupstaggingapi").get_resources(TagFilters=ANY).returns({"ResourceTagMappingList": []})
         found = Leftovers(aws.session(), STACK).find()
     assert [item.what for item in found] == [f"bucket {BUCKET}"]
+
+
+def test_log_groups_of_a_stack_with_a_longer_name_stay() -> None:
+    """The application of stack fraud is fraud-detection, which begins the name of stack fraud-detection's."""
+    application, function = "/aws/kinesis-analytics/fraud-detection", "/aws/lambda/fraud-AuditWriter"
+    listed = {
+        application: [application, f"{application}-detection"],
+        function: [function, f"{function}-2"],
+        "/aws/vendedlogs/fraud/": ["/aws/vendedlogs/fraud/broker"],
+    }
+    prefixes = [*(f"/aws/lambda/fraud-{name}" for name in FUNCTIONS), "/aws/vendedlogs/fraud/", application]
+    with Aws() as aws:
+        for prefix in [*prefixes, "/fraudctl/fraud/"]:
+            aws.on("logs").describe_log_groups(logGroupNamePrefix=prefix).returns(
+                {"logGroups": [{"logGroupName": name} for name in listed.get(prefix, [])]}
+            )
+        found = Leftovers(aws.session(), "fraud").log_groups()
+    assert found == [function, "/aws/vendedlogs/fraud/broker", application]

@@ -78,6 +78,7 @@ def test_a_missing_bucket_is_made_private(s3: Any, bucket: ArtifactBucket) -> No
     assert kept["NoncurrentVersionExpiration"]["NoncurrentDays"] == 30
     assert "Expiration" not in kept
     assert s3.get_bucket_tagging(Bucket=NAME)["TagSet"] == [{"Key": "fraudctl:stack", "Value": "demo"}]
+    assert bucket.tags() == {"fraudctl:stack": "demo"}
 
 
 def test_a_half_made_bucket_gets_its_settings(s3: Any, bucket: ArtifactBucket) -> None:
