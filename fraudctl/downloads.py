@@ -6,6 +6,7 @@ Layout: ``jars/<group>/<artifact>/<version>/<file>``.
 
 import errno
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -165,17 +166,19 @@ class Downloads:
         from filelock import FileLock, Timeout
 
         lock = FileLock(self._cache / "downloads.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress(Progress(0, 0, "another fraudctl is downloading"))
+        deadline = time.monotonic() + _LOCK_SECONDS
+        wait = 0.0
+        while not lock.is_locked:
             try:
-                lock.acquire(timeout=_LOCK_SECONDS)
+                lock.acquire(timeout=wait)
             except Timeout as error:
-                raise TimedOut(
-                    f"cache folder {self._cache}: another fraudctl keeps downloading",
-                    hint="end it, or set FRAUDCTL_CACHE to another folder",
-                ) from error
+                if time.monotonic() > deadline:
+                    raise TimedOut(
+                        f"cache folder {self._cache}: another fraudctl keeps downloading",
+                        hint="end it, or set FRAUDCTL_CACHE to another folder",
+                    ) from error
+                progress(Progress(0, 0, "another fraudctl is downloading"))  # raises once the caller has gone
+                wait = 0.2
         try:
             yield
         finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from fraudctl.errors import OperationFailed, Unreachable
+from fraudctl.errors import BadConfig, OperationFailed, Unreachable
 from fraudctl.pins import Artifact
 
 if TYPE_CHECKING:
@@ -91,6 +91,11 @@ class Fetcher:
                 )
             except requests.RequestException as error:
                 raise _unreachable(artifact, error) from error
+            except OSError as error:  # requests says so of a bundle of certificates that is not there
+                raise BadConfig(
+                    f"download {artifact.coordinates}: {error}",
+                    hint="mend or unset REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE",
+                ) from error
             if response.ok:
                 return response
             response.close()

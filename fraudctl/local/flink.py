@@ -1,5 +1,6 @@
 """The Flink application as one JVM: its REST API, and its program under supervisord."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -62,17 +63,17 @@ class LocalFlink:
         if info is None:
             raise Unreachable("flink: the supervisor does not run", hint="run `fraudctl deploy`")
         alive = info.state in {"RUNNING", "STARTING"}
+        if alive and fresh:
+            raise OperationFailed(
+                "flink: it runs, so it cannot start without its state", hint="run `fraudctl flink stop` first"
+            )
+        self._stopped.unlink(missing_ok=True)
         if alive and self.running():
-            if fresh:
-                raise OperationFailed(
-                    "flink: it runs, so it cannot start without its state", hint="run `fraudctl flink stop` first"
-                )
             yield Event(NAME, Phase.DONE, "running already")
             return
         if fresh:
             self._folders.fresh.touch()
         yield Event(NAME, Phase.STARTED, "starting the application")
-        self._stopped.unlink(missing_ok=True)
         if not alive:
             self._supervisor.start_program(NAME)
         for _ in waiting.until(self._up, seconds=_START_SECONDS, what=NAME, hint=_HINT, sleep=self._sleep):
@@ -82,14 +83,16 @@ class LocalFlink:
     def stop(self, *, savepoint: bool = True) -> Iterator[Event]:
         """Stop the job, with a savepoint unless told otherwise, and wait until its JVM has ended."""
         info = self._supervisor.programs().get(NAME)
-        if info is None or info.state not in {"RUNNING", "STARTING"}:
+        if info is None:
+            raise Unreachable("flink: the supervisor does not run", hint="run `fraudctl deploy`")
+        if info.state not in {"RUNNING", "STARTING"}:
+            self._end()  # it may be between two attempts to start
             yield Event(NAME, Phase.DONE, "stopped already")
             return
-        self._stopped.touch()
         job = self._job() if savepoint else None
         if job is None:
             yield Event(NAME, Phase.STARTED, "stopping")
-            self._supervisor.stop_program(NAME)
+            self._end()
             yield Event(NAME, Phase.DONE, "stopped without a savepoint; it resumes from its newest checkpoint")
             return
         yield Event(NAME, Phase.STARTED, "taking a savepoint")
@@ -135,12 +138,15 @@ class LocalFlink:
         """List complete checkpoints and savepoints (those with a ``_metadata`` file), newest first."""
         found = []
         for kind, folder in (("checkpoint", self._folders.checkpoints), ("savepoint", self._folders.savepoints)):
-            for metadata in folder.rglob("_metadata"):
-                where = metadata.parent
-                if kind == "checkpoint" and not _CHECKPOINT.fullmatch(where.name):
+            for name, _, files in os.walk(folder):  # which leaves out what Flink removes meanwhile
+                where = Path(name)
+                if "_metadata" not in files or (kind == "checkpoint" and not _CHECKPOINT.fullmatch(where.name)):
                     continue
-                size = sum(file.stat().st_size for file in where.rglob("*") if file.is_file())
-                found.append(Savepoint(str(where), kind, int(metadata.stat().st_mtime * 1000), size))
+                try:
+                    size = sum((where / file).stat().st_size for file in files)
+                    found.append(Savepoint(name, kind, int((where / "_metadata").stat().st_mtime * 1000), size))
+                except FileNotFoundError:
+                    continue
         return sorted(found, key=lambda item: item.created_at, reverse=True)
 
     def _job(self) -> Mapping[str, Any] | None:
@@ -155,14 +161,19 @@ class LocalFlink:
             raise OperationFailed(f"flink: the application ended: {info.detail}", hint=_HINT)
         return False
 
+    def _end(self) -> None:
+        self._stopped.touch()
+        self._supervisor.stop_program(NAME)
+
     def _ended(self) -> bool:
         info = self._supervisor.programs().get(NAME)
         return info is None or info.state not in {"RUNNING", "STARTING", "STOPPING"}
 
     def _stop_with_savepoint(self, job_id: str) -> Generator[Event, None, str]:
         body = {"targetDirectory": f"file://{self._folders.savepoints}", "drain": False}
-        trigger = self._rest.post(f"/jobs/{job_id}/stop", body)["request-id"]
         before = {savepoint.location for savepoint in self.savepoints()}
+        self._stopped.touch()  # from here on its end is no accident
+        trigger = self._rest.post(f"/jobs/{job_id}/stop", body)["request-id"]
         deadline = time.monotonic() + _STOP_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -172,6 +183,7 @@ class LocalFlink:
             operation = answer.get("operation") or {}
             if answer["status"]["id"] == "COMPLETED":
                 if "failure-cause" in operation:
+                    self._stopped.unlink(missing_ok=True)  # the job runs on
                     why = str(operation["failure-cause"].get("stack-trace", "")).splitlines()
                     raise OperationFailed(f"flink: no savepoint: {why[0] if why else 'unknown'}", hint=_HINT)
                 return str(operation["location"])

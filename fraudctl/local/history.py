@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 # 2026-01-31 12:00:00,123 WARN exited: kafka (terminated by SIGKILL; not expected)
-_EXITED: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) \w+ exited: (\S+) \((.*)\)")
+_EXITED: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) \w+ exited: (\S+) \((.*; not expected)\)")
 
 
 @dataclass(frozen=True, slots=True)

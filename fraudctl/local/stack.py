@@ -71,7 +71,7 @@ class LocalStack:
             if state.programs.get(definition.name) != definition.digest:
                 self.supervisor.stop_program(definition.name)
             definition.write(self.paths)
-        if before is None:
+        if plan.samples is not None or not definitions.schedule_file(self.paths).exists():
             definitions.write_schedule(self.paths, on=plan.samples is not False)
         self.supervisor.start(programs.SUPERVISED)
         yield from self._start(_FIRST, state)

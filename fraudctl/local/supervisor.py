@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import psutil
 
-from fraudctl.errors import OperationFailed
+from fraudctl.errors import OperationFailed, Unreachable
 from fraudctl.local import processes
 from fraudctl.local.paths import MARK, StackPaths
 
@@ -22,6 +22,7 @@ _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 30.0
 _NOT_RUNNING: Final = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
 _ALREADY_STARTED: Final = 60  # Faults.ALREADY_STARTED
+_SHUTTING_DOWN: Final = 6  # Faults.SHUTDOWN_STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ command={command} {program.name}
 priority={program.priority}
 autostart=false
 autorestart={"true" if program.restart_on_success else "unexpected"}
-exitcodes=0
+exitcodes={"" if program.restart_on_success else "0"}
 startsecs=3
 startretries=8
 stopwaitsecs={program.stop_seconds}
@@ -173,12 +174,16 @@ class Supervisor:
         }
 
     def start_program(self, name: str) -> None:
-        """Start a program unless it runs; returns at once."""
+        """Start a program unless it runs; returns at once. Raises `Unreachable` when supervisord does not answer."""
         try:
             self._call("supervisor.startProcess", name, False)  # noqa: FBT003 - the RPC's `wait`
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != _ALREADY_STARTED:
                 raise OperationFailed(f"{name}: {fault.faultString}", hint=f"run `fraudctl logs {name}`") from fault
+        except OSError as error:
+            raise Unreachable(
+                f"{name}: the supervisor does not answer: {error}", hint="run `fraudctl deploy`"
+            ) from error
 
     def stop_program(self, name: str) -> None:
         """Stop a program and wait until it is gone; fine when it does not run."""
@@ -216,5 +221,9 @@ class Supervisor:
             return getattr(proxy, method)(*arguments)
         except xmlrpc.client.ProtocolError as error:
             raise OSError(error.errmsg) from error
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTTING_DOWN:  # it takes no orders any more: as good as gone
+                raise OSError(fault.faultString) from fault
+            raise
         finally:
             transport.close()

@@ -145,7 +145,10 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
 def _item(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     value = record.get("value")
     detection = FlaggedTransaction.parse(None if value is None else b64decode(value))
-    attributes = item(detection, record["timestamp"], record["partition"], record["offset"])
+    try:
+        attributes = item(detection, record["timestamp"], record["partition"], record["offset"])
+    except OverflowError as error:
+        raise Malformed(f"its Kafka timestamp {record['timestamp']} is no date") from error
     return {name: {"S": value} if isinstance(value, str) else {"N": str(value)} for name, value in attributes.items()}
 
 

@@ -322,8 +322,31 @@ def test_two_at_once_download_once(tmp_path: Path, repository: Repository) -> No
         path.parent.mkdir(parents=True)
         path.write_bytes(ALPHA)
     second.join(30)
-    assert reports == [Progress(0, 0, "another fraudctl is downloading")]
+    assert set(reports) == {Progress(0, 0, "another fraudctl is downloading")}
     assert offline(tmp_path).missing([lock]) == []
+
+
+def test_waiting_for_another_ends_with_its_caller(tmp_path: Path) -> None:
+    """Ctrl-C reaches a command that waits: what it reports to may end it, again and again until it does."""
+    reports: list[Progress] = []
+
+    def report(progress: Progress) -> None:
+        reports.append(progress)
+        if len(reports) == 2:
+            raise RuntimeError
+
+    with FileLock(tmp_path / "downloads.lock"), pytest.raises(RuntimeError):
+        offline(tmp_path).ensure([Lock((pin("alpha", ALPHA),))], report)
+    assert len(reports) == 2
+
+
+def test_a_bundle_of_certificates_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting is named, not the cache folder."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    downloads = Downloads(tmp_path / "cache", addresses=lambda: ["https://127.0.0.1:1/"])
+    with pytest.raises(BadConfig, match=r"^download org\.example\.alpha:alpha:1\.0: .*none\.pem") as caught:
+        downloads.ensure([Lock((pin("alpha", ALPHA),))])
+    assert "REQUESTS_CA_BUNDLE" in str(caught.value.hint)
 
 
 def test_lock_files_name_classifier_and_extension(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import base64
 import http.client
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "echo").mkdir()
     (tmp_path / "echo" / "handler.py").write_text(HANDLER)
     functions = Functions([FunctionSpec(name="stack-Echo", folder="echo")], tmp_path, Stopper())
-    controls = {"GET /status": lambda: {"fine": True}, "POST /schedule/stop": lambda: {"changed": True}}
+    controls: dict[str, Callable[[], Any]] = {
+        "GET /status": lambda: {"fine": True},
+        "POST /schedule/stop": lambda: {"changed": True},
+        "POST /schedule/start": (tmp_path / "none" / "file").touch,
+    }
     with Server(0, functions, controls) as serving:
         thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
         thread.start()
@@ -173,6 +177,13 @@ def test_controls_answer(server: Server) -> None:
     """The control API gives what the controls give, by method and path."""
     assert ask(server, "GET", "/_fraudctl/status") == (200, {"fine": True})
     assert ask(server, "POST", "/_fraudctl/schedule/stop", b"{}") == (200, {"changed": True})
+
+
+def test_a_control_that_the_disk_refuses_says_so(server: Server) -> None:
+    """An error of the system is an answer with its text, not a connection that just closes."""
+    status, answer = ask(server, "POST", "/_fraudctl/schedule/start", b"{}")
+    assert status == 500
+    assert "No such file or directory" in answer["Message"]
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,15 @@ def test_what_is_no_detection_is_reported(writer: Any, caplog: pytest.LogCapture
     assert "processed_topic-0 offset 102 is no detection: the value is null" in caplog.messages
 
 
+def test_a_timestamp_that_is_no_date_is_reported(writer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Nanoseconds for milliseconds: one failed item, and the records around it are written."""
+    event = msk(detection(0), detection(1), first=100)
+    event["records"]["processed_topic-0"][0]["timestamp"] = 1_764_000_000_000_000_000
+    assert failures(writer.handler(event, None)) == [("processed_topic-0", 100)]
+    assert [row.processed_offset for row in rows(writer)] == [101]
+    assert "its Kafka timestamp 1764000000000000000 is no date" in caplog.text
+
+
 def test_unknown_fields_arrive_whole(writer: Any) -> None:
     """Unknown fields, an unpaired surrogate and a number no float holds among them, are in the row."""
     extra = '{"shard":9,"a":"\\ud800","b":1e400}'

@@ -1,12 +1,13 @@
 """The local stack's guards, without a process."""
 
 import shutil
+import xmlrpc.client
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from fraudctl.errors import NotDeployed, OperationFailed
+from fraudctl.errors import NotDeployed, OperationFailed, Unreachable
 from fraudctl.local.paths import StackPaths
 from fraudctl.local.stack import LocalStack
 from fraudctl.local.supervisor import Supervisor
@@ -73,3 +74,26 @@ def test_teardown_keeps_the_data_folder_only_when_asked(stack: LocalStack) -> No
     assert [path.name for path in stack.paths.root.iterdir()] == ["data"]
     list(stack.teardown(stack.plan_teardown(keep_data=False), keep_data=False))
     assert not stack.paths.root.exists()
+
+
+def test_a_supervisor_on_its_way_out_counts_as_gone(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it shuts down it refuses every order: no pid, no programs, and starting one says what to do."""
+    stack.paths.make_folders()
+    stack.paths.socket.touch()
+
+    class Leaving:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def __getattr__(self, name: str) -> object:
+            def refuse(*_: object) -> None:
+                raise xmlrpc.client.Fault(6, f"SHUTDOWN_STATE: {name}")
+
+            return refuse
+
+    monkeypatch.setattr(xmlrpc.client, "ServerProxy", Leaving)
+    assert stack.supervisor.pid is None
+    assert stack.supervisor.programs() == {}
+    stack.supervisor.stop_program("kafka")
+    with pytest.raises(Unreachable, match=r"kafka: the supervisor does not answer: SHUTDOWN_STATE"):
+        stack.supervisor.start_program("kafka")

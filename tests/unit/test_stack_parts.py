@@ -1,5 +1,6 @@
 """The small parts of a local stack: ports, state, lock, history, log files, configuration text."""
 
+import errno
 import itertools
 import json
 import os
@@ -83,6 +84,19 @@ def test_a_second_holder_is_refused_with_the_pid_of_the_first(tmp_path: Path) ->
         assert path.read_text() == str(os.getpid())
 
 
+def test_the_lock_is_held_on_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`teardown`, which would free it, must run: the pid in the file is only for the message."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    refused = pytest.raises(Refused, match=r"pid unknown")
+    path = tmp_path / "demo.lock"
+    with stack_lock(path, "demo"), refused, stack_lock(path, "demo", wait=0.1):
+        pass
+
+
 def test_restarts_are_read_from_the_supervisors_log(tmp_path: Path) -> None:
     """Only ends that nobody asked for count, with the newest time and reason."""
     log = tmp_path / "supervisor.log"
@@ -91,6 +105,7 @@ def test_restarts_are_read_from_the_supervisors_log(tmp_path: Path) -> None:
         "2026-01-31 12:00:01,000 WARN exited: kafka (terminated by SIGKILL; not expected)\n"
         "2026-01-31 12:00:09,250 WARN exited: kafka (exit status 3; not expected)\n"
         "2026-01-31 12:00:10,000 WARN stopped: flink (terminated by SIGTERM)\n"
+        "2026-01-31 12:00:11,000 INFO exited: flink (exit status 0; expected)\n"  # after a savepoint
     )
     found = history.restarts(log)
     assert set(found) == {"kafka"}

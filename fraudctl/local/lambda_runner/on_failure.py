@@ -26,7 +26,10 @@ class OnFailure:
     def write(self, record: Delivered, event: Mapping[str, Any], result: Result, attempts: int, error: str) -> Path:
         """Keep the record, its event and why it was given up; the file is whole or not there. Raises OSError."""
         payload = json.dumps(event)
-        moment = iso_milliseconds(record.timestamp)
+        try:
+            moment = iso_milliseconds(record.timestamp)
+        except OverflowError:  # a producer may write any number
+            moment = str(record.timestamp)
         document = {
             "requestContext": {
                 "requestId": result.request_id,

@@ -87,13 +87,14 @@ class Schedule:
         with self._changed:
             changed = enabled != self._enabled
             if changed:
-                self._write(enabled=enabled)
                 self._enabled = enabled
                 self._next = None
                 log.info("schedule %s", "started" if enabled else "stopped")
             if not enabled and self._stopper:
                 self._stopper.stop(0)
             self._changed.notify_all()
+            if changed:  # last: on a full disk it raises, but the flow has stopped
+                self._write(enabled=enabled)
         return self.status() | {"changed": changed}
 
     def _run(self) -> None:

@@ -93,7 +93,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif action is None or not path.startswith(CONTROL):
             self._fail(HTTPStatus.NOT_FOUND, "UnknownOperationException", f"no {self.command} {path}")
         else:
-            self._send(HTTPStatus.OK, action())
+            try:
+                answer = action()
+            except OSError as error:  # a full disk, mostly
+                self._fail(HTTPStatus.INTERNAL_SERVER_ERROR, "ServiceException", str(error))
+            else:
+                self._send(HTTPStatus.OK, answer)
 
     def _invoke(self, function: Function, body: bytes | None) -> None:
         kind = self.headers.get("X-Amz-Invocation-Type", "RequestResponse")

@@ -1,0 +1,152 @@
+"""The Flink application's start and stop, with its supervisor and its REST API replaced."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fraudctl.errors import OperationFailed, Unreachable
+from fraudctl.local.flink import FlinkFolders, LocalFlink
+from fraudctl.local.paths import StackPaths
+from fraudctl.local.rest import Rest
+from fraudctl.local.supervisor import ProgramInfo, Supervisor
+
+JOB = {"jid": "0f", "start-time": 1, "state": "RUNNING"}
+
+
+@dataclass
+class FakeRest(Rest):
+    """Answers by path; a job runs when all its tasks do."""
+
+    tasks: int = 2
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Be reachable nowhere."""
+        super().__init__("flink", "http://127.0.0.1:1")
+
+    def get(self, path: str, *, timeout: float = 10) -> Any:
+        """Give what is prepared, or the job."""
+        del timeout
+        job = JOB | {"tasks": {"running": self.tasks, "total": 2}}
+        return self.answers.get(path, {"jobs": [job]})
+
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, method: str = "POST", timeout: float = 10
+    ) -> Any:
+        """Take the order to stop."""
+        assert (path, method, timeout) == ("/jobs/0f/stop", "POST", 10)
+        assert body is not None
+        return {"request-id": "7"}
+
+
+class FakeSupervisor(Supervisor):
+    """One program in a state, or none."""
+
+    def __init__(self, paths: StackPaths, state: str | None) -> None:
+        """Keep the state."""
+        super().__init__(paths, {})
+        self.state = state
+        self.orders: list[str] = []
+
+    def programs(self) -> dict[str, ProgramInfo]:
+        """Give the program."""
+        return {} if self.state is None else {"flink": ProgramInfo("flink", self.state, 1, 1, "")}
+
+    def start_program(self, name: str) -> None:
+        """Run it."""
+        self.orders.append(f"start {name}")
+        self.state = "RUNNING"
+
+    def stop_program(self, name: str) -> None:
+        """Stop it."""
+        self.orders.append(f"stop {name}")
+        self.state = "STOPPED"
+
+
+@dataclass
+class Made:
+    """An application and what is around it."""
+
+    flink: LocalFlink
+    rest: FakeRest
+    supervisor: FakeSupervisor
+    folders: FlinkFolders
+    stopped: Path
+
+
+def make(tmp_path: Path, state: str | None, tasks: int = 2) -> Made:
+    """Make one whose program is in a state."""
+    folders = FlinkFolders(tmp_path / "checkpoints", tmp_path / "savepoints", tmp_path / "fresh")
+    supervisor = FakeSupervisor(StackPaths(tmp_path, "demo", tmp_path), state)
+    rest, stopped = FakeRest(tasks=tasks), tmp_path / "stopped"
+    return Made(
+        LocalFlink(rest, supervisor, folders, stopped, sleep=lambda _: None), rest, supervisor, folders, stopped
+    )
+
+
+@pytest.mark.parametrize("tasks", [2, 1])
+def test_an_application_that_is_up_does_not_start_fresh(tmp_path: Path, tasks: int) -> None:
+    """Not even while it restarts; and no later start loses its state because of that."""
+    made = make(tmp_path, "RUNNING", tasks)
+    with pytest.raises(OperationFailed, match="it runs, so it cannot start without its state"):
+        list(made.flink.start(fresh=True))
+    assert not made.folders.fresh.exists()
+
+
+def test_a_running_application_is_not_stopped_on_purpose(tmp_path: Path) -> None:
+    """What an interrupted stop left behind is removed by start, so a new supervisor brings it back."""
+    made = make(tmp_path, "RUNNING")
+    made.stopped.touch()
+    assert [event.detail for event in made.flink.start()] == ["running already"]
+    assert not made.stopped.exists()
+
+
+def test_stopping_ends_further_attempts_to_start(tmp_path: Path) -> None:
+    """A program between two attempts counts as stopped, and no attempt follows."""
+    made = make(tmp_path, "BACKOFF")
+    assert [event.detail for event in made.flink.stop()] == ["stopped already"]
+    assert made.supervisor.orders == ["stop flink"]
+    assert made.stopped.exists()
+
+
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_without_a_supervisor_nothing_is_known(tmp_path: Path, verb: str) -> None:
+    """Neither order pretends that it was carried out."""
+    made = make(tmp_path, None)
+    with pytest.raises(Unreachable, match="the supervisor does not run"):
+        list(getattr(made.flink, verb)())
+
+
+def test_a_failed_savepoint_leaves_the_job_running(tmp_path: Path) -> None:
+    """The reason is the error, and the job does not count as stopped on purpose."""
+    made = make(tmp_path, "RUNNING")
+    cause = {"stack-trace": "java.io.IOException: no space\n\tat X"}
+    made.rest.answers["/jobs/0f/savepoints/7"] = {
+        "status": {"id": "COMPLETED"},
+        "operation": {"failure-cause": cause},
+    }
+    with pytest.raises(OperationFailed, match=r"no savepoint: java\.io\.IOException: no space"):
+        list(made.flink.stop())
+    assert not made.stopped.exists()
+    assert made.supervisor.orders == []
+
+
+def test_savepoints_that_vanish_while_they_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flink removes old checkpoints at any moment; the others are listed."""
+    made = make(tmp_path, "RUNNING")
+    for number in (1, 2):
+        folder = made.folders.checkpoints / "job" / f"chk-{number}"
+        folder.mkdir(parents=True)
+        (folder / "_metadata").write_bytes(b"x" * number)
+    real = Path.stat
+
+    def stat(path: Path, **options: Any) -> Any:
+        if path.name == "_metadata" and path.parent.name == "chk-1":
+            raise FileNotFoundError(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert [(Path(found.location).name, found.size_bytes) for found in made.flink.savepoints()] == [("chk-2", 2)]
