@@ -41,13 +41,15 @@ def move_globals_first(arguments: list[str]) -> list[str]:
         if argument == "--":
             rest += [argument, *remaining]
             break
-        name, _, value = argument.partition("=")
+        name, equals, _ = argument.partition("=")
         if name not in GLOBAL_OPTIONS:
-            rest.append(argument)
-        elif value or not GLOBAL_OPTIONS[name]:
+            (moved if argument.startswith("-o") else rest).append(argument)  # -ojson
+        elif equals or not GLOBAL_OPTIONS[name]:
             moved.append(argument)
+        elif (following := next(remaining, None)) is not None:
+            moved += [argument, following]
         else:
-            moved += [argument, *([following] if (following := next(remaining, None)) is not None else [])]
+            return [*moved, argument]  # alone, so that the parser says what is missing: its value
     return moved + rest
 
 
@@ -95,18 +97,23 @@ def _renderer(ctx: Any) -> Renderer:  # noqa: ANN401 - Typer's vendored Context
 
 def _fail(ctx: Any, error: Exception) -> NoReturn:  # noqa: ANN401 - Typer's vendored Context
     render = _renderer(ctx)
-    verbose = isinstance(ctx.obj, Context) and ctx.obj.settings.verbose
+    verbose = ctx.obj.settings.verbose if isinstance(ctx.obj, Context) else bool(ctx.params.get("verbose"))
     if isinstance(error, FraudctlError):
         render.error(str(error), error.hint)
         if verbose:
-            render.note("".join(traceback.format_exception(error)))
+            _note(render, "".join(traceback.format_exception(error)))
         raise typer.Exit(error.exit_code) from error
     text = "".join(traceback.format_exception(error))
     if verbose:
-        render.note(text)
+        _note(render, text)
     where = _keep(ctx, text)
     render.error(f"{type(error).__name__}: {error}: this is a bug in fraudctl", f"the traceback is in {where}")
     raise typer.Exit(_BUG) from error
+
+
+def _note(render: Renderer, text: str) -> None:
+    for line in text.splitlines():
+        render.note(line)
 
 
 def _keep(ctx: Any, text: str) -> str:  # noqa: ANN401 - Typer's vendored Context

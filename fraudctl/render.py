@@ -5,6 +5,7 @@ control characters are shown as escapes.
 """
 
 import csv
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
@@ -220,10 +221,20 @@ class Renderer:
     def _console(self, stream: IO[str] | None = None) -> Any:  # noqa: ANN401 - rich is imported where it is used
         from rich.console import Console
 
-        stream = stream or self.err
-        terminal = stream.isatty()
-        return Console(
-            file=stream,
+        file = stream or self.err
+        ends = file is self.out
+
+        class Patient(Console):
+            """Does not end the program, as rich would (with exit code 1), when nobody reads any more."""
+
+            def on_broken_pipe(self) -> None:
+                if ends:
+                    raise BrokenPipeError  # for the one boundary
+                os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # notes and progress: the work goes on
+
+        terminal = file.isatty()
+        return Patient(
+            file=file,
             width=None if terminal else _WIDE,
             no_color=not self._color,
             highlight=False,

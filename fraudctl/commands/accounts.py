@@ -32,7 +32,7 @@ def flag_accounts(
     context: Context = ctx.obj
     wish = service.wish(
         accounts or (),
-        file=files.lines(file) if file is not None else (),
+        file=None if file is None else files.lines(file),
         random=random,
         clear=clear,
         start=start,

@@ -22,7 +22,7 @@ _OF_ALL: Final = ("detected_at", "account_id", "customer_name", "amount", "merch
 def query(
     ctx: typer.Context,
     account: Annotated[str | None, typer.Argument(help="Account to look up; all accounts without it.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most rows to show.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Most rows to show.")] = 20,
     since: Annotated[str | None, typer.Option(help="Not before this time: ISO with a zone, or 15m for ago.")] = None,
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
 ) -> None:
@@ -53,8 +53,12 @@ def show(
     Example: fraudctl audit show 5f1b0e6c9d3a4a7c8e2f1d0b9a8c7e6d
     """
     context: Context = ctx.obj
-    for row in service.find(context.target.audit_table(), transaction):
-        context.render.record(row_of(row))
+    found = map(row_of, service.find(context.target.audit_table(), transaction))
+    if context.render.structured:
+        context.render.rows(found, _ALL)
+        return
+    for row in found:
+        context.render.record(row)
 
 
 def row_of(row: AuditRow) -> Mapping[str, Any]:

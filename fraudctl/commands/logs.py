@@ -10,7 +10,9 @@ from fraudctl.context import Context
 def logs(
     ctx: typer.Context,
     component: Annotated[str, typer.Argument(help="kafka, dynamodb, lambda, flink, ... as `fraudctl status` has it.")],
-    last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many lines from the end.")] = 50,
+    last: Annotated[
+        int, typer.Option("--last", "-n", min=0, max=1_000_000_000, help="How many lines from the end.")
+    ] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
 ) -> None:
     """Show what a component says.

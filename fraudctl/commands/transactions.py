@@ -82,7 +82,7 @@ def start(ctx: typer.Context) -> None:
 
 @app.command()
 def stop(ctx: typer.Context) -> None:
-    """Stop the sample transactions; those of the running minute still come.
+    """Stop the sample transactions; on AWS those of the running minute still come.
 
     Example: fraudctl transactions stop
     """

@@ -231,7 +231,7 @@ class Reader:
             back *= 4
         self._assign(request.topic, bounds)
         merged = list(merge(*lists.values(), key=lambda record: record.timestamp or 0))
-        return Batch(merged[-request.count :] if request.count else [], dict(bounds), self._ends(request.topic))
+        return Batch(merged[-request.count :] if request.count else [], dict(bounds), dict(bounds))
 
     def _all(self, request: Request, bounds: dict[int, int]) -> list[Record]:
         from confluent_kafka import KafkaError, KafkaException

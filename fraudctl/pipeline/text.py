@@ -33,10 +33,13 @@ def _json_escape(match: re.Match[str]) -> str:
 
 
 def iso(milliseconds: int | None) -> str | None:
-    """Give epoch milliseconds as ``YYYY-MM-DDTHH:MM:SS.mmmZ``; None stays None."""
+    """Give epoch milliseconds as ``YYYY-MM-DDTHH:MM:SS.mmmZ``; None stays None, and what is no date stays a number."""
     if milliseconds is None:
         return None
-    moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    try:
+        moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # a producer may give a record any timestamp
+        return str(milliseconds)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fraudctl.errors import BadConfig
+from fraudctl.errors import BadConfig, FraudctlError, OperationFailed
 from fraudctl.pipeline.records import MAX_INT64, AccountFlag, Malformed, Status
 from fraudctl.pipeline.text import iso
 from fraudctl.services import moments
@@ -34,7 +34,7 @@ class Wish:
 def wish(  # noqa: PLR0913 - the options of the command
     accounts: Sequence[str],
     *,
-    file: Iterable[str] = (),
+    file: Iterable[str] | None = None,
     random: int | None = None,
     clear: bool = False,
     start: str | None = None,
@@ -44,9 +44,11 @@ def wish(  # noqa: PLR0913 - the options of the command
 ) -> Wish:
     """Check the options; `file` has an account a line. Raises `BadConfig` before anything is flagged."""
     numbers = [account(text) for text in accounts]
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(file or (), 1):
         if line.strip():
             numbers.append(account(line.strip(), f"line {number}: "))
+    if file is not None and not numbers:
+        raise BadConfig("--file: no account in it", hint="write an account a line")
     if numbers and random is not None:
         raise BadConfig("--random: accounts are named too", hint="give either accounts or --random N")
     if clear and not numbers:
@@ -76,7 +78,10 @@ def account(text: str, where: str = "") -> int:
 
 
 def flag(target: Target, chosen: Wish) -> Iterator[Mapping[str, Any]]:
-    """Yield each flag event as it was written, with its place in Kafka (see `COLUMNS`)."""
+    """Yield each flag event as it was written, with its place in Kafka (see `COLUMNS`).
+
+    Accounts go by the thousand: an `OperationFailed` says how many were written before.
+    """
     payload = {
         "status": Status.CLEARED if chosen.clear else Status.FLAGGED,
         "random": chosen.random,
@@ -86,7 +91,14 @@ def flag(target: Target, chosen: Wish) -> Iterator[Mapping[str, Any]]:
     }
     for start in range(0, len(chosen.accounts) or 1, _AT_ONCE):
         some = list(chosen.accounts[start : start + _AT_ONCE]) or None
-        yield from target.functions.invoke(_FUNCTION, {**payload, "accounts": some})["flags"]
+        try:
+            yield from target.functions.invoke(_FUNCTION, {**payload, "accounts": some})["flags"]
+        except FraudctlError as error:
+            if not start:
+                raise
+            raise OperationFailed(
+                f"{error}; the first {start:,} accounts were written", hint="run it again with the others"
+            ) from error
 
 
 def _check_random(number: int) -> None:

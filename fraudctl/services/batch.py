@@ -86,7 +86,7 @@ def _csv_lines(stream: IO[bytes], name: str) -> Iterator[Line]:
     text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
     reader = csv.reader(text, strict=True)
     try:
-        header = [column.strip() for column in next(reader, [])]
+        header = [column.strip() for column in next(filter(None, reader), [])]
     except csv.Error as error:
         raise BadConfig(f"{name}: line 1: {error}", hint="the first line names the columns") from error
     if header:
@@ -106,13 +106,23 @@ def _csv_rows(
                 row = next(reader, None)
             except csv.Error as error:
                 yield Line(number, None, str(error))
+                yield from _inside(number, reader.line_num)
                 continue
             if row is None:
                 return
             if row:
-                yield _csv_row(number, header, row)
+                line = _csv_row(number, header, row)
+                yield line
+                if line.outgoing is None:
+                    yield from _inside(number, reader.line_num)
     finally:
         text.detach()  # the stream belongs to the caller
+
+
+def _inside(first: int, last: int) -> Iterator[Line]:
+    """Account for every line that a bad row took in: a stray quote takes in good ones."""
+    for number in range(first + 1, last + 1):
+        yield Line(number, None, f"inside the quotes of line {first}")
 
 
 def _check_header(header: Sequence[str], name: str) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from fraudctl.errors import BadConfig
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_END: Final = datetime.max.replace(tzinfo=UTC)
 _SECONDS: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _AGO: Final = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?", re.ASCII)
 _HINT: Final = "a time is like 2026-11-24T10:15:30Z, now, or how long ago: 30s, 15m, 2h, 1d"
@@ -26,10 +27,12 @@ def parse(text: str, option: str, *, clock: Callable[[], float] = time.time) -> 
     except ValueError as error:
         raise BadConfig(f"{option}: {text!r} is not a time", hint=_HINT) from error
     if moment.tzinfo is None:
-        example = f"{text}T00:00:00Z" if len(text) == len("2026-11-24") else f"{text}Z"
+        example = f"{moment.date()}T00:00:00Z" if moment.time() == datetime.min.time() else f"{text}Z"
         raise BadConfig(f"{option}: {text!r} does not name its zone", hint=f"write {example} for UTC")
     if moment < _EPOCH:
         raise BadConfig(f"{option}: {text!r} is before 1970", hint=_HINT)
+    if moment > _END:
+        raise BadConfig(f"{option}: {text!r} is after 9999 in UTC", hint=_HINT)
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 

@@ -19,7 +19,7 @@ def line(record: Record) -> str:
     try:
         data = records.decode((record.value or b"").decode())
         described = _flag(data) if record.topic == topics.FLAGGED.name else _transaction(data)
-    except (records.Malformed, UnicodeDecodeError, KeyError):
+    except (records.Malformed, UnicodeDecodeError, KeyError, TypeError, ValueError):  # null or a list is no text
         described = f"key {_quoted(record.key)}  {_quoted(record.value)}"
     return f"{when}  {described}"
 

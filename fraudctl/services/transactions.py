@@ -1,6 +1,7 @@
 """Transactions into the pipeline: from a file, or made up at any pace."""
 
 import io
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ def generate(  # noqa: PLR0913 - the command's options and where it reports
 
     if seconds is not None and (per_second is None or count is not None):
         raise BadConfig("--seconds: it goes with --per-second alone", hint="--per-second 100 --seconds 30")
+    if not math.isfinite((per_second or 0) * (seconds or 0)):
+        raise BadConfig("--per-second, --seconds: not a number of transactions", hint="--per-second 100 --seconds 30")
     number = count
     if per_second is None:
         number = DEFAULT_COUNT if count is None else count

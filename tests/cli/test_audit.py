@@ -148,3 +148,11 @@ def test_a_table_that_is_gone_or_silent(run: Run, audit: Any, arguments: tuple[s
     done = run(FakeTarget(table=audit), "audit", *arguments, output="json")
     assert (done.code, done.out) == (3, "")
     assert "Hint: run `fraudctl deploy` first" in done.err
+
+
+def test_show_of_several_accounts_is_one_csv(run: Run, audit: Any) -> None:
+    """One header, a row for each account that used the id."""
+    fill(audit, 1)
+    fill(audit, 1, account=8)
+    done = run(FakeTarget(table=audit), "audit", "show", "t-1", output="csv")
+    assert sorted(row["account_id"] for row in csv.DictReader(io.StringIO(done.out))) == ["7", "8"]

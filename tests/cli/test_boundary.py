@@ -3,14 +3,18 @@
 import errno
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import Run
 from fakes import FakeStack, FakeTarget
+from typer.testing import CliRunner
 
+from fraudctl import config
 from fraudctl.__main__ import main
-from fraudctl.cli import move_globals_first
+from fraudctl.cli import app, move_globals_first
+from fraudctl.context import Context
 from fraudctl.errors import (
     BadConfig,
     FraudctlError,
@@ -21,6 +25,7 @@ from fraudctl.errors import (
     TimedOut,
     Unreachable,
 )
+from fraudctl.render import Renderer
 from fraudctl.target import Plan
 
 
@@ -92,12 +97,24 @@ def test_anything_else_is_a_bug_with_its_traceback_in_a_file(run: Run) -> None:
         ("status --output=csv --verbose", "--output=csv --verbose status"),
         ("deploy --stack two --yes", "--stack two deploy --yes"),
         ("tail processed -- --stack two", "tail processed -- --stack two"),
-        ("status -o", "-o status"),
+        ("status -o", "-o"),
+        ("status -ojson", "-ojson status"),
+        ("deploy --region= --plan", "--region= deploy --plan"),
     ],
 )
 def test_global_options_may_stand_anywhere(given: str, moved: str) -> None:
     """They move to the front, up to a lone double dash."""
     assert " ".join(move_globals_first(given.split())) == moved
+
+
+def test_a_traceback_on_request_is_readable(tmp_path: Path) -> None:
+    """Line by line, as Python prints it."""
+    settings = config.load({"verbose": True}, environment={"FRAUDCTL_HOME": str(tmp_path)}, folder=tmp_path)
+    context = Context(settings, Renderer(settings.output, color=False), FakeTarget(stack=Failing(error=Refused("no"))))
+    done = CliRunner().invoke(app, ["teardown"], obj=context)
+    assert done.exit_code == 7
+    assert "Traceback (most recent call last):\n" in done.stderr
+    assert "\\n" not in done.stderr
 
 
 def test_ctrl_c_while_the_command_line_loads(monkeypatch: pytest.MonkeyPatch) -> None:

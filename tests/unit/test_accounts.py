@@ -1,9 +1,12 @@
 """What to flag: the options, checked before anything happens."""
 
-import pytest
-from fakes import FakeTarget
+from collections.abc import Mapping
+from typing import Any
 
-from fraudctl.errors import BadConfig
+import pytest
+from fakes import FakeFunctions, FakeTarget
+
+from fraudctl.errors import BadConfig, OperationFailed
 from fraudctl.services import accounts
 
 NOW = 1_790_000_000.0
@@ -42,3 +45,24 @@ def test_who_flags_is_passed_on() -> None:
     assert target.functions.payloads == [
         {"accounts": [7, 8], "random": None, "status": "CLEARED", "from": None, "reason": "", "flagged_by": "bo"}
     ]
+
+
+@pytest.mark.parametrize("lines", [[], ["\n"], ["", " \n"]], ids=repr)
+def test_an_empty_file_flags_nobody(lines: list[str]) -> None:
+    """It is not the same as no file, which flags sample accounts."""
+    with pytest.raises(BadConfig, match="--file: no account in it"):
+        accounts.wish([], file=lines)
+
+
+def test_a_later_failure_says_what_was_written() -> None:
+    """Accounts go by the thousand, and the thousands before the failure are flagged."""
+
+    class Failing(FakeFunctions):
+        def invoke(self, name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+            if self.payloads:
+                raise OperationFailed(f"{name}: no Kafka")
+            return super().invoke(name, payload)
+
+    chosen = accounts.wish([str(number) for number in range(1, 1501)])
+    with pytest.raises(OperationFailed, match="FlagAccountGenerator: no Kafka; the first 1,000 accounts were written"):
+        list(accounts.flag(FakeTarget(functions=Failing()), chosen))

@@ -351,3 +351,18 @@ def test_a_topic_that_vanishes_ends_the_read() -> None:
     consumer._queue = iter([FakeMessage(0, 0, KafkaError.UNKNOWN_TOPIC_OR_PART)])
     with pytest.raises(KafkaException, match="told so"):
         read.poll(Request("t", positions={0: 1}))
+
+
+def test_the_last_records_are_those_at_the_moment_of_looking() -> None:
+    """What arrives meanwhile is not read too: the end is where the look ended."""
+    consumer = FakeConsumer({0: 0}, {0: 3}, {0: [(at, START + at) for at in range(3)]})
+    real = consumer.assign
+
+    def assign(places: list[TopicPartition]) -> None:
+        real(places)
+        consumer.highs = {0: 9}
+        consumer.records = {0: [(at, START + at) for at in range(9)]}
+
+    consumer.assign = assign  # type: ignore[method-assign]
+    found = list(looks.batches(look_at(consumer).poll, Request("t", start="last", count=2), follow=False))
+    assert [record.offset for batch in found for record in batch.records] == [1, 2]

@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
+import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,3 +202,39 @@ def test_moments_and_spans_of_time() -> None:
     assert {since: span(since, now) for since in spans} == spans
     assert span(None) == ""
     assert span("2026-11-24T13:00:00Z", now) == "0s"
+
+
+class Closed(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Keep the pipe's descriptor."""
+        super().__init__()
+        self.descriptor = descriptor
+        self.times = 0
+
+    def write(self, text: str) -> int:
+        """Fail."""
+        self.times += 1
+        raise BrokenPipeError(text)
+
+    def fileno(self) -> int:
+        """Give it."""
+        return self.descriptor
+
+
+def test_a_table_for_a_reader_who_has_gone() -> None:
+    """The boundary hears of it, and ends with 0; rich alone would end with 1."""
+    with pytest.raises(BrokenPipeError):
+        Renderer(Format.TABLE, color=False, out=Closed(-1), err=io.StringIO()).rows([{"a": 1}], ["a"])
+
+
+def test_work_goes_on_without_a_reader_of_notes() -> None:
+    """`deploy 2>&1 | head` must not end the deploy halfway."""
+    with tempfile.TemporaryFile() as file:
+        err = Closed(file.fileno())
+        render = Renderer(Format.TABLE, color=False, out=io.StringIO(), err=err)
+        render.note("first")
+        render.events([Event("kafka", Phase.DONE, "ready")])
+        assert err.times >= 2
+        assert os.path.samestat(os.fstat(file.fileno()), Path(os.devnull).stat())

@@ -100,6 +100,17 @@ def test_what_is_no_moment(text: str) -> None:
     assert "Z" in (raised.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"), [("20261124", "2026-11-24T00:00:00Z"), ("2026-11-24T10:00", "2026-11-24T10:00Z")]
+)
+def test_a_time_without_its_zone_gets_one_that_is_right(text: str, hint: str) -> None:
+    """What the hint says to write is understood."""
+    with pytest.raises(BadConfig) as raised:
+        moments.parse(text, "--since")
+    assert raised.value.hint == f"write {hint} for UTC"
+    assert moments.parse(hint, "--since") > 0
+
+
 def test_an_hour_ago_is_so() -> None:
     """By the real clock too."""
     assert abs(moments.parse("1h", "--from") / 1000 - (datetime.now(UTC).timestamp() - 3600)) < 60
@@ -208,3 +219,21 @@ def test_times_change_from_record_to_record() -> None:
         "1970-01-01T00:00:00.001Z",
         "2001-09-09T01:46:39.999Z",
     ]
+
+
+@pytest.mark.parametrize("value", [b"null", b"[]", b'{"a":1}'])
+def test_people_see_fields_of_any_kind(value: bytes) -> None:
+    """Malformed records are what one looks for: null or a list where text should be is shown, not fatal."""
+    transaction = (
+        b'{"account_id":%s,"amount":1.00,"merchant_type":"m","customer_name":"c","transaction_id":"x"}' % value
+    )
+    assert "account_id" in sight.line(record(0, transaction))
+    flag = b'{"account_id":1,"status":%s,"flag_date":"d","flagged_by":"f"}' % value
+    assert "flagged_by" in sight.line(record(0, flag, topic="flagged_accounts"))
+
+
+def test_a_timestamp_that_is_no_date_is_shown_as_it_is() -> None:
+    """A producer may write nanoseconds for milliseconds."""
+    strange = record(0, b"{}", timestamp=1_764_000_000_000_000_000)
+    assert sight.line(strange).startswith("1764000000000000000  ")
+    assert lines(strange)[0]["timestamp"] == "1764000000000000000"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import threading
@@ -291,3 +292,28 @@ def test_what_kafka_does_not_take_is_counted() -> None:
     assert sent.delivered + sent.failed == 1000
     assert sent.failed > 0
     assert sent.delivered == len(target.records.written)
+
+
+def test_every_line_that_a_stray_quote_takes_in_is_named() -> None:
+    """They were not sent, so they are bad lines too: up to the next quote, the reader's limit or the end."""
+    row = "t-{},1,{},2026-11-24T10:15:30Z,g,o,1.50"
+    rows = [row.format(number, '"Bob' if number == 3 else "Ada") for number in range(2, 3000)]
+    found = read("\n".join([HEADER, *rows]).encode(), FileFormat.CSV)
+    assert sorted(line.number for line in found) == list(range(2, 3000))
+    sent = {line.number for line in found if line.outgoing is not None}
+    assert 2 in sent
+    assert 3 not in sent
+    assert next(line.reason for line in found if line.number == 4) == "inside the quotes of line 3"
+
+
+def test_blank_lines_before_the_header_of_csv() -> None:
+    """They do not count, as everywhere."""
+    (line,) = read(f"\n\n{HEADER}\nt,1,Ada,2026-11-24T10:15:30Z,g,o,1.50\n".encode(), FileFormat.CSV)
+    assert (line.number, line.reason) == (4, "")
+
+
+@pytest.mark.parametrize("pace", [(math.inf, 1.0), (10.0, math.inf), (math.nan, None), (math.inf, None)])
+def test_a_pace_is_a_number(pace: tuple[float, float | None]) -> None:
+    """Infinity is none."""
+    with pytest.raises(BadConfig, match="not a number of transactions"):
+        transactions.generate(FakeTarget(), per_second=pace[0], seconds=pace[1], show=lambda _: None)
