@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from confluent_kafka import Producer
 from typer.testing import CliRunner
@@ -15,6 +16,12 @@ from fraudctl.context import Context
 from fraudctl.pipeline import audit_table
 from fraudctl.render import Renderer
 from fraudctl.target import Target
+
+# How long an example takes says something about the machine, not about the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any, Final
 
 import boto3
 from executable import Fraudctl
+
+from fraudctl.local import ports
 
 REGION: Final = "eu-west-1"
 _FOLDER: Final = Path(__file__).parent / "emulator"
@@ -96,9 +97,9 @@ class AwsFraudctl(Fraudctl):
 @contextmanager
 def running(folder: Path) -> Iterator[Emulator]:
     """Run an emulator; it listens on 127.0.0.1 only and is ended by its pid."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    python = environment()  # may take a minute, in which somebody else could take the port
+    chosen, _ = ports.choose(["emulator"], {}, lambda _: False)
+    port = chosen["emulator"]
     emulator = Emulator(f"http://127.0.0.1:{port}", folder / "faults.json", folder / "emulator.log")
     emulator.heal()
     variables = {
@@ -110,7 +111,7 @@ def running(folder: Path) -> Iterator[Emulator]:
     }
     with emulator.log.open("wb") as log:
         process = subprocess.Popen(
-            [str(environment()), str(_FOLDER / "shim.py")], env=variables, stdout=log, stderr=log, cwd=folder
+            [str(python), str(_FOLDER / "shim.py")], env=variables, stdout=log, stderr=log, cwd=folder
         )
     try:
         _wait(emulator, process)

@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 EXECUTABLE = Path(sys.executable).with_name("fraudctl")
 # A state folder that breaks whatever does not quote: blanks, %, ; and 150 characters.
@@ -23,7 +27,6 @@ class Done:
     code: int
     out: str
     err: str
-    seconds: float
 
     @property
     def documents(self) -> list[dict[str, Any]]:
@@ -44,7 +47,6 @@ class Fraudctl:
 
     def __call__(self, *arguments: str, stdin: str = "", code: int | None = 0, timeout: float = 240) -> Done:
         """Run to the end; fails the test unless it ends with `code` (None: any)."""
-        begun = time.monotonic()
         done = subprocess.run(
             [str(EXECUTABLE), *arguments],
             env=self.environment,
@@ -54,7 +56,7 @@ class Fraudctl:
             timeout=timeout,
             check=False,
         )
-        result = Done(done.returncode, done.stdout, done.stderr, time.monotonic() - begun)
+        result = Done(done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in result.err, result.err
         if code is not None:
             assert result.code == code, f"{arguments} ended with {result.code}\n{result.out}\n{result.err}{self.logs()}"
@@ -75,6 +77,22 @@ class Fraudctl:
         """Give `status` as a document."""
         return self("status", "-o", "json", code=code).documents[0]
 
+    def healthy(self, *, seconds: float = 180.0) -> dict[str, Any]:
+        """Wait until `status` finds nothing wrong, and give that document.
+
+        A component may need longer for an answer than `status` waits for it, when it or the machine is busy.
+        """
+
+        def found() -> dict[str, Any]:
+            document = self.status(code=None)
+            return document if document["healthy"] else {}
+
+        return eventually(found, seconds=seconds)
+
+    def is_up_to_date(self) -> bool:
+        """Whether nothing is left to do; a component that has just started may not answer every question yet."""
+        return "is up to date." in self("deploy", "--plan", code=None).err
+
     def pid(self, component: str) -> int:
         """Give a component's pid."""
         return int(next(item["pid"] for item in self.status(code=None)["components"] if item["name"] == component))
@@ -86,6 +104,35 @@ class Fraudctl:
             lines = log.read_text(errors="replace").splitlines()[-15:]
             tails += [f"\n--- {log.name}", *lines]
         return "\n".join(tails)
+
+
+def heard_until(text: str, process: "subprocess.Popen[str]", *, seconds: float = 240.0) -> str:
+    """Give what a running command has said up to the line with this; fails when it ends or the time is over before.
+
+    It takes no more from the pipe than it gives: `communicate` gives exactly the rest.
+    """
+    assert process.stderr is not None
+    heard = b""
+    timer = threading.Timer(seconds, process.kill)  # ends the reading
+    timer.start()
+    try:
+        while not (text.encode() in heard and heard.endswith(b"\n")):
+            some = os.read(process.stderr.fileno(), 65536)
+            assert some, f"{text!r} was not said:\n{heard.decode(errors='replace')}"
+            heard += some
+    finally:
+        timer.cancel()
+    return heard.decode()
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Give those whose process has not ended; one that only waits for init to notice has."""
+    found = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.append(pid)
+    return found
 
 
 def eventually(question: Callable[[], Answer], *, seconds: float = 60.0) -> Answer:

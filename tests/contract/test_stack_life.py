@@ -14,7 +14,7 @@ from executable import eventually
 from fraudctl import config
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.target import AwsTarget
-from fraudctl.errors import BadConfig, NotDeployed, OperationFailed
+from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, Unreachable
 from fraudctl.local.target import LocalTarget
 from fraudctl.services import deploy
 from fraudctl.target import Consent, Event, Options, Phase, Plan, Target
@@ -44,7 +44,7 @@ class Place:
         """Whether nothing is left to do; a Kafka that has just started may not answer every question yet."""
         try:
             return self.plan().changes == ()
-        except OperationFailed:
+        except (OperationFailed, Unreachable, NotDeployed):
             return False
 
     def deploy(self) -> list[Event]:

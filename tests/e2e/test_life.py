@@ -2,15 +2,17 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
-import psutil
 import pytest
-from executable import Fraudctl, eventually
+from executable import Fraudctl, alive, eventually, heard_until
 
 pytestmark = pytest.mark.e2e
 
@@ -29,17 +31,30 @@ def rows(fraudctl: Fraudctl) -> list[str]:
     return [row["transaction_id"] for row in fraudctl("audit", "query", "--limit", "100000", "-o", "json").documents]
 
 
+def kill_everything(deployed: Fraudctl) -> None:
+    """Kill every process of the stack as a power failure does, the supervisor first, and wait until all are gone."""
+    pids = [item["pid"] for item in deployed.status(code=None)["components"][::-1] if item["pid"]]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not alive(pids))
+
+
 def test_an_interrupted_deploy_is_finished_by_the_next(fraudctl: Fraudctl) -> None:
-    """Ctrl-C at a few moments: exit 130 each time, and the next deploy brings it up."""
-    for seconds in (0.4, 1.2, 2.5):
+    """Ctrl-C at a few moments: exit 130 unless it was done by then, and the next deploy brings it up."""
+    codes = []
+    for seconds in (0.0, 0.8, 2.0):
         process = fraudctl.popen("deploy", "--no-samples")
+        assert process.stderr is not None
+        assert select.select([process.stderr], [], [], 60)[0], "it says nothing"
         time.sleep(seconds)  # the moment itself is the case
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-        assert process.returncode in {0, 130}, err
+        codes.append(process.returncode)
         assert "Traceback" not in err
+    assert codes[0] == 130
+    assert set(codes) <= {0, 130}
     fraudctl("deploy", "--samples")
-    assert fraudctl.status()["healthy"] is True
+    fraudctl.healthy()
 
 
 @pytest.mark.parametrize("component", ["kafka", "dynamodb", "lambda", "flink"])
@@ -48,8 +63,8 @@ def test_a_killed_component_comes_back_by_itself(deployed: Fraudctl, component: 
     before = rows(deployed)
     pid = deployed.pid(component)
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: deployed.status(code=None)["healthy"] and deployed.pid(component) != pid, seconds=90)
-    found = next(item for item in deployed.status()["components"] if item["name"] == component)
+    eventually(lambda: deployed.status(code=None)["healthy"] and deployed.pid(component) != pid, seconds=180)
+    found = next(item for item in deployed.status(code=None)["components"] if item["name"] == component)
     assert found["restarts"] >= 1
     assert found["restarted_at"] is not None
     assert set(before) <= set(rows(deployed))
@@ -58,38 +73,34 @@ def test_a_killed_component_comes_back_by_itself(deployed: Fraudctl, component: 
 def test_a_killed_supervisor_is_mended_by_the_next_command(deployed: Fraudctl) -> None:
     """After kill -9 of the supervisor `status` ends its orphans and starts everything again."""
     os.kill(deployed.pid("supervisor"), signal.SIGKILL)
-    eventually(lambda: deployed.status(code=None)["healthy"], seconds=90)
+    deployed.healthy()
 
 
 def test_after_a_reboot_deploy_brings_it_back_with_its_data(deployed: Fraudctl) -> None:
     """Everything killed at once: commands say so with exit 4, and deploy repairs."""
     before = rows(deployed)
-    for item in [*deployed.status()["components"]][::-1]:
-        if item["pid"]:
-            os.kill(item["pid"], signal.SIGKILL)
+    kill_everything(deployed)
     done = deployed("audit", "query", code=4)
     assert "deployed, but not running" in done.err
     assert "fraudctl deploy" in done.err
     assert deployed.status(code=8)["healthy"] is False
     deployed("deploy")
     assert set(before) <= set(rows(deployed))
-    assert "up to date" in deployed("deploy").err
+    eventually(deployed.is_up_to_date)
 
 
 def test_a_stolen_port_is_given_up_aloud(deployed: Fraudctl) -> None:
     """A port that another program took while the stack was down: the component moves, and deploy says so."""
-    address = deployed.status()["outputs"]["extra"]["kafka"]
+    address = deployed.status(code=None)["outputs"]["extra"]["kafka"]
     port = int(address.rsplit(":", 1)[1])
-    for item in [*deployed.status()["components"]][::-1]:
-        if item["pid"]:
-            os.kill(item["pid"], signal.SIGKILL)
+    kill_everything(deployed)
     thief = socket.socket()
     thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     with thief:
         eventually(lambda: _listens(thief, port))
         done = deployed("deploy")
         assert f"port {port} is taken by another program" in done.err
-        assert deployed.status()["outputs"]["extra"]["kafka"] != address
+        assert deployed.status(code=None)["outputs"]["extra"]["kafka"] != address
 
 
 def _listens(server: socket.socket, port: int) -> bool:
@@ -117,24 +128,32 @@ def test_damaged_state_does_not_keep_the_application_down(deployed: Fraudctl) ->
     """A snapshot whose bytes are garbage is tried twice, then an older one or, as here, none."""
     eventually(lambda: deployed("flink", "savepoints", "-o", "json").documents)
     pid = deployed.pid("flink")
-    newest, *older = sorted(deployed.home.rglob("_metadata"), key=lambda path: path.stat().st_mtime, reverse=True)
-    newest.write_bytes(b"garbage")
-    for metadata in older:
-        metadata.unlink()
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGSTOP)  # no snapshot is added or removed meanwhile
+    try:
+        newest, *older = sorted(deployed.home.rglob("_metadata"), key=lambda path: path.stat().st_mtime, reverse=True)
+        newest.write_bytes(b"garbage")
+        for metadata in older:
+            metadata.unlink()
+    finally:
+        os.kill(pid, signal.SIGKILL)
     eventually(lambda: deployed.status(code=None)["healthy"] and deployed.pid("flink") != pid, seconds=240)
     before = rows(deployed)
     eventually(lambda: len(rows(deployed)) > len(before))
 
 
 def test_tail_waits_for_kafka_and_resumes(deployed: Fraudctl) -> None:
-    """Kafka goes away while tailing: said once, and the next record still comes."""
-    process = deployed.popen("tail", "transactions", "--max", "2000", "-o", "json")
+    """Kafka goes away while tailing: said once, not at every look, and the next record still comes."""
+    process = deployed.popen("tail", "transactions", "-o", "json")
     try:
         assert process.stdout is not None
         assert process.stdout.readline()  # a sample: it reads
-        os.kill(deployed.pid("kafka"), signal.SIGKILL)
-        eventually(lambda: deployed.status(code=None)["healthy"], seconds=90)
+        pid = deployed.pid("kafka")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            heard = heard_until("Kafka does not answer", process, seconds=90)
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: deployed.status(code=None)["healthy"] and deployed.pid("kafka") != pid, seconds=180)
         marker = {
             "transaction_id": "after-the-outage",
             "account_id": 1,
@@ -149,28 +168,39 @@ def test_tail_waits_for_kafka_and_resumes(deployed: Fraudctl) -> None:
         assert any("after-the-outage" in line for line in seen)
     finally:
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)  # closes the pipes, whatever failed before
+        _, err = process.communicate(timeout=60)  # closes the pipes, whatever failed before
     assert process.returncode == 130
-    assert err.count("Kafka does not answer") == 1
+    err = heard + err
+    said = [line for line in err.splitlines() if "Kafka" in line]
+    assert said[:2] == ["Kafka does not answer; waiting.", "Kafka is back."]
+    assert all(one != next_one for one, next_one in pairwise(said)), said  # a slow start may look like an outage more
     assert "rdkafka" not in err
     assert "%3|" not in err
 
 
 def test_two_commands_at_once_wait_for_each_other(deployed: Fraudctl) -> None:
     """The second one waits for the lock; held too long it is refused with the holder's pid."""
-    first, second = deployed.popen("deploy"), deployed.popen("deploy")
-    for process in (first, second):
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 0, err
+    with ExitStack() as whatever_happens:
+        first, second = (whatever_happens.enter_context(deployed.popen("deploy")) for _ in range(2))
+        for process in (first, second):
+            whatever_happens.callback(process.kill)
+        for process, other in ((first, second), (second, first)):
+            _, err = process.communicate(timeout=120)
+            if process.returncode != 0:
+                assert process.returncode == 7, err
+                assert f"another fraudctl (pid {other.pid}) is changing it" in err
+    assert 0 in {first.returncode, second.returncode}
 
 
 def test_stacks_live_side_by_side(deployed: Fraudctl) -> None:
     """A second stack has ports and data of its own, and its teardown leaves the first alone."""
-    deployed("deploy", "--stack", "second", "--no-samples")
-    assert deployed("audit", "query", "--stack", "second", "-o", "json").documents == []
-    assert rows(deployed) != []
-    deployed("teardown", "--stack", "second", "--yes")
-    assert deployed.status()["healthy"] is True
+    try:
+        deployed("deploy", "--stack", "second", "--no-samples")
+        assert deployed("audit", "query", "--stack", "second", "-o", "json").documents == []
+        assert rows(deployed) != []
+    finally:
+        deployed("teardown", "--stack", "second", "--yes")
+    deployed.healthy()
 
 
 def test_keep_data_keeps_it_for_the_next_deploy(deployed: Fraudctl) -> None:
@@ -185,9 +215,8 @@ def test_keep_data_keeps_it_for_the_next_deploy(deployed: Fraudctl) -> None:
 
 def test_teardown_ends_even_what_the_supervisor_lost(deployed: Fraudctl) -> None:
     """Orphans of a killed supervisor are found and ended."""
-    status = deployed.status()
+    status = deployed.status(code=None)
     supervisor = next(item["pid"] for item in status["components"] if item["name"] == "supervisor")
     os.kill(supervisor, signal.SIGKILL)
     deployed("teardown", "--yes")
-    left = [item["pid"] for item in status["components"] if item["pid"] and psutil.pid_exists(item["pid"])]
-    assert left == []
+    assert alive(item["pid"] for item in status["components"] if item["pid"]) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_wheel_deploys_away_from_the_checkout(tmp_path: Path) -> None:
     """Built with `make wheel`'s commands from a copy, installed with pinned dependencies, deployed, torn down."""
     source = tmp_path / "source"
-    ignored = shutil.ignore_patterns(".venv", ".git", ".*_cache", "__pycache__", "dist", "_data")
+    ignored = shutil.ignore_patterns(".venv*", ".git", ".*_cache", "__pycache__", "dist", "_data")
     shutil.copytree(ROOT, source, ignore=ignored)
     _run(sys.executable, "-m", "fraudctl.artifacts", "fraudctl/_data/built", folder=source)
     shutil.rmtree(source / "cache")

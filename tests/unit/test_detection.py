@@ -82,7 +82,7 @@ def replay(case: Histories) -> Iterator[str]:
             yield f"c {min(behind)}"
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(case=histories())
 def test_replay_is_exact_in_any_order_of_reading(detection: LineProgram, case: Histories) -> None:
     """A backlog gives exactly what the oracle gives, and in the end nothing but 64 flag events is remembered."""
@@ -99,7 +99,7 @@ def result(case: Histories, transaction: int, flag: int) -> Result:
     return case.transactions[transaction].identity, case.flags[flag].date, case.flags[flag].reason
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(case=histories(), lag=st.integers(0, SLACK - 1), jitter=st.integers(0, 900))
 def test_live_race(detection: LineProgram, case: Histories, lag: int, jitter: int) -> None:
     """Live, with flag events read up to slack late, each outcome is one that is right."""

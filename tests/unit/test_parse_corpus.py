@@ -131,7 +131,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(value)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(value=st.one_of(damaged(), st.binary(max_size=40)))
 def test_damaged_bytes(parse: LineProgram, value: bytes) -> None:
     """Whatever happens to the bytes, Java's verdict is that of `records.py`."""
@@ -139,7 +139,7 @@ def test_damaged_bytes(parse: LineProgram, value: bytes) -> None:
         assert parse.ask([line(kind, value)])[0].split()[0] == verdict(kind, value)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     name=st.sampled_from([*(field.name for field in records.TRANSACTION_FIELDS), "more", "flag_date"]),
     text=st.one_of(
