@@ -1,9 +1,8 @@
 """One lock per stack and machine: a second command that changes things waits a little, then says who holds it."""
 
-import contextlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +30,7 @@ def stack_lock(path: Path, stack: str, *, wait: float = _WAIT_SECONDS) -> Iterat
             f"state folder {path.parent}: {error.strerror or error}", hint="set FRAUDCTL_HOME to a folder you can write"
         ) from error
     try:
-        with contextlib.suppress(OSError):  # a full disk: `teardown` must still run, and the lock is held without it
+        with suppress(OSError):  # a full disk: `teardown` must still run, and the lock is held without it
             path.write_text(str(os.getpid()), encoding="ascii")
         yield
     finally:

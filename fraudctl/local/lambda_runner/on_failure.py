@@ -9,7 +9,7 @@ from typing import Any
 
 from fraudctl.local.lambda_runner.batches import CLUSTER_ARN, Delivered
 from fraudctl.local.lambda_runner.functions import VERSION, Result, arn
-from fraudctl.pipeline.audit_table import iso_milliseconds
+from fraudctl.pipeline.text import iso
 
 
 class OnFailure:
@@ -26,10 +26,7 @@ class OnFailure:
     def write(self, record: Delivered, event: Mapping[str, Any], result: Result, attempts: int, error: str) -> Path:
         """Keep the record, its event and why it was given up; the file is whole or not there. Raises OSError."""
         payload = json.dumps(event)
-        try:
-            moment = iso_milliseconds(record.timestamp)
-        except OverflowError:  # a producer may write any number
-            moment = str(record.timestamp)
+        moment = iso(record.timestamp)
         document = {
             "requestContext": {
                 "requestId": result.request_id,
@@ -39,7 +36,7 @@ class OnFailure:
             },
             "responseContext": {"statusCode": 200, "executedVersion": VERSION, "functionError": result.error},
             "version": "1.0",
-            "timestamp": iso_milliseconds(int(self._wall() * 1000)),
+            "timestamp": iso(int(self._wall() * 1000)),
             "KafkaBatchInfo": {
                 "batchSize": 1,
                 "eventSourceArn": CLUSTER_ARN,
