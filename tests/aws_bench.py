@@ -6,10 +6,10 @@ from typing import Any
 
 from stubs import ACCOUNT, ANY, REGION, SET_ID, STACK, STACK_ID, Aws, FakeTime, page, stack
 
-from fraudctl.aws.flink import AwsFlink
 from fraudctl.aws.release import Price
-from fraudctl.aws.repairs import Repairs
-from fraudctl.aws.schedule import AwsSchedule
+from fraudctl.aws.resources.drift import Repairs
+from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.stack import AwsStack
 from fraudctl.target import Event
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import boto3
 from executable import Fraudctl
 
-from fraudctl.local import ports
+from fraudctl.local.processes import ports
 
 REGION: Final = "eu-west-1"
 _FOLDER: Final = Path(__file__).parent / "emulator"

@@ -21,11 +21,13 @@ from javatools import classes, service_classpath
 from oracle import Flag, Identity, Transaction
 
 from fraudctl import config
-from fraudctl.downloads import Downloads
-from fraudctl.java import class_path
-from fraudctl.local import flink_launcher, jvm, kafka, ports
-from fraudctl.local.flink import all_running
-from fraudctl.pins import Lock
+from fraudctl.artifacts.downloads import Downloads
+from fraudctl.artifacts.java import class_path
+from fraudctl.artifacts.pins import Lock
+from fraudctl.local.flink import launcher
+from fraudctl.local.flink.application import all_running
+from fraudctl.local.kafka import broker
+from fraudctl.local.processes import jvm, ports
 from fraudctl.pipeline import records, topics
 
 CORPUS = Path(__file__).parent / "data" / "records.jsonl"
@@ -50,12 +52,12 @@ def wait_until(condition: Callable[[], Any], what: str, *, seconds: float = DEAD
 def running_broker(folder: Path, *, without: Sequence[str] = ()) -> Iterator[str]:
     """Run Kafka in `folder`, `without` some of the local stack's options; give its address."""
     settings = config.load()
-    downloads, lock = Downloads(settings.cache), Lock.load(kafka.LOCK)
+    downloads, lock = Downloads(settings.cache), Lock.load(broker.LOCK)
     downloads.ensure([lock])
     chosen, _ = ports.choose(["kafka", "controller"], {}, lambda _: False)
     (folder / "tmp").mkdir(parents=True)
-    file = kafka.write_config(folder / "config", folder / "data", chosen["kafka"], chosen["controller"])
-    line = kafka.command(classes().java, downloads.paths(lock), file, folder / "tmp", settings.cache)
+    file = broker.write_config(folder / "config", folder / "data", chosen["kafka"], chosen["controller"])
+    line = broker.command(classes().java, downloads.paths(lock), file, folder / "tmp", settings.cache)
     line = [argument for argument in line if argument not in without]
     log = folder / "kafka.log"
     with log.open("wb") as output, subprocess.Popen(line, stdout=output, stderr=output) as process:
@@ -195,7 +197,7 @@ class Application:
         self.starts += 1
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "fraudctl.local.flink_launcher", str(file)], stdout=output, stderr=output
+                [sys.executable, "-P", "-m", "fraudctl.local.flink.launcher", str(file)], stdout=output, stderr=output
             )
 
     @property
@@ -269,12 +271,12 @@ class Application:
             path = self.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _spec(self) -> flink_launcher.Spec:
+    def _spec(self) -> launcher.Spec:
         built = classes()
         tmp = self.folder / "tmp"
         for name in ("checkpoints", "savepoints"):
             (self.folder / name).mkdir(exist_ok=True)
-        return flink_launcher.Spec(
+        return launcher.Spec(
             java=str(built.java),
             flags=[
                 *(*self.memory, *jvm.ALWAYS, "-Dorg.slf4j.simpleLogger.showDateTime=true"),

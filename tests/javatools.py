@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 
 from fraudctl import config
-from fraudctl.artifacts import JarBuild, flink_jar, resource
-from fraudctl.bundles import flink_fat_jar
-from fraudctl.downloads import Downloads
-from fraudctl.java import class_path, java_executable
-from fraudctl.pins import Lock
+from fraudctl.artifacts.bundles import flink_fat_jar
+from fraudctl.artifacts.downloads import Downloads
+from fraudctl.artifacts.jars import JarBuild, flink_jar
+from fraudctl.artifacts.java import class_path, java_executable
+from fraudctl.artifacts.pins import Lock
+from fraudctl.artifacts.resources import resource
 
 SOURCES = Path(__file__).parent / "java"
 

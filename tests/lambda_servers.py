@@ -19,9 +19,11 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from lambda_tools import LAMBDAS, wait_for
 
 from fraudctl import config
-from fraudctl.local import dynamodb, kafka, ports
+from fraudctl.local.dynamodb import server
+from fraudctl.local.kafka import broker
 from fraudctl.local.lambda_runner.spec import FunctionSpec, MappingSpec, RunnerSpec, ScheduleSpec
-from fraudctl.local.tools import Toolbox, Tools
+from fraudctl.local.processes import ports
+from fraudctl.local.processes.tools import Toolbox, Tools
 from fraudctl.pipeline import audit_table, topics
 from fraudctl.pipeline.kafka import client
 
@@ -235,13 +237,13 @@ def servers(folder: Path) -> Iterator[Servers]:
 
 
 def _kafka(tools: Tools, folder: Path, chosen: dict[str, int], admin: AdminClient) -> Server:
-    properties = kafka.write_config(folder / "kafka", folder / "kafka-data", chosen["kafka"], chosen["controller"])
-    command = kafka.command(tools.java, tools.kafka, properties, folder, tools.cache)
+    properties = broker.write_config(folder / "kafka", folder / "kafka-data", chosen["kafka"], chosen["controller"])
+    command = broker.command(tools.java, tools.kafka, properties, folder, tools.cache)
     return Server(command, folder / "kafka.log", lambda: admin.list_topics(timeout=1))
 
 
 def _dynamodb(tools: Tools, folder: Path, chosen: dict[str, int], table_client: Any) -> Server:
     data = folder / "dynamodb-data"
     data.mkdir()
-    command = dynamodb.command(tools.java, tools.dynamodb_launcher, tools.dynamodb, chosen["dynamodb"], data, folder)
+    command = server.command(tools.java, tools.dynamodb_launcher, tools.dynamodb, chosen["dynamodb"], data, folder)
     return Server(command, folder / "dynamodb.log", table_client.list_tables)

@@ -15,8 +15,8 @@ from unittest.mock import ANY
 import boto3
 from botocore.stub import Stubber
 
-from fraudctl.aws.clock import Clock
 from fraudctl.aws.session import AwsSession
+from fraudctl.clock import Clock
 
 REGION: Final = "eu-west-1"
 ACCOUNT: Final = "123456789012"
@@ -48,7 +48,7 @@ class FakeTime:
 
     def clock(self) -> Clock:
         """Give it as the code takes it."""
-        return Clock(lambda: self.at, self.sleep)
+        return Clock(lambda: self.at, self.sleep, lambda: self.at)
 
 
 @dataclass

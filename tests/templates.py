@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped] # a dependency of moto
 
-from fraudctl.artifacts import resource
+from fraudctl.artifacts.resources import resource
 
 PATH = resource("cfn") / "fraud-detection-stack.yaml"
 LONGEST = {

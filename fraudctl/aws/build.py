@@ -5,17 +5,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from fraudctl.artifacts import resource
+from fraudctl.artifacts.bundles import Bundles, build_all, template_body
+from fraudctl.artifacts.callbacks import heard
+from fraudctl.artifacts.downloads import Progress
+from fraudctl.artifacts.resources import resource
 from fraudctl.aws import costs
-from fraudctl.aws.bucket import ArtifactBucket, bucket_name
-from fraudctl.aws.clock import Clock
-from fraudctl.aws.hearing import heard
 from fraudctl.aws.preflight import TAG
 from fraudctl.aws.release import Price
+from fraudctl.aws.resources.bucket import ArtifactBucket, bucket_name
 from fraudctl.aws.session import AwsSession
-from fraudctl.bundles import Bundles, build_all, template_body
+from fraudctl.clock import Clock
 from fraudctl.config import Settings
-from fraudctl.downloads import Progress
 from fraudctl.target import Event, Phase
 
 TEMPLATE: Final = "fraud-detection-stack.yaml"

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from fraudctl.aws.bucket import ArtifactBucket
-from fraudctl.aws.clock import Clock
-from fraudctl.aws.describe import Described
-from fraudctl.aws.failures import SIGN_IN, CredentialsExpired, asking
+from fraudctl.aws.cloudformation.describe import Described
+from fraudctl.aws.errors import SIGN_IN, CredentialsExpired, asking
+from fraudctl.aws.resources.bucket import ArtifactBucket
 from fraudctl.aws.session import AwsSession
+from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, Refused
 from fraudctl.pipeline import audit_table
 
@@ -149,7 +149,7 @@ class Preflight:
             )
 
     def _stuck(self, found: Described) -> Iterator[tuple[str, str]]:
-        from fraudctl.aws.describe import resources
+        from fraudctl.aws.cloudformation.describe import resources
 
         for resource in resources(self.session.client("cloudformation"), found.id):
             if resource.status.endswith("_FAILED"):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from fraudctl.aws.failures import asking
+from fraudctl.aws.errors import asking
 from fraudctl.errors import BadConfig, Unreachable
 
 # Adaptive retries slow down by themselves when a service throttles, which hours of polling make likely.

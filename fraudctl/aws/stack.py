@@ -4,18 +4,18 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fraudctl.aws import guard, parameters, plans
-from fraudctl.aws.changeset import ChangeSet, ChangeSets, Request
-from fraudctl.aws.clock import Clock
-from fraudctl.aws.describe import Described, describe
-from fraudctl.aws.events import latest
-from fraudctl.aws.operations import BACK, GOOD, Operations
-from fraudctl.aws.parameters import BOOTSTRAP, ENABLED, PENDING, SAMPLES, Template
+from fraudctl.aws.cloudformation import guard, parameters, plans
+from fraudctl.aws.cloudformation.change_sets import ChangeSet, ChangeSets, Request
+from fraudctl.aws.cloudformation.describe import Described, describe
+from fraudctl.aws.cloudformation.events import latest
+from fraudctl.aws.cloudformation.operations import BACK, GOOD, Operations
+from fraudctl.aws.cloudformation.parameters import BOOTSTRAP, ENABLED, PENDING, SAMPLES, Template
 from fraudctl.aws.preflight import TAG, Preflight, brokers, unfinished
 from fraudctl.aws.release import Release
-from fraudctl.aws.repairs import Drift, Repairs
+from fraudctl.aws.resources.drift import Drift, Repairs
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.teardown import Teardown
+from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, OperationFailed, Refused
 from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
 

@@ -5,12 +5,12 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
-from fraudctl.aws.clock import Clock
-from fraudctl.aws.flink import AwsFlink
-from fraudctl.aws.repairs import Repairs
-from fraudctl.aws.schedule import AwsSchedule
+from fraudctl.aws.resources.drift import Repairs
+from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.stack import AwsStack
+from fraudctl.clock import Clock
 from fraudctl.config import Settings
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.lock import stack_lock

@@ -6,18 +6,19 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from fraudctl.aws import diagnosis, mapping, table
-from fraudctl.aws.bucket import ArtifactBucket
-from fraudctl.aws.clock import Clock
-from fraudctl.aws.describe import Described, Resource, describe, resources
-from fraudctl.aws.events import Followed, Operation, follow, going_on, latest
-from fraudctl.aws.failures import asking
-from fraudctl.aws.flink import AwsFlink
-from fraudctl.aws.leftovers import Leftovers
+from fraudctl.aws.cloudformation import diagnosis
+from fraudctl.aws.cloudformation.describe import Described, Resource, describe, resources
+from fraudctl.aws.cloudformation.events import Followed, Operation, follow, going_on, latest
+from fraudctl.aws.errors import asking
 from fraudctl.aws.preflight import Preflight, on_failure_bucket
 from fraudctl.aws.release import Release
-from fraudctl.aws.schedule import AwsSchedule
+from fraudctl.aws.resources import event_source_mapping, table
+from fraudctl.aws.resources.bucket import ArtifactBucket
+from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.leftovers import Leftovers
+from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.session import AwsSession
+from fraudctl.clock import Clock
 from fraudctl.errors import FraudctlError, NotAsAsked, NotDeployed, Refused
 from fraudctl.pipeline import topics
 from fraudctl.target import Change, Consent, Event, Phase, Plan
@@ -120,7 +121,7 @@ class Teardown:
             yield from self._tolerant("schedule", self._stop_schedule(name))
         if uuid := by_type.get("AWS::Lambda::EventSourceMapping"):
             client = self.session.client("lambda")
-            yield from self._tolerant("mapping", mapping.switch(client, self.clock, uuid, on=False))
+            yield from self._tolerant("mapping", event_source_mapping.switch(client, self.clock, uuid, on=False))
         if name := by_type.get("AWS::KinesisAnalyticsV2::Application"):
             yield from self._tolerant("flink", self._stop_flink(name))
         for item in inside:

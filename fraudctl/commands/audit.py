@@ -8,7 +8,7 @@ import typer
 
 from fraudctl.context import Context
 from fraudctl.pipeline.audit_table import AuditRow
-from fraudctl.services import accounts, moments
+from fraudctl.services import accounts, time_options
 from fraudctl.services import audit as service
 
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
@@ -32,7 +32,7 @@ def query(
     """
     context: Context = ctx.obj
     number = None if account is None else accounts.account(account)
-    first, end = moments.span(since, until)
+    first, end = time_options.span(since, until)
     found = service.query(context.target.audit_table(), number, limit=limit, since=first, until=end)
     columns = _OF_ALL if number is None else _OF_ONE
     shown = context.render.rows(

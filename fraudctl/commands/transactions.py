@@ -7,7 +7,7 @@ import typer
 from fraudctl.context import Context
 from fraudctl.services import files
 from fraudctl.services import transactions as service
-from fraudctl.services.batch import FileFormat, Line
+from fraudctl.services.transaction_file import FileFormat, Line
 from fraudctl.services.transactions import OnError
 from fraudctl.target import Event, Phase
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from fraudctl.local.ports import LOOPBACK
+from fraudctl.local.processes.ports import LOOPBACK
 
 CREDENTIALS: Final[dict[str, Any]] = {
     "region_name": "local",

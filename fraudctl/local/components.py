@@ -6,13 +6,14 @@ from importlib import metadata
 from typing import Any
 
 from fraudctl.errors import FraudctlError
-from fraudctl.local import history, processes, programs
+from fraudctl.local import history, programs
 from fraudctl.local.history import Restarts
-from fraudctl.local.paths import StackPaths
 from fraudctl.local.probes import Probes
+from fraudctl.local.processes import process_table
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
 from fraudctl.local.rest import Rest
-from fraudctl.local.state import StackState
-from fraudctl.local.supervisor import ProgramInfo, Supervisor
 from fraudctl.target import Component, Health
 
 
@@ -36,7 +37,7 @@ def components(
             health=Health.HEALTHY if pid else Health.STOPPED,
             version=metadata.version("supervisor"),
             pid=pid,
-            memory_bytes=processes.memory_bytes(pid) if pid else None,
+            memory_bytes=process_table.memory_bytes(pid) if pid else None,
         )
     )
     return found
@@ -72,7 +73,7 @@ def _component(
         detail=detail,
         pid=info.pid,
         started_at=info.started_at,
-        memory_bytes=processes.memory_bytes(info.pid) if info.pid else None,
+        memory_bytes=process_table.memory_bytes(info.pid) if info.pid else None,
         **common,
     )
 

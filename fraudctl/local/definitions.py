@@ -5,15 +5,20 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from fraudctl.artifacts import MAIN_CLASS, resource
-from fraudctl.java import class_path, version
-from fraudctl.local import archive, clients, dynamodb, flink_launcher, jvm, kafka, programs
+from fraudctl.artifacts.jars import MAIN_CLASS
+from fraudctl.artifacts.java import class_path, version
+from fraudctl.artifacts.resources import resource
+from fraudctl.local import clients, programs
+from fraudctl.local.dynamodb import server
+from fraudctl.local.flink import launcher
+from fraudctl.local.kafka import broker
 from fraudctl.local.lambda_runner.spec import FunctionSpec, MappingSpec, RunnerSpec, ScheduleSpec
-from fraudctl.local.paths import StackPaths
-from fraudctl.local.ports import LOOPBACK
+from fraudctl.local.processes import class_data, jvm
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.ports import LOOPBACK
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.tools import Tools
 from fraudctl.local.programs import Definition
-from fraudctl.local.state import StackState
-from fraudctl.local.tools import Tools
 from fraudctl.pipeline import records, topics
 
 FLINK_GROUP: Final = "fraud-detection"
@@ -59,21 +64,21 @@ def _temporary(paths: StackPaths, name: str) -> Path:
 def _kafka(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
     config, data = paths.config / "kafka", paths.data / "kafka"
     port, controller = state.ports["kafka"], state.ports["controller"]
-    command = kafka.command(
+    command = broker.command(
         tools.java, tools.kafka, config / "server.properties", _temporary(paths, "kafka"), tools.cache
     )
     return Definition(
         "kafka",
         tuple(command),
         _temporary(paths, "kafka"),
-        inputs=json.dumps(kafka.properties(data, port, controller), sort_keys=True),
-        prepare=lambda: kafka.write_config(config, data, port, controller),
+        inputs=json.dumps(broker.properties(data, port, controller), sort_keys=True),
+        prepare=lambda: broker.write_config(config, data, port, controller),
     )
 
 
 def _dynamodb(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
     data, temporary = paths.data / "dynamodb", _temporary(paths, "dynamodb")
-    command = dynamodb.command(
+    command = server.command(
         tools.java, tools.dynamodb_launcher, tools.dynamodb, state.ports["dynamodb"], data, temporary
     )
     return Definition("dynamodb", tuple(command), temporary, prepare=lambda: data.mkdir(parents=True, exist_ok=True))
@@ -130,13 +135,13 @@ def _lambda(paths: StackPaths, state: StackState) -> Definition:
 def _flink(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
     folders, temporary = programs.flink_folders(paths), _temporary(paths, "flink")
     classpath = [tools.flink_jar, *tools.flink]
-    spec = flink_launcher.Spec(
+    spec = launcher.Spec(
         java=str(tools.java),
         flags=[
             *jvm.WORKING,
             *jvm.ALWAYS,
             *jvm.logging(level="info", quiet=_QUIET),
-            *archive.flags(archive.path(tools.cache, "flink", tools.java, version(tools.java), classpath)),
+            *class_data.flags(class_data.path(tools.cache, "flink", tools.java, version(tools.java), classpath)),
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),
         ],
         classpath=class_path(classpath),
@@ -161,7 +166,7 @@ def _flink(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
 
     return Definition(
         "flink",
-        (*_PYTHON, "fraudctl.local.flink_launcher", str(file)),
+        (*_PYTHON, "fraudctl.local.flink.launcher", str(file)),
         paths.root,  # the launcher empties the temporary folder
         files={file.name: spec.to_json()},
         prepare=prepare,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from fraudctl.errors import OperationFailed
-from fraudctl.local.flink import FlinkFolders
-from fraudctl.local.paths import StackPaths
-from fraudctl.local.ports import LOOPBACK
-from fraudctl.local.supervisor import Program
+from fraudctl.local.flink.application import FlinkFolders
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.ports import LOOPBACK
+from fraudctl.local.processes.supervisor import Program
 
 NAMES: Final = ("kafka", "dynamodb", "lambda", "flink")
 PORTS: Final = ("kafka", "controller", "dynamodb", "lambda", "flink")
@@ -51,7 +51,7 @@ class Definition:
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
     def write(self, paths: StackPaths) -> None:
-        """Write the program's files and its description for `fraudctl.local.launch`; raises `OperationFailed`."""
+        """Write the program's files and its description for `launch`; raises `OperationFailed`."""
         description = {"arguments": list(self.arguments), "folder": str(self.folder)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

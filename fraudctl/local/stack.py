@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, OperationFailed
-from fraudctl.local import definitions, ports, processes, programs, waiting
-from fraudctl.local.adopt import orphans
-from fraudctl.local.paths import StackPaths
+from fraudctl.local import definitions, programs, waiting
+from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.local.probes import Probes
+from fraudctl.local.processes import ports, process_table
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.recovery import orphans
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.supervisor import Supervisor
+from fraudctl.local.processes.tools import Toolbox
 from fraudctl.local.programs import Definition
-from fraudctl.local.state import StackState
-from fraudctl.local.supervisor import Supervisor
-from fraudctl.local.tools import Toolbox
-from fraudctl.local.topics import LocalTopics
 from fraudctl.pipeline import kafka
 from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
 
@@ -95,7 +96,7 @@ class LocalStack:
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:
         """Say what would be removed; raises `NotDeployed` when there is neither folder nor process."""
-        running = processes.of_stack(self.paths.root)
+        running = process_table.of_stack(self.paths.root)
         if not self.paths.root.exists() and not running:
             raise NotDeployed(f"stack {self.paths.stack}: not deployed", hint="run `fraudctl deploy` first")
         changes = [Change("stop", "processes", f"{len(running)} running")] if running else []
@@ -114,8 +115,8 @@ class LocalStack:
         supervisord = self.supervisor.process()
         self.supervisor.shutdown()
         if supervisord is not None:
-            processes.wait([supervisord], _STOP_SECONDS)
-        processes.end(processes.of_stack(self.paths.root))
+            process_table.wait([supervisord], _STOP_SECONDS)
+        process_table.end(process_table.of_stack(self.paths.root))
         yield Event("processes", Phase.DONE, "stopped")
         for path in self.paths.root.iterdir() if self.paths.root.exists() else ():
             if keep_data and path == self.paths.data:
@@ -172,15 +173,15 @@ class LocalStack:
 
     def _choose_ports(self, before: StackState | None) -> tuple[StackState, dict[str, int]]:
         state = before or StackState()
-        mine = processes.of_stack(self.paths.root)
-        chosen, stolen = ports.choose(programs.PORTS, state.ports, lambda port: processes.listens_on(mine, port))
+        mine = process_table.of_stack(self.paths.root)
+        chosen, stolen = ports.choose(programs.PORTS, state.ports, lambda port: process_table.listens_on(mine, port))
         return state.change(ports=chosen, hold_ms=self.hold_ms, slack_ms=self.slack_ms), stolen
 
     def _end_orphans(self) -> Iterator[Event]:
         left = orphans(self.paths, self.supervisor)
         if left:
             yield Event("supervisor", Phase.NOTE, f"ending {len(left)} processes that a dead supervisor left behind")
-            processes.end(left)
+            process_table.end(left)
 
     def _start(
         self, names: tuple[str, ...], state: StackState, wait_for: tuple[str, ...] | None = None
@@ -230,7 +231,7 @@ class LocalStack:
         return self.paths.data.exists() and any(self.paths.data.iterdir())
 
     def _prove_gone(self, used: Mapping[str, int], *, keep_data: bool) -> None:
-        left = [f"process {process.pid} ({process.name()})" for process in processes.of_stack(self.paths.root)]
+        left = [f"process {process.pid} ({process.name()})" for process in process_table.of_stack(self.paths.root)]
         left += [f"port {port}" for port in used.values() if not ports.is_free(port)]
         if self.paths.socket.exists():
             left.append(str(self.paths.socket))

@@ -8,19 +8,20 @@ from typing import Any
 from fraudctl import config
 from fraudctl.config import Settings
 from fraudctl.errors import BadConfig, Refused, Unreachable
-from fraudctl.local import adopt, clients, programs
+from fraudctl.local import clients, programs
 from fraudctl.local.components import components
-from fraudctl.local.flink import LocalFlink
+from fraudctl.local.flink.application import LocalFlink
 from fraudctl.local.functions import LocalFunctions, LocalSchedule
+from fraudctl.local.kafka.records import LocalRecords
+from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.local.logs import LocalLogs
-from fraudctl.local.paths import StackPaths
-from fraudctl.local.records import LocalRecords
+from fraudctl.local.processes import recovery
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.supervisor import Supervisor
+from fraudctl.local.processes.tools import Toolbox
 from fraudctl.local.rest import Rest
 from fraudctl.local.stack import LocalStack
-from fraudctl.local.state import StackState
-from fraudctl.local.supervisor import Supervisor
-from fraudctl.local.tools import Toolbox
-from fraudctl.local.topics import LocalTopics
 from fraudctl.lock import stack_lock
 from fraudctl.pipeline import kafka
 from fraudctl.target import Component
@@ -122,7 +123,7 @@ class LocalTarget:
         if not self._locked:
             self.stack.outputs()
             self._mend()
-            if not adopt.supervisor_lives(self._paths):
+            if not recovery.supervisor_lives(self._paths):
                 raise Unreachable(
                     f"stack {self._settings.stack}: deployed, but not running",
                     hint="run `fraudctl deploy` to bring it back; its data is intact",
@@ -130,13 +131,13 @@ class LocalTarget:
         return StackState.load(self._paths.state) or StackState()
 
     def _mend(self) -> None:
-        if self._locked or adopt.supervisor_lives(self._paths):
+        if self._locked or recovery.supervisor_lives(self._paths):
             return
-        left = adopt.orphans(self._paths, self._supervisor)
+        left = recovery.orphans(self._paths, self._supervisor)
         if not left:
             return
         try:
             with stack_lock(self._paths.lock, self._settings.stack, wait=0):
-                adopt.restart_all(self._paths, self._supervisor, left)
+                recovery.restart_all(self._paths, self._supervisor, left)
         except Refused:
             return  # another command is at it

@@ -1,6 +1,6 @@
 """Read topics by hand-made assignment: no consumer group is joined, no offset committed, nothing on the broker changes.
 
-`poll(consumer, request)` is one look; `fraudctl.pipeline.looks` strings looks together, wherever they are made.
+`poll(consumer, request)` is one look; `fraudctl.pipeline.polling` strings looks together, wherever they are made.
 """
 
 import time

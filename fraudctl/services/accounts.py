@@ -9,7 +9,7 @@ from typing import Any, Final
 from fraudctl.errors import BadConfig, FraudctlError, OperationFailed
 from fraudctl.pipeline.records import MAX_INT64, AccountFlag, Malformed, Status
 from fraudctl.pipeline.text import iso
-from fraudctl.services import moments
+from fraudctl.services import time_options
 from fraudctl.target import Target
 
 COLUMNS: Final = ("account_id", "status", "flag_date", "reason", "flagged_by", "partition", "offset")
@@ -55,7 +55,7 @@ def wish(  # noqa: PLR0913 - the options of the command
         raise BadConfig("--clear: no account is named", hint="fraudctl flag-accounts --clear 1000000003")
     if random is not None:
         _check_random(random)
-    date = iso(moments.parse(start, "--from", clock=clock)) if start is not None else None
+    date = iso(time_options.parse(start, "--from", clock=clock)) if start is not None else None
     chosen = Wish(
         accounts=tuple(dict.fromkeys(numbers)),
         random=random,

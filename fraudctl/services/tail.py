@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline.reader import Batch, Record
 from fraudctl.pipeline.topics import Topic
-from fraudctl.services import moments
+from fraudctl.services import time_options
 from fraudctl.target import From, Range, Target
 
 
@@ -35,7 +35,7 @@ def wanted(
     ]
     if len(given) > 1:
         raise BadConfig(f"{' and '.join(given)} cannot go together", hint=f"give {' or '.join(given)}")
-    first, end = moments.span(since, until, clock=clock)
+    first, end = time_options.span(since, until, clock=clock)
     if follow is False and not given and end is None:
         raise BadConfig(
             "--no-follow: nothing to show from now on", hint="add --last N, --from-beginning or --since TIME"

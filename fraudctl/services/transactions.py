@@ -10,10 +10,10 @@ from typing import Final
 
 from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
 from fraudctl.pipeline import topics
-from fraudctl.services import batch, files
-from fraudctl.services.batch import FileFormat, Line
+from fraudctl.services import files, transaction_file
 from fraudctl.services.counting import Counter
 from fraudctl.services.interrupt import Brake
+from fraudctl.services.transaction_file import FileFormat, Line
 from fraudctl.target import Event, Outgoing, Report, Target
 
 DEFAULT_COUNT: Final = 1000
@@ -68,12 +68,12 @@ def send(
     show: Show,
 ) -> Sent:
     """Send a file's transactions; `bad` gets each line that is none. Raises `BadConfig` for another file."""
-    file_format = file_format or batch.format_of(name, stream)
+    file_format = file_format or transaction_file.format_of(name, stream)
     if on_error is OnError.SKIP:
         return _send(target, stream, name, file_format, bad, show)
     with files.rewindable(stream) as again:
         wrong = 0
-        for line in batch.lines(again, file_format, name):
+        for line in transaction_file.lines(again, file_format, name):
             if line.outgoing is None:
                 wrong += 1
                 bad(line)
@@ -121,7 +121,7 @@ def _send(
     bad: Callable[[Line], None],
     show: Show,
 ) -> Sent:
-    lines = batch.lines(stream, file_format, name)
+    lines = transaction_file.lines(stream, file_format, name)
     wrong = 0
 
     def good() -> Iterator[Outgoing]:

@@ -29,12 +29,13 @@ from javatools import classes
 from oracle import Flag
 
 from fraudctl import config
-from fraudctl.artifacts import JarBuild, resource
-from fraudctl.downloads import Downloads
-from fraudctl.java import class_path
-from fraudctl.local import jvm
-from fraudctl.local.flink_launcher import Spec
-from fraudctl.pins import Lock
+from fraudctl.artifacts.downloads import Downloads
+from fraudctl.artifacts.jars import JarBuild
+from fraudctl.artifacts.java import class_path
+from fraudctl.artifacts.pins import Lock
+from fraudctl.artifacts.resources import resource
+from fraudctl.local.flink.launcher import Spec
+from fraudctl.local.processes import jvm
 
 ACCOUNTS = 10_000
 FLAGGED = 1_000  # every tenth

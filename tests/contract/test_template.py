@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from templates import PATH, Template, listed, load, parse, text, user_data
 
-from fraudctl import bundles, wheels
-from fraudctl.artifacts import resource
-from fraudctl.aws import bucket, costs
+from fraudctl.artifacts import bundles, wheels
+from fraudctl.artifacts.resources import resource
+from fraudctl.aws import costs
+from fraudctl.aws.resources import bucket
 from fraudctl.local import definitions, programs
-from fraudctl.local.paths import StackPaths
-from fraudctl.local.state import StackState
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.state import StackState
 from fraudctl.pipeline import audit_table, records, topics
 from fraudctl.pipeline.kafka import client
 

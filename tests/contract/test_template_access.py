@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from templates import LONGEST, Template, listed, load, text, user_data
 
-from fraudctl.bundles import flink_fat_jar
-from fraudctl.pins import Lock
+from fraudctl.artifacts.bundles import flink_fat_jar
+from fraudctl.artifacts.pins import Lock
 from fraudctl.pipeline import topics
 
 # CloudFormation gives these no tags.

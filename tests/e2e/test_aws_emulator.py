@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from emulated import AwsFraudctl, Emulator, running
 from executable import heard_until
 
-from fraudctl.artifacts import resource
+from fraudctl.artifacts.resources import resource
 from fraudctl.aws.build import TEMPLATE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]

@@ -10,8 +10,8 @@ from lambda_servers import Servers, servers
 from lambda_tools import wait_for
 
 from fraudctl.errors import NotDeployed
-from fraudctl.local.records import LocalRecords
-from fraudctl.local.topics import LocalTopics
+from fraudctl.local.kafka.records import LocalRecords
+from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import kafka, topics
 from fraudctl.pipeline.reader import Batch
 from fraudctl.target import From, Outgoing, Phase, Range

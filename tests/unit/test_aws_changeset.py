@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from stubs import ANY, SET_ID, STACK, STACK_ID, Aws, FakeTime, at, missing, stack
 
-from fraudctl.aws.changeset import ChangeSets, Request
+from fraudctl.aws.cloudformation.change_sets import ChangeSets, Request
 from fraudctl.errors import OperationFailed, TimedOut, Unreachable
 
 REQUEST = Request(STACK, "UPDATE", {"A": "1", "B": "2"}, {"fraudctl:stack": STACK}, "body", previous=frozenset({"B"}))

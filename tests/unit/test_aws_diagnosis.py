@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from stubs import STACK, STACK_ID, Aws, at
 
-from fraudctl.aws.diagnosis import advice, explain
-from fraudctl.aws.events import Failure, Followed, Operation
+from fraudctl.aws.cloudformation.diagnosis import advice, explain
+from fraudctl.aws.cloudformation.events import Failure, Followed, Operation
 
 OPERATION = Operation(STACK_ID, STACK, "token")
 FILTER = {"FailedEvents": True}

@@ -6,9 +6,9 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 from stubs import STACK, STACK_ID, Aws, FakeTime, at, event, page
 
-from fraudctl.aws.events import Followed, Operation, follow, latest
-from fraudctl.aws.failures import ConnectionLost, CredentialsExpired
-from fraudctl.aws.operations import Operations
+from fraudctl.aws.cloudformation.events import Followed, Operation, follow, latest
+from fraudctl.aws.cloudformation.operations import Operations
+from fraudctl.aws.errors import ConnectionLost, CredentialsExpired
 from fraudctl.errors import OperationFailed, TimedOut
 from fraudctl.target import Event, Phase
 

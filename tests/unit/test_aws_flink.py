@@ -7,8 +7,8 @@ import pytest
 from aws_bench import Bench
 from stubs import Aws, FakeTime
 
-from fraudctl.aws.flink import AwsFlink
-from fraudctl.aws.schedule import AwsSchedule
+from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.errors import NotDeployed, OperationFailed, TimedOut
 from fraudctl.target import Phase
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from fraudctl.aws import guard, plans
-from fraudctl.aws.changeset import Detail, ResourceChange
+from fraudctl.aws.cloudformation import guard, plans
+from fraudctl.aws.cloudformation.change_sets import Detail, ResourceChange
 from fraudctl.aws.release import Price
 
 

@@ -11,8 +11,8 @@ from botocore import exceptions
 from stubs import BEGIN, STACK, Aws, missing
 
 from fraudctl import config
-from fraudctl.aws import failures
-from fraudctl.aws.failures import ConnectionLost, CredentialsExpired, asking
+from fraudctl.aws import errors
+from fraudctl.aws.errors import ConnectionLost, CredentialsExpired, asking
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.target import AwsTarget
 from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, Unreachable
@@ -99,7 +99,7 @@ def _client_error(code: str) -> Callable[[], Exception]:
     [
         (_client_error("ExpiredToken"), CredentialsExpired, 4),
         (_client_error("AccessDenied"), Unreachable, 4),
-        (_client_error("Throttling"), failures.Throttled, 4),
+        (_client_error("Throttling"), errors.Throttled, 4),
         (_client_error("ValidationError"), OperationFailed, 5),
         (lambda: exceptions.EndpointConnectionError(endpoint_url="https://x"), ConnectionLost, 4),
         (lambda: exceptions.ReadTimeoutError(endpoint_url="https://x"), ConnectionLost, 4),
@@ -118,7 +118,7 @@ def test_every_kind_of_error_has_a_meaning(
     assert caught.value.exit_code == exit_code
     assert caught.value.hint
     assert isinstance(caught.value.__cause__, exceptions.ClientError | exceptions.BotoCoreError)
-    assert failures.code(caught.value) in {"", "ExpiredToken", "AccessDenied", "Throttling", "ValidationError"}
+    assert errors.code(caught.value) in {"", "ExpiredToken", "AccessDenied", "Throttling", "ValidationError"}
 
 
 def test_constructing_the_target_does_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from aws_bench import Bench
 from stubs import ACCOUNT, ANY, REGION, STACK, STACK_ID, Aws, FakeTime, event, missing, stack, tags
 
-from fraudctl.aws.leftovers import Leftovers
+from fraudctl.aws.resources.leftovers import Leftovers
 from fraudctl.aws.teardown import Teardown
 from fraudctl.errors import NotAsAsked, NotDeployed, OperationFailed, Refused
 from fraudctl.pipeline import audit_table

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
 
-from fraudctl.aws import bucket as bucket_module
-from fraudctl.aws.bucket import ArtifactBucket, bucket_name
+from fraudctl.aws.resources import bucket as bucket_module
+from fraudctl.aws.resources.bucket import ArtifactBucket, bucket_name
 from fraudctl.errors import FraudctlError, OperationFailed, Refused, TimedOut, Unreachable
 from fraudctl.target import Event, Phase
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from fraudctl import bundles
-from fraudctl.artifacts import MAIN_CLASS, resource, write_zip
+from fraudctl.artifacts import bundles
+from fraudctl.artifacts.fat_jar import FatJar, merged
+from fraudctl.artifacts.jars import MAIN_CLASS, write_zip
+from fraudctl.artifacts.pins import Artifact, Lock
+from fraudctl.artifacts.resources import PACKAGE, resource
+from fraudctl.artifacts.wheels import WheelLock, Wheels
 from fraudctl.errors import BadConfig, OperationFailed, Unreachable
-from fraudctl.fat_jar import FatJar, merged
-from fraudctl.pins import Artifact, Lock
-from fraudctl.wheels import WheelLock, Wheels
 
 Done = subprocess.CompletedProcess[str]
 
@@ -56,8 +57,7 @@ def test_a_zip_holds_the_function_the_pipeline_and_the_wheels(tmp_path: Path, wh
     assert found["handler.py"] == handler.read_bytes()
     assert found["fraudctl/__init__.py"] == b""
     assert found["client.libs/lib.so"] == b"\x7fELF" * 99
-    package = Path(bundles.__file__).parent
-    pipeline = {f"fraudctl/pipeline/{file.name}" for file in (package / "pipeline").glob("*.py")}
+    pipeline = {f"fraudctl/pipeline/{file.name}" for file in (PACKAGE / "pipeline").glob("*.py")}
     assert {name for name in found if name.startswith("fraudctl/")} == pipeline | {"fraudctl/__init__.py"}
     assert {name.split("/")[0] for name in found} == {
         "client",

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import pytest
 from filelock import FileLock
 
-from fraudctl.downloads import Downloads, Progress, repositories
+from fraudctl.artifacts.downloads import Downloads, Progress, repositories
+from fraudctl.artifacts.pins import Artifact, Lock, distinct
 from fraudctl.errors import BadConfig, OperationFailed, Unreachable
-from fraudctl.pins import Artifact, Lock, distinct
 
 ALPHA = b"alpha" * 1000
 BETA = b"beta" * 50_000
@@ -399,7 +399,8 @@ def pinned() -> Callable[[str], Lock]:
 def test_the_projects_locks_fit_together(pinned: Callable[[str], Lock]) -> None:
     """Kafka and Flink share their client and codecs, each has one logging binding, and all jars stay below 160 MB."""
     flink, kafka, dynamodb = (
-        pinned(name) for name in ("flink/jars.lock", "fraudctl/local/kafka.lock", "fraudctl/local/dynamodb.lock")
+        pinned(f"{name}.lock")
+        for name in ("flink/jars", "fraudctl/local/kafka/kafka", "fraudctl/local/dynamodb/dynamodb")
     )
     shared = set(flink.artifacts) & set(kafka.artifacts)
     assert {artifact.coordinates.split(":")[1] for artifact in shared} >= {

@@ -5,7 +5,7 @@ import subprocess
 
 from javatools import classes
 
-from fraudctl.artifacts import resource
+from fraudctl.artifacts.resources import resource
 from fraudctl.pipeline import records
 
 # https://docs.aws.amazon.com/managed-flink/latest/java/programmatic-configuration.html: from Flink 2.2 on the service

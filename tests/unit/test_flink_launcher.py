@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fraudctl.local import flink_launcher
-from fraudctl.local.flink_launcher import Spec
+from fraudctl.local.flink import launcher
+from fraudctl.local.flink.launcher import Spec
 
 SECOND = 1_000_000_000
 
@@ -26,7 +26,7 @@ class Application:
     def start(self) -> str | None:
         """Start once; gives the name of the snapshot it starts from."""
         self.now += 1
-        chosen = flink_launcher.choose(self.spec, self.now * SECOND)
+        chosen = launcher.choose(self.spec, self.now * SECOND)
         return chosen.name if chosen else None
 
     def checkpoint(self, name: str, *, complete: bool = True) -> Path:
@@ -80,7 +80,7 @@ def test_nothing_is_tried_while_kafka_is_down() -> None:
             if len(waits) == 3:
                 broker.listen()
 
-        flink_launcher.wait_for_kafka(f"127.0.0.1:{broker.getsockname()[1]}", sleep)
+        launcher.wait_for_kafka(f"127.0.0.1:{broker.getsockname()[1]}", sleep)
     assert len(waits) == 3
 
 
@@ -154,7 +154,7 @@ def test_a_damaged_attempts_file_counts_as_empty(application: Application, damag
 def test_the_snapshot_is_passed_as_flink_reads_paths(application: Application) -> None:
     """Blanks and % stay as they are in the file URL: Flink decodes nothing."""
     snapshot = application.checkpoint("chk-1")
-    assert flink_launcher.command(application.spec, snapshot) == [
+    assert launcher.command(application.spec, snapshot) == [
         "/j/bin/java",
         "-Xmx512m",
         f"-Djava.io.tmpdir={application.spec.tmp}",
@@ -191,7 +191,7 @@ def test_the_launcher_becomes_the_program(application: Application, tmp_path: Pa
     spec_file = tmp_path / "a spec.json"
     spec_file.write_text(spec.to_json(), encoding="utf-8")
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "fraudctl.local.flink_launcher", str(spec_file)],
+        [sys.executable, "-P", "-m", "fraudctl.local.flink.launcher", str(spec_file)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -199,13 +199,13 @@ def test_the_launcher_becomes_the_program(application: Application, tmp_path: Pa
         output, _ = process.communicate(timeout=30)
     kafka.close()
     assert (process.returncode, output) == (0, f"flink_launcher: starting from {snapshot}\n")
-    assert json.loads(seen.read_text(encoding="utf-8")) == [process.pid, [], flink_launcher.command(spec, snapshot)[1:]]
+    assert json.loads(seen.read_text(encoding="utf-8")) == [process.pid, [], launcher.command(spec, snapshot)[1:]]
 
 
 def test_the_launcher_loads_the_standard_library_only() -> None:
     """It runs at every start of the application: nothing of the command line tool comes along."""
     code = (
-        "import sys; before = set(sys.modules); import fraudctl.local.flink_launcher\n"
+        "import sys; before = set(sys.modules); import fraudctl.local.flink.launcher\n"
         "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(*sorted(new - set(sys.stdlib_module_names)))"
     )

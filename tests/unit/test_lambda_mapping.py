@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from lambda_tools import wait_for
 
+from fraudctl.local.lambda_runner.event_source_mapping import Mapping
 from fraudctl.local.lambda_runner.functions import Result
-from fraudctl.local.lambda_runner.mapping import Mapping
 from fraudctl.local.lambda_runner.spec import MappingSpec
 
 DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN)

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from fraudctl import artifacts, java
-from fraudctl.artifacts import JarBuild
+from fraudctl.artifacts import java, resources
+from fraudctl.artifacts.jars import JarBuild
 from fraudctl.errors import BadConfig, NotDeployed, OperationFailed
-from fraudctl.local import archive, dynamodb, kafka
+from fraudctl.local.dynamodb import server
+from fraudctl.local.kafka import broker
+from fraudctl.local.processes import class_data
 
 FOLDER = "a folder with 100% blanks, no: é and 🦊"
 
@@ -36,7 +38,7 @@ def read(path: Path) -> dict[str, str]:
 
 def test_kafka_listens_on_loopback_only() -> None:
     """Every address in the broker's settings is 127.0.0.1 with one of the two ports."""
-    values = kafka.properties(Path("/data"), 9092, 9093)
+    values = broker.properties(Path("/data"), 9092, 9093)
     addresses = re.findall(r"[\w.]+:\d+", " ".join(values.values()))
     assert set(addresses) == {"127.0.0.1:9092", "127.0.0.1:9093"}
     assert values["listeners"] == "PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093"
@@ -44,7 +46,7 @@ def test_kafka_listens_on_loopback_only() -> None:
 
 def test_kafka_recovers_quickly_and_makes_no_topics_by_itself() -> None:
     """A dead broker's session ends soon, and still outlives several heartbeats."""
-    values = kafka.properties(Path("/data"), 9092, 9093)
+    values = broker.properties(Path("/data"), 9092, 9093)
     session, heartbeat = int(values["broker.session.timeout.ms"]), int(values["broker.heartbeat.interval.ms"])
     assert 3 * heartbeat <= session <= 2000
     assert values["auto.create.topics.enable"] == "false"
@@ -52,15 +54,15 @@ def test_kafka_recovers_quickly_and_makes_no_topics_by_itself() -> None:
 
 def test_kafkas_configuration_survives_any_path(folder: Path) -> None:
     """Java reads back the very path, whatever letters it has."""
-    path = kafka.write_config(folder / "config", folder / "data", 9092, 9093)
-    assert read(path) == kafka.properties(folder / "data", 9092, 9093)
+    path = broker.write_config(folder / "config", folder / "data", 9092, 9093)
+    assert read(path) == broker.properties(folder / "data", 9092, 9093)
 
 
 def test_kafkas_data_folder_is_formatted_once(folder: Path) -> None:
     """The identity is written by the first call and kept by the second: Kafka refuses data of another one."""
-    kafka.write_config(folder / "config", folder / "data", 9092, 9093)
+    broker.write_config(folder / "config", folder / "data", 9092, 9093)
     first = read(folder / "data" / "meta.properties")
-    kafka.write_config(folder / "config", folder / "data", 19092, 19093)
+    broker.write_config(folder / "config", folder / "data", 19092, 19093)
     assert read(folder / "data" / "meta.properties") == first
     assert (first["version"], first["node.id"]) == ("1", "1")
     assert all(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]{21}", first[key]) for key in ("cluster.id", "directory.id"))
@@ -69,7 +71,7 @@ def test_kafkas_data_folder_is_formatted_once(folder: Path) -> None:
 def test_a_comma_in_kafkas_path_is_refused() -> None:
     """Kafka would take it for two folders; the hint names the setting."""
     with pytest.raises(BadConfig, match="takes a comma for the end of a path") as caught:
-        kafka.properties(Path("/a,b"), 9092, 9093)
+        broker.properties(Path("/a,b"), 9092, 9093)
     assert "FRAUDCTL_HOME" in str(caught.value.hint)
 
 
@@ -81,7 +83,7 @@ def runtime() -> Path:
 
 def test_kafkas_command_line(runtime: Path) -> None:
     """The heap is bounded, temporary files stay in the stack, and the class path is one argument."""
-    line = kafka.command(
+    line = broker.command(
         runtime, [Path("/c/a b.jar"), Path("/c/b.jar")], Path("/x/s.properties"), Path("/x/t"), Path("/c")
     )
     assert line[0] == str(runtime)
@@ -91,7 +93,7 @@ def test_kafkas_command_line(runtime: Path) -> None:
 
 def test_dynamodbs_command_line(runtime: Path) -> None:
     """Our launcher is the main class, first on the class path; the port and the data folder are its arguments."""
-    line = dynamodb.command(runtime, Path("/c/l.jar"), [Path("/c/d.jar")], 8000, Path("/x/d d"), Path("/x/t"))
+    line = server.command(runtime, Path("/c/l.jar"), [Path("/c/d.jar")], 8000, Path("/x/d d"), Path("/x/t"))
     assert line[-5:] == ["-cp", "/c/l.jar:/c/d.jar", "io.fraudctl.local.DynamoDb", "8000", "/x/d d"]
     assert {"-Xmx256m", "-Djava.io.tmpdir=/x/t"} < set(line)
 
@@ -252,13 +254,13 @@ def test_a_missing_java_is_no_traceback(build: JarBuild) -> None:
 def test_resources_come_from_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The installed package's own data wins over the checkout; a name that is nowhere is an expected error."""
     package = tmp_path / "fraudctl"
-    monkeypatch.setattr(artifacts, "_PACKAGE", package)
+    monkeypatch.setattr(resources, "PACKAGE", package)
     (tmp_path / "flink").mkdir()
-    assert artifacts.resource("flink") == tmp_path / "flink"
+    assert resources.resource("flink") == tmp_path / "flink"
     (package / "_data" / "flink").mkdir(parents=True)
-    assert artifacts.resource("flink") == package / "_data" / "flink"
-    with pytest.raises(NotDeployed, match="cfn: it is not part of this installation"):
-        artifacts.resource("cfn")
+    assert resources.resource("flink") == package / "_data" / "flink"
+    with pytest.raises(NotDeployed, match="cfn: not part of this installation"):
+        resources.resource("cfn")
 
 
 @pytest.fixture
@@ -272,13 +274,13 @@ def layers(tmp_path: Path) -> Path:
 
 def line(archive_file: Path, *jars: Path) -> list[str]:
     """Give a command line with an archive."""
-    return ["java", *archive.flags(archive_file), "-cp", ":".join(map(str, jars)), "Main"]
+    return ["java", *class_data.flags(archive_file), "-cp", ":".join(map(str, jars)), "Main"]
 
 
 def test_without_a_lower_layer_the_command_line_stays(tmp_path: Path) -> None:
     """The JVM ignores an archive that is not there."""
     command = line(tmp_path / "kafka-1.jsa")
-    assert archive.resolved(command) == command
+    assert class_data.resolved(command) == command
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0\0\0\0rest"], ids=["missing", "empty", "interrupted"])
@@ -287,7 +289,7 @@ def test_an_archive_that_is_not_usable_is_written_at_the_end(layers: Path, conte
     if content is not None:
         layers.write_bytes(content)
     base = layers.with_name("base.jsa")
-    assert archive.resolved(line(layers)) == [
+    assert class_data.resolved(line(layers)) == [
         *("java", "-Xshare:auto", f"-XX:SharedArchiveFile={base}", f"-XX:ArchiveClassesAtExit={layers}"),
         *("-cp", "", "Main"),
     ]
@@ -300,9 +302,9 @@ def test_an_archive_older_than_a_jar_is_written_again(layers: Path, tmp_path: Pa
     layers.write_bytes(b"magic")
     os.utime(jar, (100, 100))
     os.utime(layers, (200, 200))
-    assert archive.resolved(line(layers, jar)) == line(layers, jar)
+    assert class_data.resolved(line(layers, jar)) == line(layers, jar)
     os.utime(jar, (300, 300))
-    assert f"-XX:ArchiveClassesAtExit={layers}" in archive.resolved(line(layers, jar))
+    assert f"-XX:ArchiveClassesAtExit={layers}" in class_data.resolved(line(layers, jar))
 
 
 def test_archives_of_older_versions_are_removed(layers: Path) -> None:
@@ -310,7 +312,7 @@ def test_archives_of_older_versions_are_removed(layers: Path) -> None:
     old, other = layers.with_name("kafka-0.jsa"), layers.with_name("flink-0.jsa")
     for file in (old, other):
         file.write_bytes(b"magic")
-    archive.resolved(line(layers))
+    class_data.resolved(line(layers))
     assert sorted(file.name for file in layers.parent.iterdir()) == ["base.jsa", "flink-0.jsa"]
 
 
@@ -319,5 +321,5 @@ def test_a_lower_layer_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
     failing = tmp_path / "java"
     failing.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     failing.chmod(stat.S_IRWXU)
-    assert archive.make_base(failing, tmp_path / "cds" / "kafka-1.jsa") is False
+    assert class_data.make_base(failing, tmp_path / "cds" / "kafka-1.jsa") is False
     assert list((tmp_path / "cds").iterdir()) == []

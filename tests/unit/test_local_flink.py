@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from fraudctl.errors import OperationFailed, Unreachable
-from fraudctl.local.flink import FlinkFolders, LocalFlink
-from fraudctl.local.paths import StackPaths
+from fraudctl.local.flink.application import FlinkFolders, LocalFlink
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
 from fraudctl.local.rest import Rest
-from fraudctl.local.supervisor import ProgramInfo, Supervisor
 
 JOB = {"jid": "0f", "start-time": 1, "state": "RUNNING"}
 

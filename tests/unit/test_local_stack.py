@@ -8,10 +8,10 @@ from typing import NamedTuple
 import pytest
 
 from fraudctl.errors import NotDeployed, OperationFailed, Unreachable
-from fraudctl.local.paths import StackPaths
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.supervisor import Supervisor
+from fraudctl.local.processes.tools import Toolbox
 from fraudctl.local.stack import LocalStack
-from fraudctl.local.supervisor import Supervisor
-from fraudctl.local.tools import Toolbox
 from fraudctl.target import Consent
 
 

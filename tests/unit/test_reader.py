@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from fraudctl.errors import NotDeployed, Unreachable
-from fraudctl.local.records import LocalRecords
-from fraudctl.pipeline import kafka, looks, reader
+from fraudctl.local.kafka.records import LocalRecords
+from fraudctl.pipeline import kafka, polling, reader
 from fraudctl.pipeline.reader import Batch, Reader, Record, Request
 from fraudctl.target import From, Outgoing, Range
 
@@ -272,7 +272,7 @@ def look_at(consumer: FakeConsumer) -> Reader:
 def test_the_end_is_reached_beyond_markers_and_holes() -> None:
     """After transactions the last offset is no record: waiting for it would take for ever."""
     consumer = FakeConsumer({0: 0, 1: 5}, {0: 4, 1: 9}, {0: [(0, START), (2, START)], 1: []})
-    found = list(looks.batches(look_at(consumer).poll, Request("t", start="beginning"), follow=False))
+    found = list(polling.batches(look_at(consumer).poll, Request("t", start="beginning"), follow=False))
     assert [record.offset for batch in found for record in batch.records] == [0, 2]
     assert found[-1].positions == {0: 4, 1: 9}
 
@@ -282,7 +282,7 @@ def test_the_last_records_are_searched_further_back_past_holes() -> None:
     consumer = FakeConsumer(
         {0: 0, 1: 0}, {0: 100, 1: 100}, {0: [(at, START + at) for at in (1, 2, 3, 90)], 1: [(95, START + 95)]}
     )
-    (batch,) = looks.batches(look_at(consumer).poll, Request("t", start="last", count=3), follow=False)
+    (batch,) = polling.batches(look_at(consumer).poll, Request("t", start="last", count=3), follow=False)
     assert [(record.partition, record.offset) for record in batch.records] == [(0, 3), (0, 90), (1, 95)]
     assert consumer.assigned[-1] == {0: 100, 1: 100}
 
@@ -292,7 +292,7 @@ def test_a_start_in_time_is_found_in_every_partition() -> None:
     consumer = FakeConsumer(
         {0: 0, 1: 0}, {0: 3, 1: 2}, {0: [(0, START), (1, START + 10), (2, START + 20)], 1: [(0, START), (1, START)]}
     )
-    found = list(looks.batches(look_at(consumer).poll, Request("t", start="time", since=START + 10), follow=False))
+    found = list(polling.batches(look_at(consumer).poll, Request("t", start="time", since=START + 10), follow=False))
     assert consumer.assigned == [{0: 1, 1: 2}]
     assert [record.offset for batch in found for record in batch.records] == [1, 2]
 
@@ -300,7 +300,7 @@ def test_a_start_in_time_is_found_in_every_partition() -> None:
 def test_a_record_a_little_out_of_order_is_not_missed_by_until() -> None:
     """Producers' clocks differ: a record behind a newer one still counts."""
     consumer = FakeConsumer({0: 0}, {0: 4}, {0: [(0, START), (1, START + 500), (2, START + 90), (3, START + 70_000)]})
-    found = looks.batches(look_at(consumer).poll, Request("t", start="beginning", until=START + 100), follow=True)
+    found = polling.batches(look_at(consumer).poll, Request("t", start="beginning", until=START + 100), follow=True)
     assert [record.offset for batch in found for record in batch.records] == [0, 2]
 
 
@@ -315,7 +315,7 @@ def test_silence_of_the_brokers_is_told_from_silence_of_the_topic() -> None:
     """Both look alike to a consumer; the batch says which, and the position stays."""
     consumer = FakeConsumer({0: 0}, {0: 1}, {0: [(0, START)]})
     look = look_at(consumer).poll
-    found = looks.batches(look, Request("t", start="beginning", wait_s=0.01), follow=True)
+    found = polling.batches(look, Request("t", start="beginning", wait_s=0.01), follow=True)
     assert next(found).positions == {0: 1}
     assert next(found).unreachable is None
     consumer.down = True
@@ -333,11 +333,11 @@ def test_a_bounded_read_gives_up_after_a_while() -> None:
     first = Batch([], {0: 0}, {0: 1})
     silent = replace(first, unreachable="nobody there")
     answers = itertools.chain([first], itertools.repeat(silent))
-    found = looks.batches(lambda _: next(answers), Request("t"), follow=False, clock=lambda: next(times))
+    found = polling.batches(lambda _: next(answers), Request("t"), follow=False, clock=lambda: next(times))
     with pytest.raises(TimeoutError, match="nobody there"):
         list(found)
     answers = itertools.chain([first], itertools.repeat(silent, 50), [first])
-    found = looks.batches(lambda _: next(answers), Request("t"), follow=True, clock=lambda: next(times))
+    found = polling.batches(lambda _: next(answers), Request("t"), follow=True, clock=lambda: next(times))
     assert [batch.unreachable for batch in itertools.islice(found, 52)][-2:] == ["nobody there", None]
 
 
@@ -364,5 +364,5 @@ def test_the_last_records_are_those_at_the_moment_of_looking() -> None:
         consumer.records = {0: [(at, START + at) for at in range(9)]}
 
     consumer.assign = assign  # type: ignore[method-assign]
-    found = list(looks.batches(look_at(consumer).poll, Request("t", start="last", count=2), follow=False))
+    found = list(polling.batches(look_at(consumer).poll, Request("t", start="last", count=2), follow=False))
     assert [record.offset for batch in found for record in batch.records] == [1, 2]

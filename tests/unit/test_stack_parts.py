@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, Refused, TimedOut
-from fraudctl.local import history, ports, waiting
+from fraudctl.local import history, waiting
 from fraudctl.local.logs import LocalLogs
-from fraudctl.local.paths import StackPaths
+from fraudctl.local.processes import ports
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.supervisor import Program, configuration
 from fraudctl.local.programs import Definition, last_words
-from fraudctl.local.state import StackState
-from fraudctl.local.supervisor import Program, configuration
 from fraudctl.lock import stack_lock
 
 
@@ -121,7 +122,7 @@ def test_supervisord_never_reads_a_path_of_the_stack(tmp_path: Path) -> None:
     text = configuration(paths, [Program("kafka", 10, stop_seconds=20)], python="/opt/my py%/python")
     assert "a b" not in text
     assert "file=/run/100%%/x/" in text
-    assert "command='/opt/my py%%/python' -P -m fraudctl.local.launch kafka\n" in text
+    assert "command='/opt/my py%%/python' -P -m fraudctl.local.processes.launch kafka\n" in text
     assert "stopwaitsecs=20" in text
 
 
@@ -183,7 +184,7 @@ def test_a_definition_writes_what_launch_reads(tmp_path: Path) -> None:
     code = "import os, sys; print(os.getcwd(), sys.argv[1:])"
     Definition("echo", (sys.executable, "-c", code, "a b", "%d"), paths.run / "tmp" / "echo").write(paths)
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "fraudctl.local.launch", "echo"],
+        [sys.executable, "-P", "-m", "fraudctl.local.processes.launch", "echo"],
         env={**os.environ, "FRAUDCTL_STACK_FOLDER": str(paths.root)},
         capture_output=True,
         text=True,

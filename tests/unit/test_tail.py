@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline.reader import Record
-from fraudctl.services import moments, sight, tail
+from fraudctl.services import sight, tail, time_options
 from fraudctl.services.envelopes import Envelopes
 from fraudctl.target import From, Range
 
@@ -87,7 +87,7 @@ def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
 )
 def test_moments(text: str, milliseconds: int) -> None:
     """ISO with a zone, now, or how long ago; milliseconds are cut, not rounded."""
-    assert moments.parse(text, "--since", clock=lambda: NOW) == milliseconds
+    assert time_options.parse(text, "--since", clock=lambda: NOW) == milliseconds
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_moments(text: str, milliseconds: int) -> None:
 def test_what_is_no_moment(text: str) -> None:
     """Names the option and shows how a time looks."""
     with pytest.raises(BadConfig, match=r"^--since: ") as raised:
-        moments.parse(text, "--since")
+        time_options.parse(text, "--since")
     assert "Z" in (raised.value.hint or "")
 
 
@@ -106,14 +106,14 @@ def test_what_is_no_moment(text: str) -> None:
 def test_a_time_without_its_zone_gets_one_that_is_right(text: str, hint: str) -> None:
     """What the hint says to write is understood."""
     with pytest.raises(BadConfig) as raised:
-        moments.parse(text, "--since")
+        time_options.parse(text, "--since")
     assert raised.value.hint == f"write {hint} for UTC"
-    assert moments.parse(hint, "--since") > 0
+    assert time_options.parse(hint, "--since") > 0
 
 
 def test_an_hour_ago_is_so() -> None:
     """By the real clock too."""
-    assert abs(moments.parse("1h", "--from") / 1000 - (datetime.now(UTC).timestamp() - 3600)) < 60
+    assert abs(time_options.parse("1h", "--from") / 1000 - (datetime.now(UTC).timestamp() - 3600)) < 60
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Unreachable
-from fraudctl.local import kafka_errors
-from fraudctl.local.kafka_admin import Configs, KafkaAdmin, Place
-from fraudctl.local.topics import LocalTopics
+from fraudctl.local.kafka import errors
+from fraudctl.local.kafka.admin import Configs, KafkaAdmin, Place
+from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import topics
 from fraudctl.services.topics import named
 from fraudctl.target import ConsumerLag, Phase
@@ -191,7 +191,7 @@ def test_errors_of_kafka_get_their_meaning(code: int, error: type[FraudctlError]
 
 def test_a_time_out_is_unreachable() -> None:
     """As a bounded read ends."""
-    with pytest.raises(Unreachable, match="topic t: Kafka does not answer: late"), kafka_errors.translated("topic t"):
+    with pytest.raises(Unreachable, match="topic t: Kafka does not answer: late"), errors.translated("topic t"):
         raise TimeoutError("late")
 
 

@@ -15,10 +15,10 @@ from fakes import FakeRecords, FakeTarget
 
 from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
 from fraudctl.pipeline.records import TRANSACTION_FIELDS, Transaction
-from fraudctl.services import batch, files, transactions
-from fraudctl.services.batch import FileFormat, Line
+from fraudctl.services import files, transaction_file, transactions
 from fraudctl.services.counting import Counter
 from fraudctl.services.interrupt import Brake
+from fraudctl.services.transaction_file import FileFormat, Line
 from fraudctl.services.transactions import OnError, Sent
 from fraudctl.target import Event, Outgoing, Phase
 
@@ -41,7 +41,7 @@ def stream(data: bytes) -> io.BufferedReader:
 
 def read(data: bytes, file_format: FileFormat) -> list[Line]:
     """Check a file's lines."""
-    return list(batch.lines(stream(data), file_format, "file"))
+    return list(transaction_file.lines(stream(data), file_format, "file"))
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def read(data: bytes, file_format: FileFormat) -> list[Line]:
 )
 def test_the_format_is_told_by_name_then_by_content(name: str, content: bytes, expected: FileFormat) -> None:
     """An ending that says so wins over the first character."""
-    assert batch.format_of(name, stream(content)) is expected
+    assert transaction_file.format_of(name, stream(content)) is expected
 
 
 def test_a_json_array_gets_the_command_that_turns_it_into_lines() -> None:
     """It is the most common mistake."""
     with pytest.raises(BadConfig, match="a JSON array") as raised:
-        batch.format_of("a.json", stream(b" [{}]"))
+        transaction_file.format_of("a.json", stream(b" [{}]"))
     assert "jq -c" in (raised.value.hint or "")
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from fraudctl.local.lambda_runner.event_source_mapping import Mapping
 from fraudctl.local.lambda_runner.functions import Functions, Stopper
-from fraudctl.local.lambda_runner.mapping import Mapping
 from fraudctl.local.lambda_runner.schedule import Schedule
 from fraudctl.local.lambda_runner.server import Server
 from fraudctl.local.lambda_runner.spec import RunnerSpec

@@ -1,0 +1,30 @@
+"""Files that appear whole or not at all, for the user alone."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield a path in the target's folder to write to; it becomes the target in one step if the block ends well."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def atomic_write(target: Path, data: bytes, *, durable: bool = False) -> None:
+    """Replace a file's content in one step: a reader, or a crash, finds the old content or the new, never half of it.
+
+    With `durable` the content is on disk when this returns; without, a power cut may still lose it. Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with atomic_file(target) as partial, os.fdopen(os.open(partial, flags, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())

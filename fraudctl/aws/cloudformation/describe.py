@@ -1,0 +1,76 @@
+"""A stack as CloudFormation describes it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from fraudctl.aws.errors import asking
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One stack that is there in any state, a shell in REVIEW_IN_PROGRESS included."""
+
+    id: str
+    name: str
+    status: str
+    reason: str
+    parameters: Mapping[str, str]
+    outputs: Mapping[str, str]
+    tags: Mapping[str, str]
+    protected: bool
+
+    @property
+    def busy(self) -> bool:
+        """Whether an operation is running on it."""
+        return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One resource of a stack."""
+
+    logical_id: str
+    physical_id: str
+    type: str
+    status: str
+    reason: str = ""
+
+
+def describe(cfn: Any, name: str) -> Described | None:  # noqa: ANN401 - a boto3 client
+    """Give the stack by name or id; None when there is none, or only a deleted one."""
+    with asking(f"stack {name}"):
+        try:
+            found = cfn.describe_stacks(StackName=name)["Stacks"][0]
+        except ClientError as error:
+            if "does not exist" in error.response["Error"]["Message"]:
+                return None
+            raise
+    if found["StackStatus"] == "DELETE_COMPLETE":
+        return None
+    return Described(
+        id=found["StackId"],
+        name=found["StackName"],
+        status=found["StackStatus"],
+        reason=found.get("StackStatusReason", ""),
+        parameters={item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])},
+        outputs={item["OutputKey"]: item.get("OutputValue", "") for item in found.get("Outputs", [])},
+        tags={item["Key"]: item["Value"] for item in found.get("Tags", [])},
+        protected=bool(found.get("EnableTerminationProtection")),
+    )
+
+
+def resources(cfn: Any, stack: str) -> Iterator[Resource]:  # noqa: ANN401 - a boto3 client
+    """Yield the resources of a stack, whatever their state."""
+    with asking(f"resources of stack {stack}"):
+        for page in cfn.get_paginator("list_stack_resources").paginate(StackName=stack):
+            for item in page["StackResourceSummaries"]:
+                yield Resource(
+                    item["LogicalResourceId"],
+                    item.get("PhysicalResourceId", ""),
+                    item["ResourceType"],
+                    item["ResourceStatus"],
+                    item.get("ResourceStatusReason", ""),
+                )

@@ -1,0 +1,136 @@
+"""Drift that is looked for on every deploy, because it is likely and cheap to see, and its repair.
+
+A topic deleted by hand stays in the stack as far as CloudFormation knows, so no change set brings it back. Created anew
+under its name it has the ARN that the stack knows it by.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from fraudctl.aws.cloudformation.describe import Described
+from fraudctl.aws.errors import ConnectionLost, CredentialsExpired, asking
+from fraudctl.aws.resources import event_source_mapping
+from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.schedule import AwsSchedule
+from fraudctl.aws.session import AwsSession
+from fraudctl.clock import Clock
+from fraudctl.errors import FraudctlError, NotDeployed
+from fraudctl.pipeline import topics
+from fraudctl.target import Change, Event, Phase
+
+REPLICATION: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What differs. `gone` are resources of the stack deleted by hand, which a change set against drift brings back."""
+
+    changes: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """Compares what the stack stands for with what is there."""
+
+    session: AwsSession
+    clock: Clock
+    flink: AwsFlink
+    schedule: AwsSchedule
+
+    def look(self, stack: Described, *, samples: bool | None) -> Drift:
+        """Find what differs: topics, the mapping, the application, and the schedule if `samples` says how it shall be.
+
+        A schedule switched by hand is no drift: that is what `transactions stop` does.
+        """
+        changes: list[Change] = []
+        notes: list[str] = []
+        gone: list[str] = []
+        try:
+            gone_topics = self._missing(stack)
+        except FraudctlError as error:
+            if isinstance(error, CredentialsExpired | ConnectionLost):
+                raise
+            # A cluster under maintenance answers no questions, and not everybody may ask: no reason not to deploy.
+            notes.append(f"topics were not looked at: {error}")
+            gone_topics = []
+        why = "the topic is gone: deleted by hand; it comes back empty"
+        changes += [Change("repair", topic.name, why) for topic in gone_topics]
+        match event_source_mapping.state(self.session.client("lambda"), stack.outputs.get("EventSourceMappingId", "")):
+            case "":
+                gone.append("EventSourceMapping")
+            case "Disabled" | "Disabling":
+                changes.append(Change("repair", "mapping", "it is disabled; the audit writer gets nothing"))
+        try:
+            if (state := self.flink.state()) != "RUNNING":
+                changes.append(Change("start", "flink", f"the application is {state}"))
+        except NotDeployed:
+            gone.append("FlinkApplication")
+        if samples is not None and self.schedule.status().enabled is not samples:
+            changes.append(Change("start" if samples else "stop", "samples"))
+        changes += [Change("repair", name, "it is gone: deleted by hand") for name in gone]
+        return Drift(tuple(changes), tuple(notes), tuple(gone))
+
+    def apply(self, stack: Described) -> Iterator[Event]:
+        """Repair topics and mapping; starting the application is the deploy's next step anyway."""
+        try:
+            missing = self._missing(stack)
+        except FraudctlError as error:
+            if isinstance(error, CredentialsExpired | ConnectionLost):
+                raise
+            missing = []
+        for topic in missing:
+            yield Event(topic.name, Phase.STARTED, "creating it again")
+            self._create(stack, topic)
+            yield Event(topic.name, Phase.DONE, "created again")
+        if self._mapping_off(stack):
+            client = self.session.client("lambda")
+            yield from event_source_mapping.switch(client, self.clock, stack.outputs["EventSourceMappingId"], on=True)
+
+    def start_fresh(self) -> Iterator[Event]:
+        """Start the application without its state, so that it reads both input topics from the beginning."""
+        yield from self.flink.stop(savepoint=False)
+        yield from self.flink.start(fresh=True)
+
+    def _missing(self, stack: Described) -> list[topics.Topic]:
+        arn = stack.outputs.get("ClusterArn")
+        if not arn:
+            return []
+        found: set[str] = set()
+        arguments: dict[str, Any] = {"ClusterArn": arn}
+        with asking("topics of the cluster"):
+            while True:
+                page = self.session.client("kafka").list_topics(**arguments)
+                found |= {item["TopicName"] for item in page["Topics"]}
+                if not (more := page.get("NextToken")):
+                    break
+                arguments["NextToken"] = more
+        return [topic for topic in topics.ALL if topic.name not in found]
+
+    def _create(self, stack: Described, topic: topics.Topic) -> None:
+        lines = "".join(f"{key}={value}\n" for key, value in topic.config.items())
+        with asking(f"topic {topic.name}"):
+            try:
+                self.session.client("kafka").create_topic(
+                    ClusterArn=stack.outputs["ClusterArn"],
+                    TopicName=topic.name,
+                    PartitionCount=topics.PARTITIONS,
+                    ReplicationFactor=REPLICATION,
+                    Configs=base64.b64encode(lines.encode()).decode(),
+                )
+            except ClientError as error:
+                # What MSK lists is up to a minute old: the topic may be back already.
+                if error.response["Error"]["Code"] != "TopicExistsException":
+                    raise
+
+    def _mapping_off(self, stack: Described) -> bool:
+        uuid = stack.outputs.get("EventSourceMappingId", "")
+        return bool(uuid) and event_source_mapping.state(self.session.client("lambda"), uuid) in {
+            "Disabled",
+            "Disabling",
+        }

@@ -1,0 +1,89 @@
+"""The pipeline's topics on the local broker."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from fraudctl.errors import NotDeployed
+from fraudctl.local.kafka.admin import KafkaAdmin
+from fraudctl.local.kafka.errors import translated
+from fraudctl.pipeline.topics import ALL, PARTITIONS, Topic
+from fraudctl.target import ConsumerLag, Event, PartitionInfo, Phase, TopicInfo
+
+_NAME: Final = "topics"
+
+
+class LocalTopics:
+    """Asks the broker and changes what has to be changed."""
+
+    def __init__(
+        self, connection: Mapping[str, Any], topics: Sequence[Topic] = ALL, *, admin: KafkaAdmin | None = None
+    ) -> None:
+        """Keep the client properties and the topics' definitions; no I/O."""
+        self._admin, self._topics = admin or KafkaAdmin(connection), tuple(topics)
+
+    def create(self) -> Iterator[Event]:
+        """Create what is missing and repair configuration that differs; raises `Unreachable`."""
+        yield Event(_NAME, Phase.STARTED, "looking at the topics")
+        wanted = {topic.name: {**topic.config, **topic.local_config} for topic in self._topics}
+        with translated(_NAME):
+            existing = self._admin.topics()
+            missing = {name: config for name, config in wanted.items() if name not in existing}
+            self._admin.create(missing)
+            found = self._admin.configs([name for name in wanted if name in existing])
+            # Other settings stay as somebody may have made them.
+            wrong = {name: dict(wanted[name].items() - config.items()) for name, config in found.items()}
+            repaired = {name: config for name, config in wrong.items() if config}
+            self._admin.change(repaired)
+        for name in found:
+            if (number := len(existing[name])) != PARTITIONS:
+                # More would move accounts to other partitions, fewer cannot be had.
+                yield Event(_NAME, Phase.NOTE, f"{name} has {number} partitions, not {PARTITIONS}")
+        created = [f"all {len(missing)}"] if len(missing) == len(wanted) else list(missing)
+        done = [f"{name} created" for name in created] + [f"{name} repaired" for name in repaired]
+        yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(wanted)} as they should be")
+
+    def list(self) -> list[TopicInfo]:
+        """Give every topic of the pipeline, missing ones with ``exists=False``; raises `Unreachable`."""
+        with translated(_NAME):
+            return _infos(self._admin, self._topics)
+
+    def describe(self, name: str) -> TopicInfo:
+        """Give one topic by its full name, with the configuration that is its own; raises `NotDeployed`."""
+        with translated(f"topic {name}"):
+            for info in _infos(self._admin, [topic for topic in self._topics if topic.name == name]):
+                if info.exists:
+                    return replace(info, config=self._admin.configs([name])[name])
+        raise NotDeployed(f"topic {name}: does not exist in Kafka", hint="run `fraudctl topics create`")
+
+    def consumers(self) -> Sequence[ConsumerLag]:
+        """Give how far every group that has committed offsets in the topics is behind; raises `Unreachable`."""
+        names = {topic.name for topic in self._topics}
+        lags = []
+        with translated("consumers"):
+            for group in self._admin.groups():
+                committed = {place: at for place, at in self._admin.committed(group).items() if place[0] in names}
+                ends = self._admin.offsets(committed, latest=True)
+                for name in sorted({topic for topic, _ in committed}):
+                    lag = sum(max(0, ends[place] - at) for place, at in committed.items() if place[0] == name)
+                    lags.append(ConsumerLag(group, group, name, lag))
+        return lags
+
+
+def _infos(admin: KafkaAdmin, topics: Sequence[Topic]) -> list[TopicInfo]:
+    existing = admin.topics()
+    places = [(topic.name, number) for topic in topics for number in existing.get(topic.name, ())]
+    earliest, latest = admin.offsets(places, latest=False), admin.offsets(places, latest=True)
+    return [
+        TopicInfo(
+            alias=topic.alias,
+            name=topic.name,
+            exists=topic.name in existing,
+            partitions=tuple(
+                PartitionInfo(number, found.leader, earliest[topic.name, number], latest[topic.name, number])
+                for number, found in sorted(existing.get(topic.name, {}).items())
+            ),
+            replication=max((len(found.replicas) for found in existing.get(topic.name, {}).values()), default=0),
+        )
+        for topic in topics
+    ]

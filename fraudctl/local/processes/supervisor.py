@@ -1,0 +1,229 @@
+"""supervisord on a unix socket: keeps the stack's programs running, rotates their logs.
+
+http://supervisord.org/configuration.html; driven over its XML-RPC (http://supervisord.org/api.html).
+"""
+
+import shlex
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+
+from fraudctl.errors import OperationFailed, Unreachable
+from fraudctl.local.processes import process_table
+from fraudctl.local.processes.paths import MARK, StackPaths
+
+_START_SECONDS: Final = 10.0
+_STOP_SECONDS: Final = 30.0
+_NOT_RUNNING: Final = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
+_ALREADY_STARTED: Final = 60  # Faults.ALREADY_STARTED
+_SHUTTING_DOWN: Final = 6  # Faults.SHUTDOWN_STATE
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program to keep running; a shutdown stops the higher `priority` first.
+
+    `restart_on_success`: it is started again even when it ended by itself with exit code 0.
+    """
+
+    name: str
+    priority: int
+    stop_seconds: int = 10
+    restart_on_success: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """How supervisord sees a program; `started_at` in epoch milliseconds."""
+
+    name: str
+    state: str
+    pid: int | None
+    started_at: int | None
+    detail: str
+
+
+def configuration(paths: StackPaths, programs: Sequence[Program], python: str = sys.executable) -> str:
+    """Give supervisord.conf. Its paths are relative to the folder that supervisord starts in, the stack's.
+
+    Neither the path itself nor ``%(here)s``, which expands too early, would survive a % in the folder's name.
+    """
+    socket = str(paths.socket).replace("%", "%%")
+    sections = [
+        f"""\
+[unix_http_server]
+file={socket}
+chmod=0700
+
+[supervisord]
+logfile=logs/supervisor.log
+logfile_maxbytes=5MB
+logfile_backups=2
+pidfile=run/supervisor.pid
+childlogdir=logs
+strip_ansi=true
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+    ]
+    command = f"{shlex.quote(python)} -P -m fraudctl.local.processes.launch".replace("%", "%%")
+    sections += [
+        f"""\
+[program:{program.name}]
+command={command} {program.name}
+priority={program.priority}
+autostart=false
+autorestart={"true" if program.restart_on_success else "unexpected"}
+exitcodes={"" if program.restart_on_success else "0"}
+startsecs=3
+startretries=8
+stopwaitsecs={program.stop_seconds}
+redirect_stderr=true
+stdout_logfile=logs/{program.name}.log
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=3
+"""
+        for program in programs
+    ]
+    return "\n".join(sections)
+
+
+class Supervisor:
+    """The stack's supervisord: started when needed, asked over its socket."""
+
+    def __init__(
+        self,
+        paths: StackPaths,
+        environment: Mapping[str, str],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Keep where it lives and the environment its programs get; no I/O."""
+        self._paths, self._environment = paths, environment
+        self._clock, self._sleep = clock, sleep
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the running supervisord; None when it does not answer."""
+        try:
+            return int(self._call("supervisor.getPID"))
+        except OSError:
+            return None
+
+    def start(self, programs: Sequence[Program]) -> None:
+        """Start supervisord with these programs; one that runs with another configuration is replaced."""
+        path = self._paths.config / "supervisord.conf"
+        wanted = configuration(self._paths, programs)
+        running = self.process()
+        if running is not None:
+            if path.exists() and path.read_text(encoding="utf-8") == wanted:
+                return
+            self.shutdown()
+            process_table.end([running], grace=_STOP_SECONDS)
+        path.write_text(wanted, encoding="utf-8")
+        self._paths.socket.unlink(missing_ok=True)
+        self._paths.runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(path)],
+            env={**self._environment, MARK: str(self._paths.root)},
+            cwd=self._paths.root,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C on the terminal is for fraudctl, not for the stack
+            timeout=_START_SECONDS,
+        )
+        if done.returncode:
+            why = [line for line in f"{done.stderr}{done.stdout}".splitlines() if line.startswith("Error")]
+            raise OperationFailed(
+                f"supervisor: did not start: {why[0] if why else f'exit code {done.returncode}'}",
+                hint=f"see {self._paths.logs / 'supervisor.log'}",
+            )
+        deadline = self._clock() + _START_SECONDS
+        while self.pid is None:
+            if self._clock() > deadline:
+                raise OperationFailed(
+                    "supervisor: does not answer on its socket", hint=f"see {self._paths.logs / 'supervisor.log'}"
+                )
+            self._sleep(0.02)
+
+    def programs(self) -> dict[str, ProgramInfo]:
+        """Give the programs by name; empty when supervisord does not run."""
+        try:
+            infos: list[dict[str, Any]] = self._call("supervisor.getAllProcessInfo")
+        except OSError:
+            return {}
+        return {
+            info["name"]: ProgramInfo(
+                name=info["name"],
+                state=info["statename"],
+                pid=info["pid"] or None,
+                started_at=info["start"] * 1000 if info["pid"] else None,
+                detail=info["spawnerr"] or info["description"],
+            )
+            for info in infos
+        }
+
+    def start_program(self, name: str) -> None:
+        """Start a program unless it runs; returns at once. Raises `Unreachable` when supervisord does not answer."""
+        try:
+            self._call("supervisor.startProcess", name, False)  # noqa: FBT003 - the RPC's `wait`
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != _ALREADY_STARTED:
+                raise OperationFailed(f"{name}: {fault.faultString}", hint=f"run `fraudctl logs {name}`") from fault
+        except OSError as error:
+            raise Unreachable(
+                f"{name}: the supervisor does not answer: {error}", hint="run `fraudctl deploy`"
+            ) from error
+
+    def stop_program(self, name: str) -> None:
+        """Stop a program and wait until it is gone; fine when it does not run."""
+        try:
+            self._call("supervisor.stopProcess", name, True)  # noqa: FBT003 - the RPC's `wait`
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != _NOT_RUNNING:
+                raise OperationFailed(f"{name}: {fault.faultString}", hint="run `fraudctl status`") from fault
+        except OSError:
+            return
+
+    def shutdown(self) -> None:
+        """Stop every program, newest first, then supervisord itself; returns at once."""
+        try:
+            self._call("supervisor.shutdown")
+        except (OSError, xmlrpc.client.Fault):
+            return
+
+    def process(self) -> psutil.Process | None:
+        """Give supervisord's own process; None when it does not run."""
+        pid = self.pid
+        try:
+            return psutil.Process(pid) if pid else None
+        except psutil.NoSuchProcess:
+            return None
+
+    def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC values
+        if not self._paths.socket.exists():
+            raise FileNotFoundError(self._paths.socket)
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, f"unix://{self._paths.socket}")
+        try:
+            proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
+            return getattr(proxy, method)(*arguments)
+        except xmlrpc.client.ProtocolError as error:
+            raise OSError(error.errmsg) from error
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTTING_DOWN:  # it takes no orders any more: as good as gone
+                raise OSError(fault.faultString) from fault
+            raise
+        finally:
+            transport.close()
