@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Final
 
 from fraudctl.config import Settings, TargetName
+from fraudctl.errors import Unreachable
 from fraudctl.render import Renderer
 from fraudctl.target import Target
 
@@ -20,8 +21,23 @@ class Context:
 
     @cached_property
     def target(self) -> Target:
-        """The chosen target."""
+        """The chosen target. Opening it does no I/O."""
         return self.opened or open_target(self.settings)
+
+    @cached_property
+    def running(self) -> Target:
+        """The chosen target with its stack deployed and running; a killed supervisor is brought back first.
+
+        Raises:
+            NotDeployed: There is no such stack.
+            Unreachable: It is deployed, but stopped.
+        """
+        if not self.target.recover():
+            raise Unreachable(
+                f"stack {self.settings.stack}: deployed, but not running",
+                hint="run `fraudctl deploy` to bring it back; its data is intact",
+            )
+        return self.target
 
 
 def _local(settings: Settings) -> Target:

@@ -39,7 +39,8 @@ class Plan:
 
     `samples` is whether sample transactions shall flow; None leaves it as it is (on in a new stack). `refusals` are
     changes that a guard forbids (`detail` says why); a plan with any of them is shown, but not applied. `outcome` is
-    what can be said of a teardown that went well.
+    what can be said of a teardown that went well, `keep_data` whether it leaves topics, rows and checkpoints. `work` is
+    what the target that made the plan needs to apply it; nobody else looks inside.
     """
 
     stack: str
@@ -50,6 +51,8 @@ class Plan:
     samples: bool | None = None
     refusals: tuple[Change, ...] = ()
     outcome: str = "nothing of it is left"
+    keep_data: bool = False
+    work: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,6 @@ class TopicInfo:
 class ConsumerLag:
     """How far a consumer is behind the end of a topic; `lag` is None while it has committed nothing."""
 
-    consumer: str
     group: str
     topic: str
     lag: int | None
@@ -260,8 +262,8 @@ class Stack(Protocol):
     def plan_teardown(self, *, keep_data: bool) -> Plan:
         """Say what `teardown` would remove; raises `NotDeployed` when there is nothing."""
 
-    def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
-        """Remove the stack, then prove it gone; raises `NotAsAsked` naming what is left."""
+    def teardown(self, plan: Plan) -> Iterator[Event]:
+        """Do what the plan says, then prove the stack gone; raises `NotAsAsked` naming what is left."""
 
     def outputs(self) -> Outputs:
         """Give the stack's outputs; raises `NotDeployed`."""
@@ -335,9 +337,6 @@ class Schedule(Protocol):
 class Logs(Protocol):
     """What the components say."""
 
-    def components(self) -> Sequence[str]:
-        """Give the names that `lines` knows."""
-
     def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
         """Yield a component's last lines, then new ones when following; raises `NotDeployed`."""
 
@@ -373,11 +372,14 @@ class Target(Protocol):
     def logs(self) -> Logs:
         """What the components say."""
 
-    def components(self) -> list[Component]:
-        """Give a verdict for every component; raises `NotDeployed`."""
+    def recover(self) -> bool:
+        """Return whether the stack runs, after bringing back what can be brought back without a deploy.
 
-    def page(self, name: str) -> AbstractContextManager[str]:
-        """Yield the address of a page (``topics``, ``flink``) while the context is open."""
+        Called once, before a command that needs the stack. Raises `NotDeployed`.
+        """
+
+    def components(self) -> list[Component]:
+        """Return a verdict for every component; raises `NotDeployed`."""
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table; boto3 has no static types of its own
         """Give the audit table as a boto3 ``Table``; raises `NotDeployed`."""

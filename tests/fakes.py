@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -112,11 +112,11 @@ class FakeStack:
     def plan_teardown(self, *, keep_data: bool) -> Plan:
         """Give the plan of teardown."""
         self.calls.append(("plan_teardown", keep_data))
-        return self.teardown_plan
+        return replace(self.teardown_plan, keep_data=keep_data)
 
-    def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+    def teardown(self, plan: Plan) -> Iterator[Event]:
         """Note the call, then give the events."""
-        self.calls.append(("teardown", plan, keep_data))
+        self.calls.append(("teardown", plan, plan.keep_data))
         yield from self.events
 
     def outputs(self) -> Outputs:
@@ -178,7 +178,7 @@ class FakeTopics:
 
     def consumers(self) -> Sequence[ConsumerLag]:
         """Give one consumer."""
-        return [ConsumerLag("audit-writer", "g", topics.PROCESSED.name, 7)]
+        return [ConsumerLag("audit-writer", topics.PROCESSED.name, 7)]
 
     def _info(self, topic: topics.Topic) -> TopicInfo:
         if topic.name in self.missing:
@@ -283,14 +283,10 @@ class FakeLogs:
     text: Sequence[str] = ("\tfirst line", "second \x1b[31mline")
     asked: list[Any] = field(default_factory=list)
 
-    def components(self) -> Sequence[str]:
-        """Give the names."""
-        return ("kafka",)
-
     def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
         """Give the lines."""
         self.asked.append((component, last, follow))
-        if component not in self.components():
+        if component != "kafka":
             raise BadConfig(f"component {component!r}: unknown", hint="the components are kafka")
         yield from self.text
 
@@ -309,14 +305,13 @@ class FakeTarget:
     table: Any = None
     locked: int = 0
 
+    def recover(self) -> bool:
+        """Say that it runs."""
+        return True
+
     def components(self) -> list[Component]:
         """Give one healthy component."""
         return [Component("kafka", Health.HEALTHY, pid=1)]
-
-    @contextmanager
-    def page(self, name: str) -> Iterator[str]:
-        """Give an address."""
-        yield f"http://127.0.0.1/{name}"
 
     def audit_table(self) -> Any:
         """Give the table."""

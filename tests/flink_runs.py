@@ -24,8 +24,9 @@ from fraudctl import config
 from fraudctl.artifacts.downloads import Downloads
 from fraudctl.artifacts.java import class_path
 from fraudctl.artifacts.pins import Lock
+from fraudctl.artifacts.resources import PACKAGE
 from fraudctl.local.flink import launcher
-from fraudctl.local.flink.application import all_running
+from fraudctl.local.flink.rest import all_running
 from fraudctl.local.kafka import broker
 from fraudctl.local.processes import jvm, ports
 from fraudctl.pipeline import records, topics
@@ -52,7 +53,7 @@ def wait_until(condition: Callable[[], Any], what: str, *, seconds: float = DEAD
 def running_broker(folder: Path, *, without: Sequence[str] = ()) -> Iterator[str]:
     """Run Kafka in `folder`, `without` some of the local stack's options; give its address."""
     settings = config.load()
-    downloads, lock = Downloads(settings.cache), Lock.load(broker.LOCK)
+    downloads, lock = Downloads(settings.cache), Lock.load(PACKAGE / "local" / "kafka" / "kafka.lock")
     downloads.ensure([lock])
     chosen, _ = ports.choose(["kafka", "controller"], {}, lambda _: False)
     (folder / "tmp").mkdir(parents=True)

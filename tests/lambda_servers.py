@@ -21,7 +21,7 @@ from lambda_tools import LAMBDAS, wait_for
 from fraudctl import config
 from fraudctl.local.dynamodb import server
 from fraudctl.local.kafka import broker
-from fraudctl.local.lambda_runner.spec import FunctionSpec, MappingSpec, RunnerSpec, ScheduleSpec
+from fraudctl.local.lambda_runner.spec import EventSourceMappingSpec, FunctionSpec, RunnerSpec, ScheduleSpec
 from fraudctl.local.processes import ports
 from fraudctl.local.processes.tools import Toolbox, Tools
 from fraudctl.pipeline import audit_table, topics
@@ -130,7 +130,7 @@ class Pipeline:
                 state_file=str(self.folder / "schedule.json"),
                 enabled=False,
             ),
-            mapping=MappingSpec(
+            mapping=EventSourceMappingSpec(
                 function=f"{name}-AuditWriter",
                 topic=self.topic,
                 group=self.group,
@@ -201,7 +201,7 @@ def servers(folder: Path) -> Iterator[Servers]:
     """Run Kafka and DynamoDB Local until the block ends."""
     settings = config.load()
     toolbox = Toolbox(settings.cache, settings.java_home)
-    for _ in toolbox.prepare():
+    for _ in toolbox.ensure():
         pass
     tools = toolbox.tools()
     chosen, _ = ports.choose(["kafka", "controller", "dynamodb"], {}, lambda _: False)

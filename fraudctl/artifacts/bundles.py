@@ -8,7 +8,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,19 +17,15 @@ from typing import Final
 from fraudctl import config
 from fraudctl.artifacts.downloads import Downloads, Progress
 from fraudctl.artifacts.fat_jar import FatJar
-from fraudctl.artifacts.jars import APPLICATION, MAIN_CLASS, flink_jar, write_zip
+from fraudctl.artifacts.jars import APPLICATION, MAIN_CLASS, cache_file, flink_jar, write_zip
 from fraudctl.artifacts.java import java_executable
 from fraudctl.artifacts.pins import Lock
 from fraudctl.artifacts.resources import PACKAGE, resource
 from fraudctl.artifacts.wheels import WheelLock, Wheels
 from fraudctl.errors import OperationFailed
+from fraudctl.pipeline.names import FUNCTIONS
 
-# Folder below lambdas → the function's name. The functions in the VPC need Kafka's client, AuditWriter needs none.
-FUNCTIONS: Final = {
-    "sample_transaction_generator": "SampleTransactionGenerator",
-    "flag_account_generator": "FlagAccountGenerator",
-    "audit_writer": "AuditWriter",
-}
+# The functions in the VPC need Kafka's client.
 WITHOUT_WHEELS: Final = frozenset({"audit_writer"})
 # What Lambda takes at most, unpacked.
 LARGEST_BYTES: Final = 250 * 1024 * 1024
@@ -49,14 +44,13 @@ print(round((time.perf_counter() - start) * 1000))
 
 @dataclass(frozen=True, slots=True)
 class LambdaZip:
-    """One function's zip, how large it is (packed, unpacked), and how long importing its handler takes here.
+    """One function's zip, how large it is, and how long importing its handler takes here.
 
     The time is that of the handler alone, in a bare Python: boto3 and Kafka's client are imported by the first call.
     """
 
     path: Path
     size_bytes: int
-    unpacked_bytes: int
     import_ms: int
 
 
@@ -72,7 +66,7 @@ class Bundles:
     zips: tuple[LambdaZip, ...] = ()
 
     def paths(self) -> tuple[Path, ...]:
-        """Give the five files."""
+        """Return the five files."""
         return (
             self.sample_transaction_generator,
             self.flag_account_generator,
@@ -82,7 +76,7 @@ class Bundles:
         )
 
     def parameters(self) -> dict[str, str]:
-        """Give the template's parameters that name the files."""
+        """Return the template's parameters that name the files."""
         return {
             "SampleTransactionGeneratorKey": self.sample_transaction_generator.name,
             "FlagAccountGeneratorKey": self.flag_account_generator.name,
@@ -93,7 +87,7 @@ class Bundles:
 
 
 def lambda_zip(function_folder: str, out_dir: Path, wheels: Iterable[Path] = ()) -> LambdaZip:
-    """Give the zip of the function in a folder of `FUNCTIONS`, ``<Function>-<hash>.zip``, written unless it is there.
+    """Return the zip of the function in a folder of `FUNCTIONS`, ``<Function>-<hash>.zip``, written unless it is there.
 
     The hash covers names and contents, not the compressed bytes. Raises `OperationFailed` when the zip would be too
     large for Lambda, when its handler cannot be imported out of it, or when the folder cannot be written.
@@ -104,23 +98,14 @@ def lambda_zip(function_folder: str, out_dir: Path, wheels: Iterable[Path] = ())
     if unpacked > LARGEST_BYTES:
         raise OperationFailed(f"{name}: {unpacked} bytes, Lambda takes {LARGEST_BYTES}", hint="remove a dependency")
     target = out_dir / f"{name}-{_digest(entries)}.zip"
-    try:
-        if not target.is_file():
-            out_dir.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=out_dir) as scratch:
-                partial = Path(scratch, target.name)
-                write_zip(partial, entries)
-                partial.replace(target)
-        return LambdaZip(target, target.stat().st_size, unpacked, _import_ms(name, target))
-    except OSError as error:
-        raise OperationFailed(
-            f"{name}: {out_dir}: {error.strerror or error}",
-            hint="set FRAUDCTL_CACHE to a folder that you can write and that has space",
-        ) from error
+    if not target.is_file():
+        with cache_file(name, target) as partial:
+            write_zip(partial, entries)
+    return LambdaZip(target, target.stat().st_size, _import_ms(name, target))
 
 
 def flink_fat_jar(application: Path, lock: Lock, libraries: Iterable[Path], out_dir: Path) -> Path:
-    """Give the application with its libraries as one jar; `libraries` are the files of `lock`, in its order.
+    """Return the application with its libraries as one jar; `libraries` are the files of `lock`, in its order.
 
     Raises as `FatJar.make` does.
     """
@@ -158,7 +143,7 @@ def build_all(
 
 
 def template_body(path: Path) -> str:
-    """Give the template without its comments and blank lines: CloudFormation takes 51,200 bytes without a bucket.
+    """Return the template without its comments and blank lines: CloudFormation takes 51,200 bytes without a bucket.
 
     A comment is a line that starts with ``# ``; the scripts inside the template have none.
     """
@@ -199,17 +184,18 @@ def _import_ms(name: str, archive: Path) -> int:
         ) from error
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise OperationFailed(f"{name}: its handler cannot be imported out of the zip: {last}", hint="fraudctl doctor")
+        raise OperationFailed(
+            f"{name}: its handler cannot be imported out of the zip: {last}", hint="install fraudctl again"
+        )
     return int(result.stdout)
 
 
 def _auth_jar(lock: Lock, downloads: Downloads, out: Path) -> Path:
-    """Give MSK's login as a file of its own, named by its pinned content."""
+    """Return MSK's login as a file of its own, named by its pinned content."""
     (artifact,) = (artifact for artifact in lock.artifacts if artifact.coordinates.startswith(_AUTH))
     source = downloads.paths(Lock((artifact,)))[0]
     target = out / f"{source.stem}-{artifact.sha256[:12]}.jar"
     if not target.is_file():
-        partial = target.with_suffix(".partial")
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with cache_file(source.stem, target) as partial:
+            shutil.copyfile(source, partial)
     return target

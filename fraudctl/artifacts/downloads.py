@@ -5,6 +5,8 @@ Layout: ``jars/<group>/<artifact>/<version>/<file>``.
 """
 
 import errno
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,16 +14,17 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from fraudctl.artifacts.fetcher import Fetcher, patient_session
 from fraudctl.artifacts.pins import Artifact, Lock, distinct
-from fraudctl.artifacts.verified import Verified, sha256_of
+from fraudctl.atomic import atomic_write
 from fraudctl.errors import BadConfig, OperationFailed, TimedOut
 
 if TYPE_CHECKING:
     from requests import Session
 
+_VERIFIED: Final = "verified.json"
 _WORKERS: Final = 4
 _SPARE_BYTES: Final = 32 << 20
 _LOCK_SECONDS: Final = 900.0
@@ -57,6 +60,53 @@ def repositories() -> list[str]:
     return [str(address) for address in MavenContext(remote_repos=configured or None).remote_repos.values()]
 
 
+@dataclass(slots=True)
+class Verified:
+    """Path → size, modification time in nanoseconds and sha256 of every file whose hash was once computed."""
+
+    folder: Path
+    entries: dict[str, tuple[int, int, str]]
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read the index; one that is missing or damaged counts as empty, and everything is hashed again."""
+        try:
+            data = json.loads((folder / _VERIFIED).read_bytes())
+            return cls(folder, {path: (int(size), int(mtime), str(sha)) for path, (size, mtime, sha) in data.items()})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return cls(folder, {})
+
+    def holds(self, artifact: Artifact) -> bool:
+        """Return whether the file is there, unchanged since it was found to be the pinned one."""
+        size, mtime, sha256 = self.entries.get(str(artifact.cache_path), (0, 0, ""))
+        if sha256 != artifact.sha256:
+            return False
+        try:
+            found = (self.folder / artifact.cache_path).stat()
+        except OSError:
+            return False
+        return (found.st_size, found.st_mtime_ns) == (size, mtime)
+
+    def add(self, artifact: Artifact) -> None:
+        """Note that the file is the pinned one now."""
+        found = (self.folder / artifact.cache_path).stat()
+        self.entries[str(artifact.cache_path)] = (found.st_size, found.st_mtime_ns, artifact.sha256)
+
+    def drop(self, artifact: Artifact) -> None:
+        """Forget a file that is not the pinned one."""
+        self.entries.pop(str(artifact.cache_path), None)
+
+    def save(self) -> None:
+        """Replace the index by this one in one step."""
+        atomic_write(self.folder / _VERIFIED, json.dumps(self.entries, indent=0, sort_keys=True).encode())
+
+
+def sha256_of(path: Path) -> str:
+    """Return the file's sha256 in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 class Downloads:
     """The pinned files below the folder `cache`. `session` and `addresses` replace the network's for tests."""
 
@@ -80,16 +130,10 @@ class Downloads:
         verified = Verified.load(self._jars)
         return [artifact for artifact in distinct(locks) if not verified.holds(artifact)]
 
-    def ensure(
-        self,
-        locks: Iterable[Lock],
-        progress: Callable[[Progress], None] = lambda _: None,
-        *,
-        rehash: bool = False,
-    ) -> list[Path]:
-        """Give the files of all locks, each once, after downloading what is missing or damaged.
+    def ensure(self, locks: Iterable[Lock], progress: Callable[[Progress], None] = lambda _: None) -> list[Path]:
+        """Return the files of all locks, each once, after downloading what is missing or damaged.
 
-        A file is hashed once and then trusted for as long as its size and modification time stay; `rehash` hashes all.
+        A file is hashed once and then trusted for as long as its size and modification time stay.
         `progress` is called in this thread, several times a second, and only while something is downloaded or awaited.
         Raises `Unreachable` when a file is missing and no repository answers, `OperationFailed` when a file is wrong
         twice or the disk is full, `BadConfig` when the cache cannot be written, and `TimedOut` when another process
@@ -97,16 +141,16 @@ class Downloads:
         """
         wanted = distinct(locks)
         verified = Verified.load(self._jars)
-        if rehash or not all(map(verified.holds, wanted)):
+        if not all(map(verified.holds, wanted)):
             with self._writing(), self._alone(progress):
-                self._repair(wanted, progress, rehash=rehash)
+                self._repair(wanted, progress)
         return [self._jars / artifact.cache_path for artifact in wanted]
 
-    def _repair(self, wanted: list[Artifact], progress: Callable[[Progress], None], *, rehash: bool) -> None:
+    def _repair(self, wanted: list[Artifact], progress: Callable[[Progress], None]) -> None:
         verified = Verified.load(self._jars)  # another process may have changed it while this one waited
         absent = []
         for artifact in wanted:
-            if verified.holds(artifact) and not rehash:
+            if verified.holds(artifact):
                 continue
             path = self._jars / artifact.cache_path
             if path.is_file() and sha256_of(path) == artifact.sha256:

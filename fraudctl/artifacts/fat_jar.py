@@ -2,14 +2,13 @@
 
 import hashlib
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fraudctl.artifacts.jars import write_zip
+from fraudctl.artifacts.jars import cache_file, write_zip
 from fraudctl.errors import OperationFailed
 
 # Part of the hash: raise it when the way a jar is merged changes.
@@ -37,7 +36,7 @@ class FatJar:
     out_dir: Path
 
     def path(self) -> Path:
-        """Give where the jar is, or will be: ``<name>-<hash>.jar``.
+        """Return where the jar is, or will be: ``<name>-<hash>.jar``.
 
         The hash covers the application's content and the pins, not the bytes of the result: another zlib compresses the
         same content otherwise, and that is no reason to deploy again.
@@ -50,29 +49,20 @@ class FatJar:
         return self.out_dir / f"{self.name}-{digest.hexdigest()[:12]}.jar"
 
     def make(self) -> Path:
-        """Give the jar, merged unless it is there already; it appears in one step.
+        """Return the jar, merged unless it is there already; it appears in one step.
 
         Raises `OperationFailed` when two jars hold different versions of a class, or the folder cannot be written.
         """
         target = self.path()
         if target.is_file():
             return target
-        try:
-            self.out_dir.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=self.out_dir) as scratch:
-                partial = Path(scratch, target.name)
-                write_zip(partial, merged((self.application, *self.libraries), self.main_class))
-                partial.replace(target)
-        except OSError as error:
-            raise OperationFailed(
-                f"{self.name}: {self.out_dir}: {error.strerror or error}",
-                hint="set FRAUDCTL_CACHE to a folder that you can write and that has space",
-            ) from error
+        with cache_file(self.name, target) as partial:
+            write_zip(partial, merged((self.application, *self.libraries), self.main_class))
         return target
 
 
 def merged(jars: Sequence[Path], main_class: str) -> list[tuple[str, bytes]]:
-    """Give the entries of all jars as one jar's: the manifest first, then by name.
+    """Return the entries of all jars as one jar's: the manifest first, then by name.
 
     Service files are joined, licences lie below ``META-INF/licenses/<jar>``, signatures are left out. Of other files
     with one name the first wins; two different classes of one name raise `OperationFailed`.

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from fraudctl import config
 from fraudctl.artifacts.java import class_path
 from fraudctl.artifacts.resources import BUILT
+from fraudctl.atomic import atomic_file
 from fraudctl.errors import OperationFailed, TimedOut
 
 APPLICATION: Final = "fraud-detection"
@@ -42,7 +44,7 @@ class JarBuild:
     built: Path | None = None
 
     def path(self) -> Path:
-        """Give where the jar is, or will be: ``<name>-<hash>.jar``.
+        """Return where the jar is, or will be: ``<name>-<hash>.jar``.
 
         The hash covers the sources, the names of the class path's files (they carry versions), the compiler and its
         options.
@@ -53,7 +55,7 @@ class JarBuild:
         return self.out_dir / file_name
 
     def make(self, java: Path) -> Path:
-        """Give the jar, compiled unless it is there already; it appears in one step.
+        """Return the jar, compiled unless it is there already; it appears in one step.
 
         Raises `OperationFailed` with the compiler's first lines when it refuses the sources, or when the folder cannot
         be written.
@@ -61,19 +63,14 @@ class JarBuild:
         target = self.path()
         if target.is_file():
             return target
-        try:
-            self.out_dir.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=self.out_dir) as scratch:
-                classes, partial = Path(scratch, "classes"), Path(scratch, target.name)
-                _compile(self, java, classes)
-                _copy_resources(self.sources, classes)
-                _pack(classes, partial, self.main_class)
-                partial.replace(target)
-        except OSError as error:
-            raise OperationFailed(
-                f"{self.name}: {self.out_dir}: {error.strerror or error}",
-                hint="set FRAUDCTL_CACHE to a folder that you can write and that has space",
-            ) from error
+        with (
+            cache_file(self.name, target) as partial,
+            tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=self.out_dir) as scratch,
+        ):
+            classes = Path(scratch, "classes")
+            _compile(self, java, classes)
+            _copy_resources(self.sources, classes)
+            _pack(classes, partial, self.main_class)
         return target
 
 
@@ -83,8 +80,26 @@ def flink_build(ecj: Path, classpath: Sequence[Path], sources: Path, out_dir: Pa
 
 
 def flink_jar(java: Path, ecj: Path, classpath: Sequence[Path], sources: Path, out_dir: Path) -> Path:
-    """Give the Flink application's jar, compiled if need be; raises as `JarBuild.make` does."""
+    """Return the Flink application's jar, compiled if need be; raises as `JarBuild.make` does."""
     return flink_build(ecj, classpath, sources, out_dir).make(java)
+
+
+@contextmanager
+def cache_file(name: str, target: Path) -> Iterator[Path]:
+    """Yield where to write a file of the cache, which appears in one step; its folder is made.
+
+    Raises:
+        OperationFailed: The folder cannot be written; `name` begins the message.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(target) as partial:
+            yield partial
+    except OSError as error:
+        raise OperationFailed(
+            f"{name}: {target.parent}: {error.strerror or error}",
+            hint="set FRAUDCTL_CACHE to a folder that you can write and that has space",
+        ) from error
 
 
 def write_zip(target: Path, entries: Iterable[tuple[str, bytes]]) -> None:
@@ -145,7 +160,7 @@ def _compile(build: JarBuild, java: Path, classes: Path) -> None:
         lines = [line for line in (result.stderr + result.stdout).splitlines() if line.strip("- ")]
         first = "\n".join(lines[:_SHOWN_LINES])
         raise OperationFailed(
-            f"{build.name}: the Java compiler refused the sources:\n{first}", hint=f"mend {build.sources}"
+            f"{build.name}: the Java compiler refused the sources:\n{first}", hint=f"fix {build.sources}"
         )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from fraudctl import config
+from fraudctl.artifacts.downloads import sha256_of
 from fraudctl.artifacts.pins import locked_lines
-from fraudctl.artifacts.verified import sha256_of
 from fraudctl.errors import BadConfig, OperationFailed, Unreachable
 
 PLATFORM: Final = "manylinux_2_28_aarch64"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudctl.artifacts.bundles import Bundles, build_all, template_body
-from fraudctl.artifacts.callbacks import heard
+from fraudctl.artifacts.callbacks import reported
 from fraudctl.artifacts.downloads import Progress
 from fraudctl.artifacts.resources import resource
 from fraudctl.aws import costs
@@ -40,7 +40,7 @@ class Build:
             return build_all(self._settings.cache, java_home=self._settings.java_home, progress=hear)
 
         yield Event("artefacts", Phase.STARTED, "building")
-        work = heard(build)
+        work = reported(build)
         while True:
             try:
                 report = next(work)
@@ -67,7 +67,7 @@ class Build:
         def upload(hear: Callable[[Event], None]) -> dict[Path, str]:
             return self._bucket.upload(self._bundles.paths(), hear)
 
-        for event in heard(upload):
+        for event in reported(upload):
             done = done or event.phase is Phase.DONE
             yield event
         if not done:

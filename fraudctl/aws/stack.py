@@ -153,10 +153,9 @@ class AwsStack:
         account = self._preflight.credentials()
         return self._teardown(account).plan(keep_data=keep_data)
 
-    def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+    def teardown(self, plan: Plan) -> Iterator[Event]:
         """Remove the stack, then prove by tag and by name that nothing of it is left."""
-        del plan
-        yield from self._teardown(self._session.account()).run(keep_data=keep_data)
+        yield from self._teardown(self._session.account()).run(keep_data=plan.keep_data)
 
     def outputs(self) -> Outputs:
         """Give the stack's outputs; raises `NotDeployed`."""

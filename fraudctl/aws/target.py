@@ -82,15 +82,14 @@ class AwsTarget:
         """What the components say."""
         self._later("logs")
 
+    def recover(self) -> bool:
+        """Return True for a deployed stack: AWS keeps it running. Raises `NotDeployed`."""
+        self.stack.outputs()
+        return True
+
     def components(self) -> list[Component]:
         """Give a verdict for every component."""
         self._later("status")
-
-    @contextmanager
-    def page(self, name: str) -> Iterator[str]:
-        """Yield the address of a page."""
-        self._later(f"page {name}")
-        yield ""
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Give the audit table."""

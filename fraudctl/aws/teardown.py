@@ -61,7 +61,7 @@ class Teardown:
             losses += [f"about {rows} audit rows (counted within the last 6 h)"] if rows is not None else []
         notes = [f"stack {self.stack} in account {self.account}, region {self.session.region}"]
         notes.append("expected to take 15 to 60 min: the cluster, then the network interfaces")
-        return Plan(self.stack, tuple(changes), Consent.NAME, tuple(losses), tuple(notes))
+        return Plan(self.stack, tuple(changes), Consent.NAME, tuple(losses), tuple(notes), keep_data=keep_data)
 
     def run(self, *, keep_data: bool) -> Iterator[Event]:
         """Remove it, then prove it gone; raises `NotAsAsked` naming each leftover with its command."""

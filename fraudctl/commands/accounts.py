@@ -39,7 +39,7 @@ def flag_accounts(
         reason=reason,
         flagged_by=_user(),
     )
-    flags = list(service.flag(context.target, wish))
+    flags = list(service.flag(context.running, wish))
     context.render.rows(flags, service.COLUMNS)
     context.render.note(f"Next: `fraudctl tail processed`, `fraudctl audit query {flags[0]['account_id']}`.")
 

@@ -33,7 +33,7 @@ def query(
     context: Context = ctx.obj
     number = None if account is None else accounts.account(account)
     first, end = time_options.span(since, until)
-    found = service.query(context.target.audit_table(), number, limit=limit, since=first, until=end)
+    found = service.query(context.running.audit_table(), number, limit=limit, since=first, until=end)
     columns = _OF_ALL if number is None else _OF_ONE
     shown = context.render.rows(
         map(row_of, found), _ALL if context.render.structured else columns, empty="Nothing was detected there."
@@ -53,7 +53,7 @@ def show(
     Example: fraudctl audit show 5f1b0e6c9d3a4a7c8e2f1d0b9a8c7e6d
     """
     context: Context = ctx.obj
-    found = map(row_of, service.find(context.target.audit_table(), transaction))
+    found = map(row_of, service.find(context.running.audit_table(), transaction))
     if context.render.structured:
         context.render.rows(found, _ALL)
         return

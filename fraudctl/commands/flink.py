@@ -23,8 +23,9 @@ def start(
     Example: fraudctl flink start
     """
     context: Context = ctx.obj
-    with context.target.lock():
-        context.render.events(context.target.flink.start(fresh=fresh))
+    running = context.running
+    with running.lock():
+        context.render.events(running.flink.start(fresh=fresh))
 
 
 @app.command()
@@ -37,8 +38,9 @@ def stop(
     Example: fraudctl flink stop
     """
     context: Context = ctx.obj
-    with context.target.lock():
-        context.render.events(context.target.flink.stop(savepoint=savepoint))
+    running = context.running
+    with running.lock():
+        context.render.events(running.flink.stop(savepoint=savepoint))
 
 
 @app.command()
@@ -48,7 +50,7 @@ def status(ctx: typer.Context) -> None:
     Example: fraudctl flink status
     """
     context: Context = ctx.obj
-    found = context.target.flink.status()
+    found = context.running.flink.status()
     context.render.record(
         {**asdict(found), "started_at": iso(found.started_at), "checkpoint_at": iso(found.checkpoint_at)}
     )
@@ -62,7 +64,7 @@ def savepoints(ctx: typer.Context) -> None:
     """
     context: Context = ctx.obj
     context.render.rows(
-        [{**asdict(found), "created_at": iso(found.created_at)} for found in context.target.flink.savepoints()],
+        [{**asdict(found), "created_at": iso(found.created_at)} for found in context.running.flink.savepoints()],
         ("created_at", "kind", "size_bytes", "location"),
         empty="There is none yet.",
     )

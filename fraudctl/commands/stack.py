@@ -99,7 +99,7 @@ def teardown(
         plan = target.stack.plan_teardown(keep_data=keep_data)
         render.plan(plan)
         render.consent(plan, f"Tear down {plan.stack}", given=yes)
-        render.events(service.teardown(target, plan, keep_data=keep_data))
+        render.events(service.teardown(target, plan))
     left = "its data is kept; `fraudctl deploy` brings it back" if keep_data else plan.outcome
     render.note(f"{plan.stack} is gone: {left}.")
 

@@ -56,7 +56,7 @@ def _show(render: Renderer, found: health.Status) -> None:
                 "name": topic.name,
                 "partitions": len(topic.partitions),
                 "records": topic.records if topic.exists else "missing",
-                "read by": lag.consumer if (lag := lags.get(topic.name)) else "",
+                "read by": lag.group if (lag := lags.get(topic.name)) else "",
                 "lag": lag.lag if lag else None,
             }
             for topic in found.topics or ()

@@ -36,7 +36,7 @@ def tail(  # noqa: PLR0913 - the options
         last=last, from_beginning=from_beginning, since=since, until=until, follow=follow, most=most
     )
     context.render.batches(
-        service.records(context.target, found, wanted, context.render.note),
+        service.records(context.running, found, wanted, context.render.note),
         lines=envelopes.Envelopes().lines,
         columns=envelopes.COLUMNS,
         row=envelopes.row,

@@ -20,8 +20,9 @@ def create(ctx: typer.Context) -> None:
     Example: fraudctl topics create
     """
     context: Context = ctx.obj
-    with context.target.lock():
-        context.render.events(context.target.topics.create())
+    running = context.running
+    with running.lock():
+        context.render.events(running.topics.create())
 
 
 @app.command("list")
@@ -31,7 +32,7 @@ def list_(ctx: typer.Context) -> None:
     Example: fraudctl topics list
     """
     context: Context = ctx.obj
-    context.render.rows([_row(topic) for topic in context.target.topics.list()], _COLUMNS)
+    context.render.rows([_row(topic) for topic in context.running.topics.list()], _COLUMNS)
 
 
 @app.command()
@@ -44,7 +45,7 @@ def describe(
     Example: fraudctl topics describe processed
     """
     context: Context = ctx.obj
-    found = context.target.topics.describe(service.named(topic).name)
+    found = context.running.topics.describe(service.named(topic).name)
     partitions = [
         {"partition": p.partition, "leader": p.leader, "earliest": p.earliest, "latest": p.latest}
         for p in found.partitions

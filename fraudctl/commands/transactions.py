@@ -29,7 +29,7 @@ def generate(
     context: Context = ctx.obj
     with context.render.progress() as progress:
         sent = service.generate(
-            context.target, count=count, per_second=per_second, seconds=seconds, seed=seed, show=progress.show
+            context.running, count=count, per_second=per_second, seconds=seconds, seed=seed, show=progress.show
         )
     context.render.record({"delivered": sent.delivered, "failed": sent.failed, "seconds": round(sent.seconds, 3)})
     sent.check()
@@ -61,7 +61,13 @@ def send(
                 render.record({"line": line.number, "reason": line.reason})
 
         sent = service.send(
-            context.target, stream, file, file_format=file_format, on_error=on_error, bad=bad, show=progress.show
+            lambda: context.running,
+            stream,
+            file,
+            file_format=file_format,
+            on_error=on_error,
+            bad=bad,
+            show=progress.show,
         )
     render.record(
         {"delivered": sent.delivered, "bad": sent.bad, "failed": sent.failed, "seconds": round(sent.seconds, 3)}
@@ -76,7 +82,7 @@ def start(ctx: typer.Context) -> None:
     Example: fraudctl transactions start
     """
     context: Context = ctx.obj
-    changed = context.target.schedule.start()
+    changed = context.running.schedule.start()
     context.render.note("Sample transactions flow." if changed else "Sample transactions flow already.")
 
 
@@ -87,5 +93,5 @@ def stop(ctx: typer.Context) -> None:
     Example: fraudctl transactions stop
     """
     context: Context = ctx.obj
-    changed = context.target.schedule.stop()
+    changed = context.running.schedule.stop()
     context.render.note("No more sample transactions." if changed else "Sample transactions were off already.")

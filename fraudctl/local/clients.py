@@ -1,9 +1,18 @@
-"""boto3 clients of the stack's own servers on loopback."""
+"""Clients of the stack's own servers on loopback: boto3 for DynamoDB and Lambda, JSON over HTTP for the rest."""
 
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from fraudctl.errors import OperationFailed, Unreachable
 from fraudctl.local.processes.ports import LOOPBACK
 
+_TIMEOUT_SECONDS: Final = 10.0
+# Never through a proxy of the environment: these servers are on loopback.
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 CREDENTIALS: Final[dict[str, Any]] = {
     "region_name": "local",
     "aws_access_key_id": "local",
@@ -12,19 +21,70 @@ CREDENTIALS: Final[dict[str, Any]] = {
 
 
 def dynamodb(port: int, *, read_timeout: float = 30.0) -> Any:  # noqa: ANN401 - a boto3 client
-    """Open a DynamoDB client on the stack's DynamoDB Local."""
+    """Return a DynamoDB client on the stack's DynamoDB Local."""
     return _session().client("dynamodb", **_endpoint(port, read_timeout, attempts=2))
 
 
 def dynamodb_resource(port: int) -> Any:  # noqa: ANN401 - a boto3 resource
-    """Open a DynamoDB resource on the stack's DynamoDB Local."""
+    """Return a DynamoDB resource on the stack's DynamoDB Local."""
     return _session().resource("dynamodb", **_endpoint(port, 30.0, attempts=2))
 
 
 def lambda_client(port: int) -> Any:  # noqa: ANN401 - a boto3 client
-    """Open a Lambda client on the stack's function runner."""
+    """Return a Lambda client on the stack's function runner."""
     # Once only: a repeated invocation flags twice.
     return _session().client("lambda", **_endpoint(port, 120.0, attempts=1))
+
+
+class JsonClient:
+    """JSON over HTTP to one server. `name` is how errors call it, `address` gives ``http://127.0.0.1:8081``."""
+
+    def __init__(self, name: str, address: Callable[[], str]) -> None:
+        """Store where to ask; no I/O."""
+        self.name, self._address = name, address
+
+    @property
+    def address(self) -> str:
+        """The server's address."""
+        return self._address()
+
+    def get(self, path: str, *, timeout: float = _TIMEOUT_SECONDS) -> Any:  # noqa: ANN401 - any JSON
+        """GET a JSON document; raises `Unreachable` or, for an answer that is an error, `OperationFailed`."""
+        return self._send("GET", path, None, timeout)
+
+    def post(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        method: str = "POST",
+        timeout: float = _TIMEOUT_SECONDS,
+    ) -> Any:  # noqa: ANN401 - any JSON
+        """POST (or PATCH) a JSON document and return the answer; raises as `get`."""
+        return self._send(method, path, body or {}, timeout)
+
+    def _send(self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float) -> Any:  # noqa: ANN401
+        request = urllib.request.Request(  # noqa: S310 - http on loopback
+            self.address + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with _OPENER.open(request, timeout=timeout) as answer:
+                content = answer.read()
+        except urllib.error.HTTPError as error:
+            detail = error.read().decode(errors="replace").strip()
+            raise OperationFailed(f"{self.name}: {error.code}: {detail[:300]}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(
+                f"{self.name}: does not answer on {self.address}: {getattr(error, 'reason', error)}",
+                hint="run `fraudctl status`, then `fraudctl deploy` to repair",
+            ) from error
+        try:
+            return json.loads(content) if content.strip() else {}
+        except ValueError as error:
+            raise OperationFailed(f"{self.name}: answered {content[:80]!r}, not JSON") from error
 
 
 def _session() -> Any:  # noqa: ANN401 - a boto3 session

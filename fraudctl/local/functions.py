@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fraudctl.errors import NotDeployed, OperationFailed, Unreachable
-from fraudctl.local.rest import Rest
+from fraudctl.local.clients import JsonClient
+from fraudctl.pipeline import names
 from fraudctl.target import ScheduleStatus
 
 _HINT: Final = "run `fraudctl logs lambda`"
@@ -16,16 +17,16 @@ class LocalFunctions:
     """Invokes through the Lambda API that the runner speaks; `client` gives the boto3 client at first use."""
 
     def __init__(self, stack: str, client: Callable[[], Any]) -> None:
-        """Keep the stack's name, the prefix of every function's."""
+        """Store the stack's name, the prefix of every function's; no I/O."""
         self._stack, self._client = stack, client
 
     def invoke(self, name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Invoke and give the result; raises `OperationFailed` with the function's own error."""
+        """Invoke and return the result; raises `OperationFailed` with the function's own error."""
         from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
         try:
             answer = self._client().invoke(
-                FunctionName=f"{self._stack}-{name}", Payload=json.dumps(payload).encode(), LogType="Tail"
+                FunctionName=names.function(self._stack, name), Payload=json.dumps(payload).encode(), LogType="Tail"
             )
             content = answer["Payload"].read()
         except (EndpointConnectionError, HTTPClientError) as error:
@@ -41,30 +42,30 @@ class LocalFunctions:
 
 
 class LocalSchedule:
-    """The runner's clock, over its control endpoints."""
+    """The runner's schedule, over its control endpoints."""
 
-    def __init__(self, rest: Rest) -> None:
-        """Keep the runner's server."""
-        self._rest = rest
+    def __init__(self, client: JsonClient) -> None:
+        """Store the runner's client; no I/O."""
+        self._client = client
 
     def start(self) -> bool:
-        """Switch it on; False when it was on already."""
+        """Switch it on; return False when it was on already."""
         return self._switch("start", on=True)
 
     def stop(self) -> bool:
-        """Switch it off; False when it was off already."""
+        """Switch it off; return False when it was off already."""
         return self._switch("stop", on=False)
 
     def status(self) -> ScheduleStatus:
-        """Say whether it is on and how the last tick ended."""
-        schedule = self._rest.get("/_fraudctl/status")["schedule"]
+        """Return whether it is on and how the last tick ended."""
+        schedule = self._client.get("/_fraudctl/status")["schedule"]
         return ScheduleStatus(
             enabled=schedule["enabled"], last_at=schedule["last_at"], last_result=schedule["last_result"]
         )
 
     def _switch(self, verb: str, *, on: bool) -> bool:
         before = self.status().enabled
-        self._rest.post(f"/_fraudctl/schedule/{verb}")
+        self._client.post(f"/_fraudctl/schedule/{verb}")
         return before is not on
 
 

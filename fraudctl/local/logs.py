@@ -19,10 +19,6 @@ class LocalLogs:
         """Keep the folder and the components' names."""
         self._folder, self._names, self._sleep = folder, tuple(names), sleep
 
-    def components(self) -> Sequence[str]:
-        """Give the names that `lines` knows."""
-        return self._names
-
     def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
         """Yield the last lines, then new ones; a rotated file is followed into its successor."""
         if component not in self._names:

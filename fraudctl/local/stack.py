@@ -1,22 +1,26 @@
 """The local stack's life: plan, apply, teardown. Every deploy is a repair of whatever is there."""
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fraudctl.atomic import atomic_write
+from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, OperationFailed
-from fraudctl.local import definitions, programs, waiting
+from fraudctl.local.components import Probes
+from fraudctl.local.definitions import HOLDS, NAMES, PORTS, SUPERVISED, definitions
+from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.topics import LocalTopics
-from fraudctl.local.probes import Probes
 from fraudctl.local.processes import ports, process_table
+from fraudctl.local.processes.definition import Definition, last_error
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.recovery import orphans
 from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.supervisor import Supervisor
 from fraudctl.local.processes.tools import Toolbox
-from fraudctl.local.programs import Definition
-from fraudctl.pipeline import kafka
+from fraudctl.pipeline import audit_table, kafka, names
 from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
 
 # Without it a broker ends without a word somewhere on its way up; the first topics, logs and temporary files take half.
@@ -36,9 +40,10 @@ class LocalStack:
     toolbox: Toolbox
     hold_ms: int
     slack_ms: int
+    clock: Clock = Clock()  # noqa: RUF009 - frozen
 
     def prepare(self) -> Iterator[Event]:
-        """Nothing: what `apply` downloads and compiles is not needed for planning."""
+        """Yield nothing: what `apply` downloads and compiles is not needed for planning."""
         yield from ()
 
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
@@ -48,17 +53,17 @@ class LocalStack:
         state = StackState.load(self.paths.state)
         if state is None or not state.deployed:
             kept = "with the data that is there" if self._has_data() else ""
-            changes = [Change("create", name, kept or programs.HOLDS[name]) for name in programs.NAMES]
+            changes = [Change("create", name, kept or HOLDS[name]) for name in NAMES]
             return Plan(self.paths.stack, tuple(changes), samples=samples)
         changes = list(self._repairs(state))
-        if samples is not None and not changes and Probes(self.paths.stack, state.ports).samples() is not samples:
+        if samples is not None and not changes and Probes(state.ports).samples() is not samples:
             changes.append(Change("start" if samples else "stop", "samples"))
         return Plan(self.paths.stack, tuple(changes), samples=samples)
 
     def apply(self, plan: Plan) -> Iterator[Event]:
         """Bring everything up, Flink's process included; leaves alone what is as it should be."""
         self._make_folders()
-        yield from self.toolbox.prepare()
+        yield from self.toolbox.ensure()
         before = StackState.load(self.paths.state)
         yield from self._end_orphans()
         state, stolen = self._choose_ports(before)
@@ -72,18 +77,18 @@ class LocalStack:
             if state.programs.get(definition.name) != definition.digest:
                 self.supervisor.stop_program(definition.name)
             definition.write(self.paths)
-        if plan.samples is not None or not definitions.schedule_file(self.paths).exists():
-            definitions.write_schedule(self.paths, on=plan.samples is not False)
-        self.supervisor.start(programs.SUPERVISED)
+        if plan.samples is not None or not self.paths.schedule.exists():
+            self._write_schedule(on=plan.samples is not False)
+        self.supervisor.start(SUPERVISED)
         yield from self._start(_FIRST, state)
-        yield from Probes(self.paths.stack, state.ports).create_table()
-        yield from LocalTopics(kafka.client(programs.bootstrap(state.ports))).create()
+        yield from self._create_table(state)
+        yield from self._topics(state).create()
         yield from self._start(_THEN, state, wait_for=("lambda",))
         digests = {name: definition.digest for name, definition in wanted.items()}
         state.change(deployed=True, programs=digests).save(self.paths.state)
 
     def discard(self, plan: Plan) -> None:
-        """Nothing to remove: planning leaves nothing."""
+        """Do nothing: planning leaves nothing behind."""
 
     def attach(self) -> Iterator[Event]:
         """Refuse: here nothing is under way without a command that does it."""
@@ -95,21 +100,21 @@ class LocalStack:
         raise NotDeployed(f"stack {self.paths.stack}: no rollback is stuck", hint="run `fraudctl deploy`")
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:
-        """Say what would be removed; raises `NotDeployed` when there is neither folder nor process."""
+        """Return what would be removed; raises `NotDeployed` when there is neither folder nor process."""
         running = process_table.of_stack(self.paths.root)
         if not self.paths.root.exists() and not running:
             raise NotDeployed(f"stack {self.paths.stack}: not deployed", hint="run `fraudctl deploy` first")
         changes = [Change("stop", "processes", f"{len(running)} running")] if running else []
         changes.append(Change("remove", "folder", "all but its data" if keep_data else "with all its data"))
         if keep_data:
-            return Plan(self.paths.stack, tuple(changes))
+            return Plan(self.paths.stack, tuple(changes), keep_data=True)
         losses = ("topics, audit rows and checkpoints",) if self._has_data() else ()
         outcome = "no process, port or file is left"
         return Plan(self.paths.stack, tuple(changes), Consent.YES, losses, outcome=outcome)
 
-    def teardown(self, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+    def teardown(self, plan: Plan) -> Iterator[Event]:
         """Stop everything, remove the folder, then look whether anything is left."""
-        del plan
+        keep_data = plan.keep_data
         state = StackState.load(self.paths.state)
         yield Event("processes", Phase.STARTED, "stopping")
         supervisord = self.supervisor.process()
@@ -130,21 +135,26 @@ class LocalStack:
         self.paths.lock.unlink(missing_ok=True)
 
     def outputs(self) -> Outputs:
-        """Give the outputs from the stack's state; raises `NotDeployed`."""
+        """Return the outputs from the stack's state; raises `NotDeployed`."""
+        state = self.deployed()
+        return Outputs(
+            stack=self.paths.stack,
+            target="local",
+            bootstrap_servers=ports.bootstrap_servers(state.ports),
+            audit_table=names.audit_table(self.paths.stack),
+            flink_application=self.paths.stack,
+            hold_ms=state.hold_ms,
+            slack_ms=state.slack_ms,
+            extra={name: ports.address(name, port) for name, port in state.ports.items() if name != "controller"},
+        )
+
+    def deployed(self) -> StackState:
+        """Return what a stack that was deployed to the end remembers; raises `NotDeployed`."""
         state = StackState.load(self.paths.state)
         if state is None or not state.deployed:
             why = "deploying it was interrupted" if state else "not deployed"
             raise NotDeployed(f"stack {self.paths.stack}: {why}", hint="run `fraudctl deploy` first")
-        return Outputs(
-            stack=self.paths.stack,
-            target="local",
-            bootstrap_servers=programs.bootstrap(state.ports),
-            audit_table=programs.table_name(self.paths.stack),
-            flink_application=self.paths.stack,
-            hold_ms=state.hold_ms,
-            slack_ms=state.slack_ms,
-            extra={name: programs.address(name, port) for name, port in state.ports.items() if name != "controller"},
-        )
+        return state
 
     def _repairs(self, state: StackState) -> Iterator[Change]:
         if missing := self.toolbox.missing():
@@ -154,8 +164,8 @@ class LocalStack:
         if not running:
             yield Change("start", "supervisor", "it does not run")
         wanted = self._definitions(state.change(hold_ms=self.hold_ms, slack_ms=self.slack_ms))
-        probes = Probes(self.paths.stack, state.ports)
-        for name in programs.NAMES:
+        probes = Probes(state.ports)
+        for name in NAMES:
             info = running.get(name)
             if info is None or info.state not in {"RUNNING", "STARTING"}:
                 yield Change("start", name, "it does not run")
@@ -163,18 +173,41 @@ class LocalStack:
                 yield Change("restart", name, "its settings or its version changed")
             elif not probes.ready(name):
                 yield Change("repair", name, "it does not answer")
-        if running and probes.ready("kafka"):
-            connection = kafka.client(programs.bootstrap(state.ports))
-            if wrong := [topic.alias for topic in LocalTopics(connection).list() if not topic.exists]:
-                yield Change("repair", "topics", ", ".join(wrong))
+        topics = self._missing_topics(state) if running and probes.ready("kafka") else []
+        if topics:
+            yield Change("repair", "topics", ", ".join(topics))
+
+    def _missing_topics(self, state: StackState) -> list[str]:
+        return [topic.alias for topic in self._topics(state).list() if not topic.exists]
 
     def _definitions(self, state: StackState) -> dict[str, Definition]:
-        return definitions.definitions(self.paths, state, self.toolbox.tools())
+        return definitions(self.paths, state, self.toolbox.tools())
+
+    @staticmethod
+    def _topics(state: StackState) -> LocalTopics:
+        return LocalTopics(KafkaAdmin(lambda: kafka.client(ports.bootstrap_servers(state.ports))))
+
+    def _create_table(self, state: StackState) -> Iterator[Event]:
+        from botocore.exceptions import ClientError
+
+        name = names.audit_table(self.paths.stack)
+        try:
+            Probes(state.ports).dynamodb.create_table(**audit_table.definition(name))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ResourceInUseException":
+                raise
+        else:
+            yield Event("audit table", Phase.DONE, f"{name} created")
+
+    def _write_schedule(self, *, on: bool) -> None:
+        """Set whether sample transactions flow, before the function runner's first start."""
+        self.paths.schedule.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(self.paths.schedule, json.dumps({"enabled": on}).encode())
 
     def _choose_ports(self, before: StackState | None) -> tuple[StackState, dict[str, int]]:
         state = before or StackState()
         mine = process_table.of_stack(self.paths.root)
-        chosen, stolen = ports.choose(programs.PORTS, state.ports, lambda port: process_table.listens_on(mine, port))
+        chosen, stolen = ports.choose(PORTS, state.ports, lambda port: process_table.listens_on(mine, port))
         return state.change(ports=chosen, hold_ms=self.hold_ms, slack_ms=self.slack_ms), stolen
 
     def _end_orphans(self) -> Iterator[Event]:
@@ -186,7 +219,7 @@ class LocalStack:
     def _start(
         self, names: tuple[str, ...], state: StackState, wait_for: tuple[str, ...] | None = None
     ) -> Iterator[Event]:
-        probes = Probes(self.paths.stack, state.ports)
+        probes = Probes(state.ports)
         waiting_for = list(names if wait_for is None else wait_for)
         for name in names:
             if name in waiting_for:
@@ -199,16 +232,16 @@ class LocalStack:
         while waiting_for:
             name = waiting_for[0]
             hint = f"run `fraudctl logs {name}`"
-            for _ in waiting.until(settled, seconds=_READY_SECONDS, what=name, hint=hint):
+            for _ in self.clock.until(settled, within=_READY_SECONDS, what=name, hint=hint):
                 yield Event(name, Phase.PROGRESS, "starting")
-            yield Event(name, Phase.DONE, f"ready on {programs.address(name, state.ports[name])}")
+            yield Event(name, Phase.DONE, f"ready on {ports.address(name, state.ports[name])}")
             waiting_for.pop(0)
 
     def _alive(self, name: str) -> bool:
         info = self.supervisor.programs().get(name)
         if info is not None and info.state in {"FATAL", "EXITED", "STOPPED"}:
-            log = self.paths.logs / f"{name}.log"
-            raise OperationFailed(f"{name}: it ended: {programs.last_words(log)}", hint=f"see {log}")
+            log = self.paths.log(name)
+            raise OperationFailed(f"{name}: it ended: {last_error(log)}", hint=f"see {log}")
         return True
 
     def _make_folders(self) -> None:

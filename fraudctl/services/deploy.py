@@ -27,9 +27,9 @@ def attach(target: Target) -> Iterator[Event]:
     return interruptible(_attach(target))
 
 
-def teardown(target: Target, plan: Plan, *, keep_data: bool) -> Iterator[Event]:
+def teardown(target: Target, plan: Plan) -> Iterator[Event]:
     """Remove the stack. Hold its lock."""
-    return interruptible(_teardown(target, plan, keep_data=keep_data))
+    return interruptible(_teardown(target, plan))
 
 
 def _run(target: Target, plan: Plan) -> Generator[Event, None, None]:
@@ -48,8 +48,8 @@ def _attach(target: Target) -> Generator[Event, None, None]:
     yield _samples(target)
 
 
-def _teardown(target: Target, plan: Plan, *, keep_data: bool) -> Generator[Event, None, None]:
-    yield from target.stack.teardown(plan, keep_data=keep_data)
+def _teardown(target: Target, plan: Plan) -> Generator[Event, None, None]:
+    yield from target.stack.teardown(plan)
 
 
 def _samples(target: Target) -> Event:

@@ -34,6 +34,7 @@ class Status:
 
 def look(target: Target) -> Status:
     """Ask everything once; raises `NotDeployed`, while a component that does not answer is a problem listed."""
+    target.recover()
     outputs = target.stack.outputs()
     problems: list[str] = []
 

@@ -58,7 +58,7 @@ class Sent:
 
 
 def send(
-    target: Target,
+    running: Callable[[], Target],
     stream: io.BufferedReader,
     name: str,
     *,
@@ -67,10 +67,13 @@ def send(
     bad: Callable[[Line], None],
     show: Show,
 ) -> Sent:
-    """Send a file's transactions; `bad` gets each line that is none. Raises `BadConfig` for another file."""
+    """Send a file's transactions to the target that `running` gives; `bad` gets each invalid line.
+
+    Raises `BadConfig` for a file that holds something else, before the target is asked for.
+    """
     file_format = file_format or transaction_file.format_of(name, stream)
     if on_error is OnError.SKIP:
-        return _send(target, stream, name, file_format, bad, show)
+        return _send(running, stream, name, file_format, bad, show)
     with files.rewindable(stream) as again:
         wrong = 0
         for line in transaction_file.lines(again, file_format, name):
@@ -80,7 +83,7 @@ def send(
         if wrong:
             return Sent(bad=wrong)
         again.seek(0)
-        return _send(target, again, name, file_format, bad, show)
+        return _send(running, again, name, file_format, bad, show)
 
 
 def generate(  # noqa: PLR0913 - the command's options and where it reports
@@ -114,7 +117,7 @@ def generate(  # noqa: PLR0913 - the command's options and where it reports
 
 
 def _send(
-    target: Target,
+    running: Callable[[], Target],
     stream: io.BufferedReader,
     name: str,
     file_format: FileFormat,
@@ -133,7 +136,7 @@ def _send(
             else:
                 yield line.outgoing
 
-    sent = _write(target, good(), Counter("send", show), files.reading(stream))
+    sent = _write(running(), good(), Counter("send", show), files.reading(stream))
     return Sent(sent.delivered, wrong, sent.failed, sent.reasons, sent.interrupted, sent.seconds)
 
 

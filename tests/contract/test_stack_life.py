@@ -60,7 +60,7 @@ class Place:
         """Tear down as the command does."""
         with self.target.lock():
             plan = self.target.stack.plan_teardown(keep_data=keep_data)
-            return list(self.target.stack.teardown(plan, keep_data=keep_data))
+            return list(self.target.stack.teardown(plan))
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from fraudctl.artifacts import bundles, wheels
 from fraudctl.artifacts.resources import resource
 from fraudctl.aws import costs
 from fraudctl.aws.resources import bucket
-from fraudctl.local import definitions, programs
+from fraudctl.local.flink import definition as flink_definition
+from fraudctl.local.lambda_runner import definition as lambda_runner
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.state import StackState
-from fraudctl.pipeline import audit_table, records, topics
+from fraudctl.pipeline import audit_table, names, records, topics
 from fraudctl.pipeline.kafka import client
+from fraudctl.pipeline.names import FUNCTIONS
 
 TOPICS = {
     "TransactionsTopic": topics.TRANSACTIONS,
@@ -40,8 +42,9 @@ def handler_variables(folder: Path) -> set[str]:
 
 def local_functions(tmp_path: Path) -> dict[str, Any]:
     """Give the local runner's specification, functions by their short name."""
+    tools: Any = None
     paths, ports = StackPaths(tmp_path, "demo", tmp_path), dict.fromkeys(("kafka", "lambda", "dynamodb"), 1)
-    spec = json.loads(definitions._lambda(paths, StackState(ports=ports)).files["lambda_runner.json"])
+    spec = json.loads(lambda_runner.definition(paths, StackState(ports=ports), tools).files["lambda_runner.json"])
     return {**spec, "functions": {function["name"].removeprefix("demo-"): function for function in spec["functions"]}}
 
 
@@ -64,7 +67,7 @@ def test_table_is_that_of_the_pipeline(template: Template) -> None:
     assert {name: table[name] for name in expected if name != "TableName"} == {
         name: value for name, value in expected.items() if name != "TableName"
     }
-    assert text(table["TableName"], {"AWS::StackName": "demo"}) == programs.table_name("demo")
+    assert text(table["TableName"], {"AWS::StackName": "demo"}) == names.audit_table("demo")
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
@@ -73,7 +76,7 @@ def test_flink_gets_the_local_properties_and_the_login(template: Template, tmp_p
     configuration = template.properties("FlinkApplication")["ApplicationConfiguration"]
     (group,) = configuration["EnvironmentProperties"]["PropertyGroups"]
     found = group["PropertyMap"]
-    local = definitions._flink_properties(
+    local = flink_definition._properties(
         StackPaths(tmp_path, "demo", tmp_path), StackState(ports={"flink": 1, "kafka": 2}), tmp_path
     )
     local = {name: value for name, value in local.items() if not name.startswith("flink.")}
@@ -116,7 +119,7 @@ def test_flink_takes_only_settings_that_are_the_templates(template: Template) ->
     assert properties["RuntimeEnvironment"] == "FLINK-2_3"
     assert {section["ConfigurationType"] for section in flink.values()} == {"CUSTOM"}
     assert flink["CheckpointConfiguration"]["CheckpointInterval"] == 1000 * int(
-        definitions._CHECKPOINT_INTERVAL.split()[0]
+        flink_definition._CHECKPOINT_INTERVAL.split()[0]
     )
     assert flink["ParallelismConfiguration"]["AutoScalingEnabled"] is False
     assert template.data["Parameters"]["FlinkParallelism"]["MaxValue"] == topics.PARTITIONS
@@ -137,27 +140,27 @@ def test_functions_are_built_for_their_runtime(template: Template, tmp_path: Pat
     """Runtime, architecture and handler fit the zips; time-outs and names are those of the local runner."""
     local = local_functions(tmp_path)["functions"]
     functions = template.of("AWS::Lambda::Function")
-    assert set(functions) == set(local) == set(bundles.FUNCTIONS.values())
+    assert set(functions) == set(local) == set(FUNCTIONS.values())
     for name, properties in functions.items():
         assert properties["Runtime"] == f"python{wheels.PYTHON}"
         assert properties["Architectures"] == ["arm64"]
         assert wheels.PLATFORM.endswith("aarch64")
         assert properties["Handler"] == "handler.handler"
         assert properties["Timeout"] == local[name]["timeout_s"]
-        assert text(properties["FunctionName"], {"AWS::StackName": "demo"}) == programs.function_name("demo", name)
+        assert text(properties["FunctionName"], {"AWS::StackName": "demo"}) == names.function("demo", name)
         assert properties["Code"]["S3Key"] == {"Ref": f"{name}Key"}
         assert properties["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
         assert properties["LoggingConfig"] == {"LogGroup": {"Ref": f"{name}LogGroup"}}
         log_group = template.properties(f"{name}LogGroup")
         assert text(log_group["LogGroupName"]) == f"/aws/lambda/{text(properties['FunctionName'])}"
     in_the_vpc = {name for name, properties in functions.items() if "VpcConfig" in properties}
-    assert in_the_vpc == {bundles.FUNCTIONS[folder] for folder in set(bundles.FUNCTIONS) - bundles.WITHOUT_WHEELS}
+    assert in_the_vpc == {FUNCTIONS[folder] for folder in set(FUNCTIONS) - bundles.WITHOUT_WHEELS}
 
 
 def test_handlers_read_what_the_template_sets(template: Template) -> None:
     """A handler's variables are the template's, and the other way round; no two functions share one."""
     taken: dict[str, str] = {}
-    for folder, name in bundles.FUNCTIONS.items():
+    for folder, name in FUNCTIONS.items():
         # Lambda sets the region; WRITER_DYNAMODB names an endpoint, which only the local target has.
         read = handler_variables(resource("lambdas") / folder) - {"AWS_REGION", "WRITER_DYNAMODB"}
         variables = template.properties(name)["Environment"]["Variables"]
@@ -176,15 +179,15 @@ def test_handlers_read_what_the_template_sets(template: Template) -> None:
 
 def test_every_handler_has_a_bundle() -> None:
     """A folder with a handler that nobody deploys, or a bundle without a handler, is a mistake."""
-    assert {path.parent.name for path in resource("lambdas").glob("*/handler.py")} == set(bundles.FUNCTIONS)
+    assert {path.parent.name for path in resource("lambdas").glob("*/handler.py")} == set(FUNCTIONS)
 
 
 def test_consumer_groups_are_the_local_ones(template: Template) -> None:
     """Both groups have the names of the local target, and the roles may join exactly these."""
     mapping = template.properties("EventSourceMapping")
     group = mapping["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"]
-    assert group == definitions.WRITER_GROUP
-    for role, name in (("AuditWriterRole", definitions.WRITER_GROUP), ("FlinkRole", definitions.FLINK_GROUP)):
+    assert group == lambda_runner.WRITER_GROUP
+    for role, name in (("AuditWriterRole", lambda_runner.WRITER_GROUP), ("FlinkRole", flink_definition.GROUP)):
         arns = [text(found["Resource"]) for found in template.statements(role) if found["Sid"] == "Group"]
         assert [arn.rsplit("/", 1)[1] for arn in arns] == [name]
 

@@ -10,6 +10,7 @@ from lambda_servers import Servers, servers
 from lambda_tools import wait_for
 
 from fraudctl.errors import NotDeployed
+from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import kafka, topics
@@ -31,7 +32,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 @pytest.fixture(scope="module")
 def ready(running: Servers) -> Servers:
     """Run Kafka with all topics."""
-    list(LocalTopics(kafka.client(running.brokers)).create())
+    list(LocalTopics(KafkaAdmin(lambda: kafka.client(running.brokers))).create())
     return running
 
 
@@ -52,9 +53,9 @@ def transactional(brokers: str, topic: str) -> None:
 
 def test_topics_are_created_then_repaired(running: Servers) -> None:
     """Usable at once, with the configuration that was meant; again there is nothing to do."""
-    admin = LocalTopics(kafka.client(running.brokers))
+    admin = LocalTopics(KafkaAdmin(lambda: kafka.client(running.brokers)))
     with pytest.raises(NotDeployed):
-        LocalRecords(kafka.client(running.brokers)).write(DEAD_LETTERS, [Outgoing(None, b"")])
+        LocalRecords(lambda: kafka.client(running.brokers)).write(DEAD_LETTERS, [Outgoing(None, b"")])
     *_, done = admin.create()
     assert done.phase is Phase.DONE
     assert "processed_topic created" in done.detail
@@ -68,7 +69,7 @@ def test_topics_are_created_then_repaired(running: Servers) -> None:
 def test_reading_ends_behind_transaction_markers(ready: Servers) -> None:
     """The last offsets are no records; the aborted ones are not shown."""
     transactional(ready.brokers, DEAD_LETTERS)
-    records = LocalRecords(kafka.client(ready.brokers))
+    records = LocalRecords(lambda: kafka.client(ready.brokers))
     begun = time.monotonic()
     found = [record.value for record in records.read(DEAD_LETTERS, Range(From.BEGINNING, follow=False))]
     assert found == [b"%d" % number for number in range(10)]
@@ -79,7 +80,7 @@ def test_reading_ends_behind_transaction_markers(ready: Servers) -> None:
 
 def test_reading_from_a_time(ready: Servers) -> None:
     """The broker's time of the record, inclusive; the end exclusive."""
-    records = LocalRecords(kafka.client(ready.brokers))
+    records = LocalRecords(lambda: kafka.client(ready.brokers))
     assert records.write(TRANSACTIONS, [Outgoing(b"1", b"%d" % number) for number in range(5)]).delivered == 5
     wait_for(lambda: len(list(records.read(TRANSACTIONS, Range(From.BEGINNING, follow=False)))) >= 5, "five records")
     time.sleep(0.002)  # another millisecond of the broker's clock
@@ -94,7 +95,7 @@ def test_reading_from_a_time(ready: Servers) -> None:
 
 def test_the_largest_record_passes(ready: Servers) -> None:
     """A detection with everything that may be added to the largest transaction."""
-    records = LocalRecords(kafka.client(ready.brokers))
+    records = LocalRecords(lambda: kafka.client(ready.brokers))
     value = b"x" * (2_097_152 - 200)
     assert records.write(PROCESSED, [Outgoing(b"1", value)]).delivered == 1
     (record,) = records.read(PROCESSED, Range(From.LAST, count=1, follow=False))
@@ -103,7 +104,7 @@ def test_the_largest_record_passes(ready: Servers) -> None:
 
 def test_following_survives_a_restart_of_kafka(ready: Servers) -> None:
     """Silence is reported, then the record after it comes, none is lost and none comes twice."""
-    records = LocalRecords(kafka.client(ready.brokers))
+    records = LocalRecords(lambda: kafka.client(ready.brokers))
     seen: list[Batch] = []
     begun = threading.Event()
 

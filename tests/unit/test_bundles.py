@@ -16,6 +16,7 @@ from fraudctl.artifacts.pins import Artifact, Lock
 from fraudctl.artifacts.resources import PACKAGE, resource
 from fraudctl.artifacts.wheels import WheelLock, Wheels
 from fraudctl.errors import BadConfig, OperationFailed, Unreachable
+from fraudctl.pipeline.names import FUNCTIONS
 
 Done = subprocess.CompletedProcess[str]
 
@@ -67,7 +68,6 @@ def test_a_zip_holds_the_function_the_pipeline_and_the_wheels(tmp_path: Path, wh
         "handler.py",
     }
     assert built.size_bytes == built.path.stat().st_size
-    assert built.unpacked_bytes == sum(map(len, found.values()))
     assert 0 < built.import_ms < 60_000
 
 
@@ -87,7 +87,7 @@ def test_a_zip_that_is_there_is_not_written_again(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [first.path.name]
 
 
-@pytest.mark.parametrize("folder", bundles.FUNCTIONS)
+@pytest.mark.parametrize("folder", FUNCTIONS)
 def test_handlers_are_imported_without_any_site_package(tmp_path: Path, folder: str) -> None:
     """What a handler imports at once is in its zip or in Python: boto3 and Kafka's client come with the first call."""
     assert bundles.lambda_zip(folder, tmp_path).import_ms > 0

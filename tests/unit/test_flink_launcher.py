@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fraudctl.clock import Clock
 from fraudctl.local.flink import launcher
 from fraudctl.local.flink.launcher import Spec
 
@@ -80,7 +81,7 @@ def test_nothing_is_tried_while_kafka_is_down() -> None:
             if len(waits) == 3:
                 broker.listen()
 
-        launcher.wait_for_kafka(f"127.0.0.1:{broker.getsockname()[1]}", sleep)
+        launcher.wait_for_kafka(f"127.0.0.1:{broker.getsockname()[1]}", Clock(sleep=sleep))
     assert len(waits) == 3
 
 

@@ -13,7 +13,7 @@ from fraudctl.local.lambda_runner.batches import Delivered
 from fraudctl.local.lambda_runner.delivery import Delivery, Stopped
 from fraudctl.local.lambda_runner.functions import PAYLOAD_LIMIT, Result
 from fraudctl.local.lambda_runner.on_failure import OnFailure
-from fraudctl.local.lambda_runner.spec import MappingSpec
+from fraudctl.local.lambda_runner.spec import EventSourceMappingSpec
 
 Answer = Callable[[dict[str, Any]], Any]
 
@@ -66,7 +66,9 @@ def make(tmp_path: Path, pauses: list[float]) -> Callable[..., Delivery]:
 
     def maker(functions: Any, *, stop_after: int = 1000, **changes: Any) -> Delivery:
         folder = tmp_path / "on failure %"
-        spec = MappingSpec(function="writer", topic="processed_topic", group="g", on_failure=str(folder), **changes)
+        spec = EventSourceMappingSpec(
+            function="writer", topic="processed_topic", group="g", on_failure=str(folder), **changes
+        )
 
         def pause(seconds: float) -> bool:
             pauses.append(seconds)

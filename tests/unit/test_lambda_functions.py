@@ -14,7 +14,7 @@ from lambda_tools import wait_for
 
 from fraudctl.local.lambda_runner import logs
 from fraudctl.local.lambda_runner.functions import PAYLOAD_LIMIT, Functions, Stopper
-from fraudctl.local.lambda_runner.spec import FunctionSpec, MappingSpec, RunnerSpec, ScheduleSpec
+from fraudctl.local.lambda_runner.spec import EventSourceMappingSpec, FunctionSpec, RunnerSpec, ScheduleSpec
 
 HANDLER = """
 import logging, os, sys, threading, time
@@ -247,7 +247,7 @@ def test_a_specification_survives_json() -> None:
         functions=functions,
         bootstrap_servers="127.0.0.1:2",
         schedule=ScheduleSpec(function="a", payload={"count": 1}, state_file="/s", enabled=False),
-        mapping=MappingSpec(function="a", topic="t", group="g", on_failure="/o", retries=0),
+        mapping=EventSourceMappingSpec(function="a", topic="t", group="g", on_failure="/o", retries=0),
         log_level="DEBUG",
     )
     for spec in (bare, full):

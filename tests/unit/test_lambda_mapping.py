@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from lambda_tools import wait_for
 
-from fraudctl.local.lambda_runner.event_source_mapping import Mapping
+from fraudctl.local.lambda_runner.event_source_mapping import EventSourceMapping
 from fraudctl.local.lambda_runner.functions import Result
-from fraudctl.local.lambda_runner.spec import MappingSpec
+from fraudctl.local.lambda_runner.spec import EventSourceMappingSpec
 
 DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN)
 
@@ -132,16 +132,16 @@ def functions() -> Invoked:
     return Invoked()
 
 
-Make = Callable[..., Mapping]
+Make = Callable[..., EventSourceMapping]
 
 
 @pytest.fixture
 def make(tmp_path: Path, consumer: Pretended, functions: Invoked) -> Iterator[Make]:
     """Give a maker of started mappings; all are ended afterwards."""
-    made: list[Mapping] = []
+    made: list[EventSourceMapping] = []
 
-    def maker(**changes: Any) -> Mapping:
-        spec = MappingSpec(
+    def maker(**changes: Any) -> EventSourceMapping:
+        spec = EventSourceMappingSpec(
             **{
                 "function": "writer",
                 "topic": "processed_topic",
@@ -152,7 +152,7 @@ def make(tmp_path: Path, consumer: Pretended, functions: Invoked) -> Iterator[Ma
         )
         opener: Any = consumer.open
         invoked: Any = functions
-        made.append(Mapping(spec, "127.0.0.1:9092", invoked, opener=opener))
+        made.append(EventSourceMapping(spec, "127.0.0.1:9092", invoked, opener=opener))
         made[-1].start_thread()
         return made[-1]
 

@@ -321,5 +321,5 @@ def test_a_lower_layer_that_cannot_be_made_is_no_error(tmp_path: Path) -> None:
     failing = tmp_path / "java"
     failing.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     failing.chmod(stat.S_IRWXU)
-    assert class_data.make_base(failing, tmp_path / "cds" / "kafka-1.jsa") is False
-    assert list((tmp_path / "cds").iterdir()) == []
+    assert class_data.make_base(failing, tmp_path, "21.0.8") is False
+    assert list((tmp_path / "cds" / "21.0.8").iterdir()) == []

@@ -7,17 +7,19 @@ from typing import Any
 
 import pytest
 
+from fraudctl.clock import Clock
 from fraudctl.errors import OperationFailed, Unreachable
-from fraudctl.local.flink.application import FlinkFolders, LocalFlink
-from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.clients import JsonClient
+from fraudctl.local.flink.application import LocalFlink
+from fraudctl.local.flink.rest import FlinkRest
+from fraudctl.local.processes.paths import FlinkFolders, StackPaths
 from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
-from fraudctl.local.rest import Rest
 
 JOB = {"jid": "0f", "start-time": 1, "state": "RUNNING"}
 
 
 @dataclass
-class FakeRest(Rest):
+class FakeServer(JsonClient):
     """Answers by path; a job runs when all its tasks do."""
 
     tasks: int = 2
@@ -25,7 +27,7 @@ class FakeRest(Rest):
 
     def __post_init__(self) -> None:
         """Be reachable nowhere."""
-        super().__init__("flink", "http://127.0.0.1:1")
+        super().__init__("flink", lambda: "http://127.0.0.1:1")
 
     def get(self, path: str, *, timeout: float = 10) -> Any:
         """Give what is prepared, or the job."""
@@ -71,7 +73,7 @@ class Made:
     """An application and what is around it."""
 
     flink: LocalFlink
-    rest: FakeRest
+    server: FakeServer
     supervisor: FakeSupervisor
     folders: FlinkFolders
     stopped: Path
@@ -79,12 +81,15 @@ class Made:
 
 def make(tmp_path: Path, state: str | None, tasks: int = 2) -> Made:
     """Make one whose program is in a state."""
-    folders = FlinkFolders(tmp_path / "checkpoints", tmp_path / "savepoints", tmp_path / "fresh")
-    supervisor = FakeSupervisor(StackPaths(tmp_path, "demo", tmp_path), state)
-    rest, stopped = FakeRest(tasks=tasks), tmp_path / "stopped"
-    return Made(
-        LocalFlink(rest, supervisor, folders, stopped, sleep=lambda _: None), rest, supervisor, folders, stopped
-    )
+    paths = StackPaths(tmp_path, "demo", tmp_path)
+    folders = paths.flink
+    folders.checkpoints.parent.mkdir(parents=True)
+    supervisor = FakeSupervisor(paths, state)
+    server, stopped = FakeServer(tasks=tasks), tmp_path / "stopped"
+    rest = FlinkRest(lambda: server.address)
+    rest._client = server
+    flink = LocalFlink(rest, supervisor, folders, stopped, clock=Clock(sleep=lambda _: None))
+    return Made(flink, server, supervisor, folders, stopped)
 
 
 @pytest.mark.parametrize("tasks", [2, 1])
@@ -124,7 +129,7 @@ def test_a_failed_savepoint_leaves_the_job_running(tmp_path: Path) -> None:
     """The reason is the error, and the job does not count as stopped on purpose."""
     made = make(tmp_path, "RUNNING")
     cause = {"stack-trace": "java.io.IOException: no space\n\tat X"}
-    made.rest.answers["/jobs/0f/savepoints/7"] = {
+    made.server.answers["/jobs/0f/savepoints/7"] = {
         "status": {"id": "COMPLETED"},
         "operation": {"failure-cause": cause},
     }

@@ -70,9 +70,9 @@ def test_teardown_keeps_the_data_folder_only_when_asked(stack: LocalStack) -> No
     """Kept data stays where the next deploy finds it; without keeping, not even the folder is left."""
     stack.paths.make_folders()
     (stack.paths.data / "rows").write_text("x")
-    list(stack.teardown(stack.plan_teardown(keep_data=True), keep_data=True))
+    list(stack.teardown(stack.plan_teardown(keep_data=True)))
     assert [path.name for path in stack.paths.root.iterdir()] == ["data"]
-    list(stack.teardown(stack.plan_teardown(keep_data=False), keep_data=False))
+    list(stack.teardown(stack.plan_teardown(keep_data=False)))
     assert not stack.paths.root.exists()
 
 
@@ -92,7 +92,7 @@ def test_a_supervisor_on_its_way_out_counts_as_gone(stack: LocalStack, monkeypat
             return refuse
 
     monkeypatch.setattr(xmlrpc.client, "ServerProxy", Leaving)
-    assert stack.supervisor.pid is None
+    assert stack.supervisor.pid() is None
     assert stack.supervisor.programs() == {}
     stack.supervisor.stop_program("kafka")
     with pytest.raises(Unreachable, match=r"kafka: the supervisor does not answer: SHUTDOWN_STATE"):

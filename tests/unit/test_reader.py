@@ -29,7 +29,7 @@ class Topic:
     @property
     def records(self) -> LocalRecords:
         """What fraudctl reads and writes with."""
-        return LocalRecords(kafka.client(self.servers))
+        return LocalRecords(lambda: kafka.client(self.servers))
 
     def write(self, numbers: range, partition: int | None = None) -> None:
         """Write one record per number: number n at second n, in partition n % 4 unless told otherwise."""
@@ -145,14 +145,14 @@ def test_a_look_goes_on_where_another_reader_s_look_ended(topic: Topic) -> None:
 def test_a_missing_topic_is_not_deployed(broker: str) -> None:
     """With the command that helps."""
     with pytest.raises(NotDeployed, match="topic nowhere: does not exist") as raised:
-        list(LocalRecords(kafka.client(broker)).read("nowhere", Range()))
+        list(LocalRecords(lambda: kafka.client(broker)).read("nowhere", Range()))
     assert raised.value.hint == "run `fraudctl topics create`"
 
 
 def test_nobody_on_the_port_is_unreachable(capfd: pytest.CaptureFixture[str]) -> None:
     """Exit 4 within seconds, and librdkafka keeps its lines off the terminal."""
     with pytest.raises(Unreachable, match="topic t: Kafka does not answer"):
-        next(LocalRecords(kafka.client("127.0.0.1:9")).read("t", Range()))
+        next(LocalRecords(lambda: kafka.client("127.0.0.1:9")).read("t", Range()))
     assert capfd.readouterr() == ("", "")
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, Refused, TimedOut
-from fraudctl.local import history, waiting
 from fraudctl.local.logs import LocalLogs
 from fraudctl.local.processes import ports
+from fraudctl.local.processes.definition import Definition, last_error
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.state import StackState
-from fraudctl.local.processes.supervisor import Program, configuration
-from fraudctl.local.programs import Definition, last_words
+from fraudctl.local.processes.supervisor import Program, configuration, restarts
 from fraudctl.lock import stack_lock
 
 
@@ -58,7 +58,14 @@ def test_state_survives_a_round_trip(tmp_path: Path) -> None:
     assert StackState.load(tmp_path / "stack.json") == state
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "surprise": 1}', "null"])
+def test_a_state_of_another_version_keeps_what_is_known(tmp_path: Path) -> None:
+    """A stack that an earlier or a later version deployed is still found, at its ports."""
+    text = '{"ports": {"kafka": 7}, "deployed": true, "samples": true, "jar": "a.jar", "programs": {}, "format": 1}'
+    (tmp_path / "stack.json").write_text(text, encoding="utf-8")
+    assert StackState.load(tmp_path / "stack.json") == StackState(ports={"kafka": 7}, deployed=True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', "null"])
 def test_a_damaged_state_counts_as_none(tmp_path: Path, text: str) -> None:
     """A file cut off by a crash, or of another version, is as if it were not there."""
     (tmp_path / "stack.json").write_text(text)
@@ -108,12 +115,12 @@ def test_restarts_are_read_from_the_supervisors_log(tmp_path: Path) -> None:
         "2026-01-31 12:00:10,000 WARN stopped: flink (terminated by SIGTERM)\n"
         "2026-01-31 12:00:11,000 INFO exited: flink (exit status 0; expected)\n"  # after a savepoint
     )
-    found = history.restarts(log)
+    found = restarts(log)
     assert set(found) == {"kafka"}
     assert (found["kafka"].count, found["kafka"].last_reason) == (2, "exit status 3; not expected")
     assert found["kafka"].last_at is not None
     assert found["kafka"].last_at % 60_000 == 9_250
-    assert history.restarts(tmp_path / "none") == {}
+    assert restarts(tmp_path / "none") == {}
 
 
 def test_supervisord_never_reads_a_path_of_the_stack(tmp_path: Path) -> None:
@@ -161,8 +168,8 @@ def test_last_words_prefer_a_cause_over_its_stack_trace(tmp_path: Path) -> None:
     """An error message quotes the line that says why."""
     log = tmp_path / "flink.log"
     log.write_text("INFO starting\njava.net.BindException: Address already in use\n\tat java.base/sun.nio\n")
-    assert last_words(log) == "java.net.BindException: Address already in use"
-    assert last_words(tmp_path / "none") == "without a log"
+    assert last_error(log) == "java.net.BindException: Address already in use"
+    assert last_error(tmp_path / "none") == "without a log"
 
 
 def test_a_definitions_digest_changes_with_what_it_starts(tmp_path: Path) -> None:
@@ -200,7 +207,7 @@ def test_a_file_in_the_way_of_a_programs_folder_is_named(tmp_path: Path) -> None
     paths.make_folders()
     blocked = paths.data / "kafka"
     blocked.write_text("not a folder")
-    definition = Definition("kafka", ("true",), tmp_path, prepare=lambda: blocked.mkdir(parents=True, exist_ok=True))
+    definition = Definition("kafka", ("true",), tmp_path, set_up=lambda: blocked.mkdir(parents=True, exist_ok=True))
     with pytest.raises(OperationFailed, match=rf"^kafka: {re.escape(str(blocked))}: File exists$") as caught:
         definition.write(paths)
     assert "fraudctl deploy" in str(caught.value.hint)
@@ -209,11 +216,11 @@ def test_a_file_in_the_way_of_a_programs_folder_is_named(tmp_path: Path) -> None
 def test_waiting_ends_when_ready_or_when_time_is_up() -> None:
     """The clock decides, not the number of tries."""
     answers = iter([False, False, True])
-    assert len(list(waiting.until(lambda: next(answers), seconds=9, what="x", hint="y", sleep=lambda _: None))) == 2
+    assert len(list(Clock(sleep=lambda _: None).until(lambda: next(answers), within=9, what="x", hint="y"))) == 2
     ticks = itertools.count(step=4.0)
     with pytest.raises(TimedOut, match="kafka: not ready after 10 s"):
         list(
-            waiting.until(
-                lambda: False, seconds=10, what="kafka", hint="y", clock=lambda: next(ticks), sleep=lambda _: None
+            Clock(sleep=lambda _: None, monotonic=lambda: next(ticks)).until(
+                lambda: False, within=10, what="kafka", hint="y"
             )
         )

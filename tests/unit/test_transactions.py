@@ -180,7 +180,7 @@ def test_a_file_is_streamed() -> None:
     writer.start()
     with os.fdopen(out, "rb") as source:
         sent = transactions.send(
-            target, source, "-", file_format=None, on_error=OnError.SKIP, bad=seen, show=lambda _: None
+            lambda: target, source, "-", file_format=None, on_error=OnError.SKIP, bad=seen, show=lambda _: None
         )
     writer.join()
     assert (sent.delivered, sent.bad) == (2, 1)

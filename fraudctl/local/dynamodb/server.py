@@ -4,24 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from fraudctl.artifacts.jars import JarBuild
 from fraudctl.local.processes import jvm
+from fraudctl.local.processes.definition import Definition
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.tools import Tools
 
-LOCK: Final = Path(__file__).with_name("dynamodb.lock")
-_SOURCES: Final = Path(__file__).with_name("java_src")
 _MAIN: Final = "io.fraudctl.local.DynamoDb"
 _HEAP_MB: Final = (32, 256)
-
-
-def launcher(ecj: Path, classpath: Sequence[Path], out_dir: Path) -> JarBuild:
-    """Describe the launcher's jar; `classpath` is that of `LOCK`."""
-    return JarBuild("dynamodb-launcher", _SOURCES, tuple(classpath), ecj, out_dir)
 
 
 def command(
     java: Path, launcher_jar: Path, classpath: Sequence[Path], port: int, data_dir: Path, tmp: Path
 ) -> list[str]:
-    """Give the command line; it listens on 127.0.0.1:`port`.
+    """Return the command line; it listens on 127.0.0.1:`port`.
 
     `data_dir` and `tmp` must exist. SQLite's native library lies in DynamoDB Local's own jar, for Linux and macOS on
     x86-64 and ARM, and is unpacked into `tmp` at each start.
@@ -35,3 +31,10 @@ def command(
         tmp=tmp,
         level="warn",
     )
+
+
+def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
+    """Return what DynamoDB Local is started with."""
+    data, temporary = paths.data / "dynamodb", paths.temporary("dynamodb")
+    line = command(tools.java, tools.dynamodb_launcher, tools.dynamodb, state.ports["dynamodb"], data, temporary)
+    return Definition("dynamodb", tuple(line), temporary, set_up=lambda: data.mkdir(parents=True, exist_ok=True))

@@ -10,16 +10,20 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from fraudctl.atomic import atomic_write
+from fraudctl.clock import Clock
 from fraudctl.local.processes import class_data
 
 # A snapshot that was started from this often, with no newer one to show for it, is given up.
 _ATTEMPTS: Final = 2
 _PAUSE_SECONDS: Final = 0.2
+# The program argument that carries the snapshot.
+_RECOVERY_PATH: Final = "flink.execution.state-recovery.path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,7 @@ class Spec:
     without state, once, and older snapshots are not used any more. `tmp` belongs to the application alone.
     A class archive among `flags` is used, or made, by `fraudctl.local.processes.class_data`.
     `servers` is Kafka's address, ``host:port``: while nothing listens there nothing is started, since a start that
-    fails for want of Kafka would count against the snapshot. `recovery_key` is the name of the program argument that
-    carries the snapshot.
+    fails for want of Kafka would count against the snapshot.
     """
 
     java: str
@@ -45,15 +48,14 @@ class Spec:
     fresh: str
     tmp: str
     servers: str
-    recovery_key: str = "flink.execution.state-recovery.path"
 
     def to_json(self) -> str:
-        """Give the text of a spec file."""
+        """Return the text of a spec file."""
         return json.dumps(asdict(self), indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read the text of a spec file; raises `ValueError` or `TypeError` when it is none."""
+        """Read the text of a spec file; raises `ValueError` or `TypeError` for another text."""
         return cls(**json.loads(text))
 
 
@@ -80,13 +82,11 @@ class Attempts:
 
     def save(self, path: Path) -> None:
         """Replace the file in one step."""
-        partial = path.with_name(f".{path.name}")
-        partial.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        partial.replace(path)
+        atomic_write(path, json.dumps(asdict(self)).encode())
 
 
 def snapshots(spec: Spec) -> list[tuple[int, Path]]:
-    """Give the complete checkpoints and savepoints, newest first, each with its time in nanoseconds since 1970.
+    """Return the complete checkpoints and savepoints, newest first, each with its time in nanoseconds since 1970.
 
     Flink writes ``_metadata`` last: a folder without it was not finished.
     """
@@ -116,27 +116,24 @@ def choose(spec: Spec, now: int) -> Path | None:
 
 
 def command(spec: Spec, snapshot: Path | None) -> list[str]:
-    """Give the command line of the JVM."""
+    """Return the command line of the JVM."""
     line = [spec.java, *spec.flags, f"-Djava.io.tmpdir={spec.tmp}", "-cp", spec.classpath, spec.main_class]
     line += spec.arguments
     if snapshot is not None:
         # Not as_uri(): Flink takes a path's % for itself and would look for a folder named "a%20b".
-        line.append(f"{spec.recovery_key}=file://{snapshot}")
+        line.append(f"{_RECOVERY_PATH}=file://{snapshot}")
     return line
 
 
-def wait_for_kafka(servers: str, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until something listens at ``host:port``; says once that it waits."""
+def wait_for_kafka(servers: str, clock: Clock) -> None:
+    """Wait until something listens at ``host:port``; write once that it waits."""
     host, _, port = servers.rpartition(":")
-    said = False
-    while True:
+    for waited in clock.poll(_PAUSE_SECONDS):
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
         except OSError:
-            if not said:
-                _say(f"waiting for Kafka at {servers}")
-                said = True
-            sleep(_PAUSE_SECONDS)
+            if not waited:
+                _write(f"waiting for Kafka at {servers}")
         else:
             return
 
@@ -144,16 +141,16 @@ def wait_for_kafka(servers: str, sleep: Callable[[float], None] = time.sleep) ->
 def main(spec_file: Path) -> None:
     """Clean up, choose, and become the JVM."""
     spec = Spec.from_json(spec_file.read_text(encoding="utf-8"))
-    wait_for_kafka(spec.servers)
+    wait_for_kafka(spec.servers, Clock())
     shutil.rmtree(spec.tmp, ignore_errors=True)
     Path(spec.tmp).mkdir(parents=True, exist_ok=True)
     snapshot = choose(spec, time.time_ns())
-    _say(f"starting from {snapshot or 'the beginning of the topics'}")
+    _write(f"starting from {snapshot or 'the beginning of the topics'}")
     line = class_data.resolved(command(spec, snapshot))
     os.execv(line[0], line)  # noqa: S606 - to become the JVM is the purpose
 
 
-def _say(text: str) -> None:
+def _write(text: str) -> None:
     sys.stdout.write(f"flink_launcher: {text}\n")
     sys.stdout.flush()
 

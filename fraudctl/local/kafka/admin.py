@@ -1,10 +1,10 @@
 """Kafka's admin protocol in the few questions that are asked here; every method raises KafkaException."""
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final
 
+from fraudctl.clock import Clock
 from fraudctl.pipeline.topics import PARTITIONS
 
 _ANSWER_SECONDS: Final = 10.0
@@ -20,16 +20,15 @@ class KafkaAdmin:
 
     def __init__(
         self,
-        connection: Mapping[str, Any],
+        connection: Callable[[], Mapping[str, Any]],
         *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        """Keep the client properties; no I/O."""
-        self._connection, self._clock, self._sleep = dict(connection), clock, sleep
+        """Store what gives the client properties; no I/O."""
+        self._connection, self._clock = connection, clock
 
     def topics(self) -> dict[str, dict[int, Any]]:
-        """Give every topic's partitions, as confluent_kafka's PartitionMetadata by number."""
+        """Return every topic's partitions, as confluent_kafka's PartitionMetadata by number."""
         found = self._client.list_topics(timeout=_ANSWER_SECONDS).topics
         return {name: metadata.partitions for name, metadata in found.items()}
 
@@ -47,7 +46,7 @@ class KafkaAdmin:
             self.offsets(((name, partition) for name in configs for partition in range(PARTITIONS)), latest=True)
 
     def configs(self, names: Sequence[str]) -> Configs:
-        """Give each topic's own configuration, the broker's defaults left out."""
+        """Return each topic's own configuration, the broker's defaults left out."""
         from confluent_kafka.admin import (  # type: ignore[attr-defined] # not in its __all__
             ConfigResource,
             ConfigSource,
@@ -89,7 +88,7 @@ class KafkaAdmin:
                 answer.result()
 
     def offsets(self, places: Iterable[Place], *, latest: bool) -> dict[Place, int]:
-        """Give the latest (the next to be written) or the earliest offset of partitions.
+        """Return the latest (the next to be written) or the earliest offset of partitions.
 
         New partitions have no leader for a moment, which is waited for.
         """
@@ -101,31 +100,33 @@ class KafkaAdmin:
         asked = {TopicPartition(topic, partition): spec for topic, partition in places}
         if not asked:
             return {}
-        deadline = self._clock() + _ANSWER_SECONDS
-        while True:
+        not_yet = {
+            KafkaError.NOT_LEADER_FOR_PARTITION,
+            KafkaError.LEADER_NOT_AVAILABLE,
+            KafkaError.UNKNOWN_LEADER_EPOCH,  # a broker that has just started, with data, does not know yet
+            KafkaError.FENCED_LEADER_EPOCH,
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            KafkaError._NOENT,  # noqa: SLF001 - how librdkafka says that it found no leader
+        }
+        last: KafkaException | None = None
+        for _ in self._clock.poll(_PAUSE_SECONDS, within=_ANSWER_SECONDS):
             answers = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS)
             try:
                 return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
             except KafkaException as error:
-                not_yet = {
-                    KafkaError.NOT_LEADER_FOR_PARTITION,
-                    KafkaError.LEADER_NOT_AVAILABLE,
-                    KafkaError.UNKNOWN_LEADER_EPOCH,  # a broker that has just started, with data, does not know yet
-                    KafkaError.FENCED_LEADER_EPOCH,
-                    KafkaError.UNKNOWN_TOPIC_OR_PART,
-                    KafkaError._NOENT,  # noqa: SLF001 - how librdkafka says that it found no leader
-                }
-                if error.args[0].code() not in not_yet or self._clock() > deadline:
+                if error.args[0].code() not in not_yet:
                     raise
-            self._sleep(_PAUSE_SECONDS)
+                last = error
+        assert last is not None  # noqa: S101 - the loop has at least one turn
+        raise last
 
     def groups(self) -> list[str]:
-        """Give the consumer groups."""
+        """Return the consumer groups."""
         listed = self._client.list_consumer_groups(request_timeout=_ANSWER_SECONDS).result()
         return sorted(found.group_id for found in listed.valid)
 
     def committed(self, group: str) -> dict[Place, int]:
-        """Give what a group has committed."""
+        """Return what a group has committed."""
         from confluent_kafka import ConsumerGroupTopicPartitions
 
         answers = self._client.list_consumer_group_offsets(
@@ -137,4 +138,4 @@ class KafkaAdmin:
     def _client(self) -> Any:  # noqa: ANN401 - half of AdminClient has no types
         from confluent_kafka.admin import AdminClient
 
-        return AdminClient(self._connection)
+        return AdminClient(dict(self._connection()))

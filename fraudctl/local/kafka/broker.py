@@ -1,17 +1,22 @@
 """Kafka as one local process: a broker that is its own controller (KRaft), on loopback."""
 
 import base64
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from fraudctl.artifacts.java import version
+from fraudctl.atomic import atomic_write
 from fraudctl.errors import BadConfig
 from fraudctl.local.processes import class_data, jvm
+from fraudctl.local.processes.definition import Definition
+from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.ports import LOOPBACK
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.tools import Tools
 
-LOCK: Final = Path(__file__).with_name("kafka.lock")
 _MAIN: Final = "kafka.Kafka"
 _NODE: Final = "1"
 _HEAP_MB: Final = (64, 256)
@@ -56,7 +61,7 @@ _SMALL: Final = {
 
 
 def properties(data_dir: Path, port: int, controller_port: int) -> dict[str, str]:
-    """Give the broker's settings; clients connect to 127.0.0.1:`port`. Raises `BadConfig` for a comma in the path."""
+    """Return the broker's settings; clients connect to 127.0.0.1:`port`. Raises `BadConfig` for a comma in the path."""
     if "," in str(data_dir):
         raise BadConfig(
             f"state folder {data_dir}: Kafka takes a comma for the end of a path",
@@ -78,7 +83,7 @@ def properties(data_dir: Path, port: int, controller_port: int) -> dict[str, str
 
 
 def write_config(config_dir: Path, data_dir: Path, port: int, controller_port: int) -> Path:
-    """Write ``server.properties`` and give its path; format `data_dir` unless it is formatted.
+    """Write ``server.properties`` and return its path; format `data_dir` unless it is formatted.
 
     Formatting is one small file, for which Kafka's own tool would start a JVM.
     """
@@ -92,13 +97,9 @@ def write_config(config_dir: Path, data_dir: Path, port: int, controller_port: i
     return path
 
 
-def archive_path(java: Path, classpath: Sequence[Path], cache: Path) -> Path:
-    """Give where the broker's class archive lies; see `fraudctl.local.processes.class_data`."""
-    return class_data.path(cache, "kafka", java, version(java), classpath)
-
-
 def command(java: Path, classpath: Sequence[Path], config: Path, tmp: Path, cache: Path) -> list[str]:
-    """Give the broker's command line; `tmp` must exist."""
+    """Return the broker's command line; `tmp` must exist."""
+    archive = class_data.path(cache, "kafka", java, version(java), classpath)
     return jvm.command(
         java,
         classpath,
@@ -107,15 +108,27 @@ def command(java: Path, classpath: Sequence[Path], config: Path, tmp: Path, cach
         heap_mb=_HEAP_MB,
         tmp=tmp,
         quiet=_QUIET,
-        extra=class_data.flags(archive_path(java, classpath, cache)),
+        extra=class_data.flags(archive),
+    )
+
+
+def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
+    """Return what the broker is started with."""
+    config, data, temporary = paths.config / "kafka", paths.data / "kafka", paths.temporary("kafka")
+    port, controller = state.ports["kafka"], state.ports["controller"]
+    line = command(tools.java, tools.kafka, config / "server.properties", temporary, tools.cache)
+    return Definition(
+        "kafka",
+        tuple(line),
+        temporary,
+        inputs=json.dumps(properties(data, port, controller), sort_keys=True),
+        set_up=lambda: write_config(config, data, port, controller),
     )
 
 
 def _write(path: Path, values: Mapping[str, str]) -> None:
     """Write a Java properties file in one step."""
-    partial = path.with_name(f".{path.name}")
-    partial.write_text("".join(f"{key}={_escaped(value)}\n" for key, value in values.items()), encoding="ascii")
-    partial.replace(path)
+    atomic_write(path, "".join(f"{key}={_escaped(value)}\n" for key, value in values.items()).encode("ascii"))
 
 
 def _escaped(value: str) -> str:
@@ -126,7 +139,7 @@ def _escaped(value: str) -> str:
 
 
 def _uuid() -> str:
-    """Give a UUID as Kafka writes them: 22 characters of URL-safe base64, none that looks like an option."""
+    """Return a UUID as Kafka writes them: 22 characters of URL-safe base64, none that looks like an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         if not text.startswith("-"):

@@ -1,6 +1,6 @@
 """Reading and writing topics with Kafka's own protocol, in this process."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from fraudctl.local.kafka.errors import translated
@@ -15,9 +15,9 @@ _REASONS: Final = 10
 class LocalRecords:
     """Opens a client per call with the properties of `fraudctl.pipeline.kafka.client`."""
 
-    def __init__(self, connection: Mapping[str, Any]) -> None:
-        """Keep the properties; no I/O."""
-        self._connection = dict(connection)
+    def __init__(self, connection: Callable[[], Mapping[str, Any]]) -> None:
+        """Store what gives the properties; no I/O."""
+        self._connection = connection
 
     def read(self, topic: str, wanted: Range) -> Iterator[Record]:
         """Yield records in the order they are read; an endless iterator when following.
@@ -39,7 +39,7 @@ class LocalRecords:
             limit=wanted.limit,
         )
         with translated(f"topic {topic}"):
-            consumer = kafka.open_consumer(reader.properties(self._connection))
+            consumer = kafka.open_consumer(reader.properties(self._connection()))
             try:
                 yield from polling.batches(Reader(consumer).poll, request, follow=wanted.follow)
             finally:
@@ -48,7 +48,7 @@ class LocalRecords:
     def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
         """Write records and check every delivery report; raises as `read` before the first is written."""
         with translated(f"topic {topic}"):
-            producer = kafka.open_producer(kafka.producer(self._connection))
+            producer = kafka.open_producer(kafka.producer(self._connection()))
             found = producer.list_topics(topic, timeout=_ANSWER_SECONDS).topics[topic]
             if found.error is not None:
                 from confluent_kafka import KafkaException

@@ -1,8 +1,8 @@
 """The pipeline's topics on the local broker."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from fraudctl.errors import NotDeployed
 from fraudctl.local.kafka.admin import KafkaAdmin
@@ -16,11 +16,9 @@ _NAME: Final = "topics"
 class LocalTopics:
     """Asks the broker and changes what has to be changed."""
 
-    def __init__(
-        self, connection: Mapping[str, Any], topics: Sequence[Topic] = ALL, *, admin: KafkaAdmin | None = None
-    ) -> None:
-        """Keep the client properties and the topics' definitions; no I/O."""
-        self._admin, self._topics = admin or KafkaAdmin(connection), tuple(topics)
+    def __init__(self, admin: KafkaAdmin, topics: Sequence[Topic] = ALL) -> None:
+        """Store the admin client and the topics' definitions; no I/O."""
+        self._admin, self._topics = admin, tuple(topics)
 
     def create(self) -> Iterator[Event]:
         """Create what is missing and repair configuration that differs; raises `Unreachable`."""
@@ -44,12 +42,12 @@ class LocalTopics:
         yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(wanted)} as they should be")
 
     def list(self) -> list[TopicInfo]:
-        """Give every topic of the pipeline, missing ones with ``exists=False``; raises `Unreachable`."""
+        """Return every topic of the pipeline, missing ones with ``exists=False``; raises `Unreachable`."""
         with translated(_NAME):
             return _infos(self._admin, self._topics)
 
     def describe(self, name: str) -> TopicInfo:
-        """Give one topic by its full name, with the configuration that is its own; raises `NotDeployed`."""
+        """Return one topic by its full name, with the configuration that is its own; raises `NotDeployed`."""
         with translated(f"topic {name}"):
             for info in _infos(self._admin, [topic for topic in self._topics if topic.name == name]):
                 if info.exists:
@@ -57,7 +55,7 @@ class LocalTopics:
         raise NotDeployed(f"topic {name}: does not exist in Kafka", hint="run `fraudctl topics create`")
 
     def consumers(self) -> Sequence[ConsumerLag]:
-        """Give how far every group that has committed offsets in the topics is behind; raises `Unreachable`."""
+        """Return how far every group that has committed offsets in the topics is behind; raises `Unreachable`."""
         names = {topic.name for topic in self._topics}
         lags = []
         with translated("consumers"):
@@ -66,7 +64,7 @@ class LocalTopics:
                 ends = self._admin.offsets(committed, latest=True)
                 for name in sorted({topic for topic, _ in committed}):
                     lag = sum(max(0, ends[place] - at) for place, at in committed.items() if place[0] == name)
-                    lags.append(ConsumerLag(group, group, name, lag))
+                    lags.append(ConsumerLag(group, name, lag))
         return lags
 
 

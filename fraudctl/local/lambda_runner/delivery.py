@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fraudctl.local.lambda_runner.batches import Delivered, event, failed
 from fraudctl.local.lambda_runner.functions import Functions, Result
 from fraudctl.local.lambda_runner.on_failure import OnFailure
-from fraudctl.local.lambda_runner.spec import MappingSpec
+from fraudctl.local.lambda_runner.spec import EventSourceMappingSpec
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
@@ -35,7 +35,7 @@ class Delivery:
 
     def __init__(
         self,
-        spec: MappingSpec,
+        spec: EventSourceMappingSpec,
         bootstrap_servers: str,
         functions: Functions,
         on_failure: OnFailure,

@@ -13,7 +13,7 @@ from fraudctl.local.lambda_runner.batches import Delivered, split
 from fraudctl.local.lambda_runner.delivery import Delivery, Stopped
 from fraudctl.local.lambda_runner.functions import Functions
 from fraudctl.local.lambda_runner.on_failure import OnFailure
-from fraudctl.local.lambda_runner.spec import MappingSpec
+from fraudctl.local.lambda_runner.spec import EventSourceMappingSpec
 from fraudctl.pipeline import kafka
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ _GROUP: Final = {
 log = logging.getLogger(__name__)
 
 
-class Mapping:
+class EventSourceMapping:
     """The mapping's thread. Only the thread touches the consumer; `status` reads what it wrote down."""
 
     def __init__(
         self,
-        spec: MappingSpec,
+        spec: EventSourceMappingSpec,
         bootstrap_servers: str,
         functions: Functions,
         *,

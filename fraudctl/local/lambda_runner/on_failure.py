@@ -1,12 +1,12 @@
 """The on-failure destination: one file for each record that the function could not take, in the form of Lambda's S3."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fraudctl.atomic import atomic_write
 from fraudctl.local.lambda_runner.batches import CLUSTER_ARN, Delivered
 from fraudctl.local.lambda_runner.functions import VERSION, Result, arn
 from fraudctl.pipeline.text import iso
@@ -57,10 +57,5 @@ class OnFailure:
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         file = self._folder / f"{record.topic}-{record.partition}-{record.offset}.json"
-        draft = file.with_suffix(".new")
-        with draft.open("w", encoding="utf-8") as out:
-            json.dump(document, out, indent=2)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(file)
+        atomic_write(file, json.dumps(document, indent=2).encode(), durable=True)
         return file

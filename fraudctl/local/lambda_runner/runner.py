@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from fraudctl.local.lambda_runner.event_source_mapping import Mapping
+from fraudctl.local.lambda_runner.event_source_mapping import EventSourceMapping
 from fraudctl.local.lambda_runner.functions import Functions, Stopper
 from fraudctl.local.lambda_runner.schedule import Schedule
 from fraudctl.local.lambda_runner.server import Server
@@ -31,7 +31,9 @@ class Runner:
         self._stopper = Stopper()
         self._functions = Functions(spec.functions, Path(spec.lambdas_folder), self._stopper)
         self._schedule = Schedule(spec.schedule, self._functions) if spec.schedule else None
-        self._mapping = Mapping(spec.mapping, spec.bootstrap_servers, self._functions) if spec.mapping else None
+        self._mapping = (
+            EventSourceMapping(spec.mapping, spec.bootstrap_servers, self._functions) if spec.mapping else None
+        )
         self._started = iso_milliseconds(int(time.time() * 1000))
         self._server = Server(spec.port, self._functions, self._controls())
 
@@ -61,7 +63,7 @@ class Runner:
         log.info("stopped" if all(ended) else "stopped; what was still running is abandoned and comes again")
         return all(ended)
 
-    def _parts(self) -> list[Schedule | Mapping]:
+    def _parts(self) -> list[Schedule | EventSourceMapping]:
         return [part for part in (self._schedule, self._mapping) if part]
 
     def _controls(self) -> dict[str, Callable[[], Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fraudctl.atomic import atomic_write
 from fraudctl.local.lambda_runner.functions import Functions, Stopper
 from fraudctl.local.lambda_runner.spec import ScheduleSpec
 
@@ -138,6 +139,4 @@ class Schedule:
 
     def _write(self, *, enabled: bool) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._file.with_name(f"{self._file.name}.new")
-        draft.write_text(json.dumps({"enabled": enabled}) + "\n", encoding="utf-8")
-        draft.replace(self._file)
+        atomic_write(self._file, json.dumps({"enabled": enabled}).encode())

@@ -27,7 +27,7 @@ class ScheduleSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MappingSpec:
+class EventSourceMappingSpec:
     """Feed `topic` to `function` as MSK events.
 
     `retries` bounds how often records that the function reports as failed are tried again before they go to the folder
@@ -53,7 +53,7 @@ class RunnerSpec:
     functions: tuple[FunctionSpec, ...]
     bootstrap_servers: str
     schedule: ScheduleSpec | None = None
-    mapping: MappingSpec | None = None
+    mapping: EventSourceMappingSpec | None = None
     log_level: str = "INFO"
 
     def to_json(self) -> str:
@@ -70,6 +70,6 @@ class RunnerSpec:
                 **data,
                 "functions": tuple(FunctionSpec(**function) for function in data["functions"]),
                 "schedule": ScheduleSpec(**schedule) if schedule else None,
-                "mapping": MappingSpec(**mapping) if mapping else None,
+                "mapping": EventSourceMappingSpec(**mapping) if mapping else None,
             }
         )

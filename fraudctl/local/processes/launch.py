@@ -9,9 +9,13 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Final
 
 from fraudctl.local.processes import class_data
 from fraudctl.local.processes.paths import MARK
+
+# -P keeps the working folder, which may be the stack's own, off the module path.
+PYTHON: Final = (sys.executable, "-P", "-m")
 
 
 def main() -> None:

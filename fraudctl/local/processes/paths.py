@@ -12,6 +12,17 @@ MARK: Final = "FRAUDCTL_STACK_FOLDER"
 
 
 @dataclass(frozen=True, slots=True)
+class FlinkFolders:
+    """Where the application's state lies; a file `fresh` asks the launcher to start without any."""
+
+    checkpoints: Path
+    savepoints: Path
+    attempts: Path
+    layout: Path
+    fresh: Path
+
+
+@dataclass(frozen=True, slots=True)
 class StackPaths:
     """The folders and files of one stack. `runtime` is a folder with a short path, for the socket."""
 
@@ -59,6 +70,40 @@ class StackPaths:
         """The supervisor's control socket: a path over about 104 bytes cannot be bound."""
         digest = hashlib.sha256(str(self.root).encode()).hexdigest()[:12]
         return self.runtime / f"{digest}.sock"
+
+    @property
+    def flink(self) -> FlinkFolders:
+        """What the Flink application keeps."""
+        data = self.data / "flink"
+        return FlinkFolders(
+            checkpoints=data / "checkpoints",
+            savepoints=data / "savepoints",
+            attempts=data / "attempts.json",
+            layout=data / "layout.json",
+            fresh=data / "fresh",
+        )
+
+    @property
+    def schedule(self) -> Path:
+        """The file in which the function runner keeps whether sample transactions flow."""
+        return self.data / "lambda" / "schedule.json"
+
+    @property
+    def on_failure(self) -> Path:
+        """The on-failure destination of the event source mapping."""
+        return self.data / "on-failure"
+
+    def temporary(self, program: str) -> Path:
+        """Return a program's folder for temporary files, emptied at each start."""
+        return self.run / "tmp" / program
+
+    def log(self, component: str) -> Path:
+        """Return a component's log file."""
+        return self.logs / f"{component}.log"
+
+    def stopped_marker(self, program: str) -> Path:
+        """Return the file whose existence means: stopped on purpose, a repair leaves it so."""
+        return self.data / f"{program}.stopped"
 
     def make_folders(self) -> None:
         """Create the stack's folders, for the user alone."""

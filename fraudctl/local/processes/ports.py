@@ -14,8 +14,18 @@ LOOPBACK: Final = "127.0.0.1"
 _RANGE: Final = range(20_000, 32_000)
 
 
+def bootstrap_servers(ports: Mapping[str, int]) -> str:
+    """Return Kafka's bootstrap servers."""
+    return f"{LOOPBACK}:{ports['kafka']}"
+
+
+def address(program: str, port: int) -> str:
+    """Return a program's address for people: a URL, or ``host:port`` for Kafka."""
+    return f"{LOOPBACK}:{port}" if program == "kafka" else f"http://{LOOPBACK}:{port}"
+
+
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on the loopback port now."""
+    """Return whether a server could listen on the loopback port now."""
     with socket.socket() as probe:
         # As servers do: a port in TIME_WAIT counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -31,7 +41,7 @@ def choose(
     remembered: Mapping[str, int],
     ours: Callable[[int], bool],
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """Give a port for every name, and those remembered ones that another program has taken.
+    """Return a port for every name, and the remembered ones that another program has taken.
 
     A remembered port stays when it is free or when `ours` says that the stack itself listens on it.
     """

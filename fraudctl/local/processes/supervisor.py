@@ -3,17 +3,21 @@
 http://supervisord.org/configuration.html; driven over its XML-RPC (http://supervisord.org/api.html).
 """
 
+import re
 import shlex
 import subprocess
 import sys
-import time
 import xmlrpc.client
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
+from fraudctl.atomic import atomic_write
+from fraudctl.clock import Clock
 from fraudctl.errors import OperationFailed, Unreachable
 from fraudctl.local.processes import process_table
 from fraudctl.local.processes.paths import MARK, StackPaths
@@ -23,6 +27,8 @@ _STOP_SECONDS: Final = 30.0
 _NOT_RUNNING: Final = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
 _ALREADY_STARTED: Final = 60  # Faults.ALREADY_STARTED
 _SHUTTING_DOWN: Final = 6  # Faults.SHUTDOWN_STATE
+# 2026-01-31 12:00:00,123 WARN exited: kafka (terminated by SIGKILL; not expected)
+_EXITED: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) \w+ exited: (\S+) \((.*; not expected)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,32 @@ class ProgramInfo:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """How often a program ended without being asked to, when last (epoch milliseconds), and how."""
+
+    count: int = 0
+    last_at: int | None = None
+    last_reason: str = ""
+
+
+def restarts(log: Path) -> dict[str, Restarts]:
+    """Return the unasked-for ends of each program, read from supervisord's log; empty without a log."""
+    found: dict[str, Restarts] = {}
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        if match := _EXITED.match(line):
+            moment, millis, name, reason = match.groups()
+            at = int(datetime.fromisoformat(moment).astimezone().timestamp()) * 1000 + int(millis)
+            found[name] = Restarts(found.get(name, Restarts()).count + 1, at, reason)
+    return found
+
+
 def configuration(paths: StackPaths, programs: Sequence[Program], python: str = sys.executable) -> str:
-    """Give supervisord.conf. Its paths are relative to the folder that supervisord starts in, the stack's.
+    """Return supervisord.conf. Its paths are relative to the folder that supervisord starts in, the stack's.
 
     Neither the path itself nor ``%(here)s``, which expands too early, would survive a % in the folder's name.
     """
@@ -103,16 +133,13 @@ class Supervisor:
         paths: StackPaths,
         environment: Mapping[str, str],
         *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        """Keep where it lives and the environment its programs get; no I/O."""
-        self._paths, self._environment = paths, environment
-        self._clock, self._sleep = clock, sleep
+        """Store where it lives and the environment its programs get; no I/O."""
+        self._paths, self._environment, self._clock = paths, environment, clock
 
-    @property
     def pid(self) -> int | None:
-        """The pid of the running supervisord; None when it does not answer."""
+        """Return the pid of the running supervisord; None when it does not answer."""
         try:
             return int(self._call("supervisor.getPID"))
         except OSError:
@@ -128,7 +155,7 @@ class Supervisor:
                 return
             self.shutdown()
             process_table.end([running], grace=_STOP_SECONDS)
-        path.write_text(wanted, encoding="utf-8")
+        atomic_write(path, wanted.encode())
         self._paths.socket.unlink(missing_ok=True)
         self._paths.runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
         done = subprocess.run(
@@ -146,18 +173,15 @@ class Supervisor:
             why = [line for line in f"{done.stderr}{done.stdout}".splitlines() if line.startswith("Error")]
             raise OperationFailed(
                 f"supervisor: did not start: {why[0] if why else f'exit code {done.returncode}'}",
-                hint=f"see {self._paths.logs / 'supervisor.log'}",
+                hint=f"see {self._paths.log('supervisor')}",
             )
-        deadline = self._clock() + _START_SECONDS
-        while self.pid is None:
-            if self._clock() > deadline:
-                raise OperationFailed(
-                    "supervisor: does not answer on its socket", hint=f"see {self._paths.logs / 'supervisor.log'}"
-                )
-            self._sleep(0.02)
+        if not any(self.pid() is not None for _ in self._clock.poll(0.02, within=_START_SECONDS)):
+            raise OperationFailed(
+                "supervisor: does not answer on its socket", hint=f"see {self._paths.log('supervisor')}"
+            )
 
     def programs(self) -> dict[str, ProgramInfo]:
-        """Give the programs by name; empty when supervisord does not run."""
+        """Return the programs by name; empty when supervisord does not run."""
         try:
             infos: list[dict[str, Any]] = self._call("supervisor.getAllProcessInfo")
         except OSError:
@@ -203,8 +227,8 @@ class Supervisor:
             return
 
     def process(self) -> psutil.Process | None:
-        """Give supervisord's own process; None when it does not run."""
-        pid = self.pid
+        """Return supervisord's own process; None when it does not run."""
+        pid = self.pid()
         try:
             return psutil.Process(pid) if pid else None
         except psutil.NoSuchProcess:

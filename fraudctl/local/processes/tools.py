@@ -1,26 +1,22 @@
 """What the local programs run with: Java, the pinned jars, and the jars compiled from source."""
 
-import queue
-import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from fraudctl.artifacts.callbacks import reported
 from fraudctl.artifacts.downloads import Downloads, Progress
 from fraudctl.artifacts.jars import JarBuild, flink_build
-from fraudctl.artifacts.java import java_executable
+from fraudctl.artifacts.java import java_executable, version
 from fraudctl.artifacts.pins import Lock
 from fraudctl.artifacts.resources import resource
-from fraudctl.local.dynamodb import server
-from fraudctl.local.kafka import broker
 from fraudctl.local.processes import class_data
 from fraudctl.target import Event, Phase
 
 _NAME: Final = "packages"
-_POLL_SECONDS: Final = 0.1
+_LOCAL: Final = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +41,12 @@ class Toolbox:
         self._downloads = Downloads(cache)
 
     def missing(self) -> str:
-        """Say what `prepare` would fetch or build; empty when all is there."""
+        """Return what `ensure` would fetch or build; empty when all is there."""
         if absent := self._downloads.missing(self._locks.values()):
             return f"{len(absent)} files, {sum(artifact.size for artifact in absent) / 1e6:.0f} MB"
         return "" if all(build.path().is_file() for build in self._builds.values()) else "to be compiled"
 
-    def prepare(self) -> Iterator[Event]:
+    def ensure(self) -> Iterator[Event]:
         """Download and compile what is missing; raises what `Downloads.ensure` and `JarBuild.make` raise."""
         if self._downloads.missing(self._locks.values()):
             yield Event(_NAME, Phase.STARTED, "looking")
@@ -61,10 +57,10 @@ class Toolbox:
                 made = build.make(self._java)
                 yield Event("compiler", Phase.DONE, made.name)
         # One layer of class data for every program of this Java: a second once, half a second less at each start.
-        class_data.make_base(self._java, broker.archive_path(self._java, self._paths("kafka"), self._cache))
+        class_data.make_base(self._java, self._cache, version(self._java))
 
     def tools(self) -> Tools:
-        """Give the paths; they exist after `prepare`."""
+        """Return the paths; they exist after `ensure`."""
         return Tools(
             java=self._java,
             kafka=self._paths("kafka"),
@@ -76,7 +72,7 @@ class Toolbox:
         )
 
     def versions(self) -> dict[str, str]:
-        """Give what the lock files pin, by program."""
+        """Return the versions that the lock files pin, by program."""
         leading = {"kafka": "org.apache.kafka:kafka_", "dynamodb": ":DynamoDBLocal:", "flink": ":flink-runtime:"}
         return {
             name: artifact.coordinates.split(":")[2]
@@ -93,8 +89,8 @@ class Toolbox:
     def _locks(self) -> dict[str, Lock]:
         flink = resource("flink")
         return {
-            "kafka": Lock.load(broker.LOCK),
-            "dynamodb": Lock.load(server.LOCK),
+            "kafka": Lock.load(_LOCAL / "kafka" / "kafka.lock"),
+            "dynamodb": Lock.load(_LOCAL / "dynamodb" / "dynamodb.lock"),
             "flink": Lock.load(flink / "jars.lock"),
             "compiler": Lock.load(flink / "compiler.lock"),
         }
@@ -104,7 +100,9 @@ class Toolbox:
         (ecj,) = self._paths("compiler")
         out = self._cache / "built"
         return {
-            "dynamodb": server.launcher(ecj, self._paths("dynamodb"), out),
+            "dynamodb": JarBuild(
+                "dynamodb-launcher", _LOCAL / "dynamodb" / "java_src", tuple(self._paths("dynamodb")), ecj, out
+            ),
             "flink": flink_build(ecj, self._paths("flink"), resource("flink") / "src", out),
         }
 
@@ -112,27 +110,12 @@ class Toolbox:
         return self._downloads.paths(self._locks[name])
 
     def _download(self) -> Iterator[Event]:
-        """Turn the downloads' callbacks into events: they run beside, in a thread."""
-        heard: queue.SimpleQueue[Progress] = queue.SimpleQueue()
-        stop = threading.Event()
         total = 0
 
-        def hear(progress: Progress) -> None:
-            if stop.is_set():
-                raise InterruptedError
-            heard.put(progress)
+        def download(report: Callable[[Progress], None]) -> list[Path]:
+            return self._downloads.ensure(self._locks.values(), report)
 
-        with ThreadPoolExecutor(1, thread_name_prefix="downloads") as pool:
-            future = pool.submit(self._downloads.ensure, self._locks.values(), hear)
-            try:
-                while not future.done():
-                    try:
-                        progress = heard.get(timeout=_POLL_SECONDS)
-                    except queue.Empty:
-                        continue
-                    total = progress.total_bytes
-                    yield Event(_NAME, Phase.PROGRESS, progress.current, progress.done_bytes, total)
-            finally:
-                stop.set()  # Ctrl-C ends the downloads too
-            future.result()
+        for progress in reported(download):
+            total = progress.total_bytes
+            yield Event(_NAME, Phase.PROGRESS, progress.current, progress.done_bytes, total)
         yield Event(_NAME, Phase.DONE, f"{total / 1e6:.0f} MB downloaded" if total else "verified")

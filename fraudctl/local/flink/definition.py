@@ -1,0 +1,114 @@
+"""What the Flink application is started with: its JVM, its properties and Flink's own settings."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from fraudctl.artifacts.jars import MAIN_CLASS
+from fraudctl.artifacts.java import class_path, version
+from fraudctl.atomic import atomic_write
+from fraudctl.local.flink import launcher
+from fraudctl.local.processes import class_data, jvm, launch
+from fraudctl.local.processes.definition import Definition
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.ports import LOOPBACK, bootstrap_servers
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.tools import Tools
+from fraudctl.pipeline import records, topics
+
+GROUP: Final = "fraud-detection"
+_CHECKPOINT_INTERVAL: Final = "10 s"
+_KEPT_CHECKPOINTS: Final = "3"
+# Flink reaches into these packages by reflection: its own bin/config.sh opens more; these are what the application met.
+_OPENS: Final = ("java.util", "java.lang", "java.time", "java.math", "java.nio", "sun.nio.ch")
+# Kafka's clients print every setting of every client; alignment a line a second.
+_QUIET: Final = ("org.apache.kafka", "org.apache.flink.runtime.source.coordinator", "org.apache.flink.metrics")
+
+
+def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
+    """Return what the Flink application is started with, by its launcher."""
+    folders, temporary = paths.flink, paths.temporary("flink")
+    classpath = [tools.flink_jar, *tools.flink]
+    spec = launcher.Spec(
+        java=str(tools.java),
+        flags=[
+            *jvm.WORKING,
+            *jvm.ALWAYS,
+            *jvm.logging(level="info", quiet=_QUIET),
+            *class_data.flags(class_data.path(tools.cache, "flink", tools.java, version(tools.java), classpath)),
+            *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),
+        ],
+        classpath=class_path(classpath),
+        main_class=MAIN_CLASS,
+        arguments=[f"{name}={value}" for name, value in _properties(paths, state, temporary).items()],
+        checkpoints=str(folders.checkpoints),
+        savepoints=str(folders.savepoints),
+        attempts=str(folders.attempts),
+        fresh=str(folders.fresh),
+        tmp=str(temporary),
+        servers=bootstrap_servers(state.ports),
+    )
+    file = paths.config / "flink_launcher.json"
+
+    def set_up() -> None:
+        for folder in (folders.checkpoints, folders.savepoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        layout = json.dumps([state.hold_ms, state.slack_ms])
+        if folders.layout.exists() and folders.layout.read_text(encoding="utf-8") != layout:
+            folders.fresh.touch()  # its state is laid out by hold and slack: it reads both topics from the beginning
+        atomic_write(folders.layout, layout.encode())
+
+    return Definition(
+        "flink",
+        (*launch.PYTHON, "fraudctl.local.flink.launcher", str(file)),
+        paths.root,  # the launcher empties the temporary folder
+        files={file.name: spec.to_json()},
+        set_up=set_up,
+    )
+
+
+def _properties(paths: StackPaths, state: StackState, temporary: Path) -> dict[str, Any]:
+    folders = paths.flink
+    flink = {
+        "execution.target": "local",
+        "rest.address": LOOPBACK,
+        "rest.bind-address": LOOPBACK,
+        "rest.port": state.ports["flink"],
+        "rest.bind-port": state.ports["flink"],
+        # The blob server and the data exchange listen on every interface otherwise.
+        "jobmanager.bind-host": LOOPBACK,
+        "jobmanager.rpc.address": LOOPBACK,
+        "taskmanager.bind-host": LOOPBACK,
+        "taskmanager.host": LOOPBACK,
+        "rest.profiling.enabled": "false",
+        "web.submit.enable": "false",
+        "web.cancel.enable": "false",
+        "parallelism.default": 1,
+        "state.backend.type": "hashmap",
+        "execution.checkpointing.interval": _CHECKPOINT_INTERVAL,
+        "execution.checkpointing.dir": f"file://{folders.checkpoints}",
+        "execution.checkpointing.savepoint-dir": f"file://{folders.savepoints}",
+        "execution.checkpointing.num-retained": _KEPT_CHECKPOINTS,
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "500 ms",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        # Then the JVM ends and the launcher chooses again: a snapshot with damaged data is given up in a minute.
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": 6,
+        "pipeline.generic-types": "false",
+        "execution.buffer-timeout.interval": "10 ms",
+        "io.tmp.dirs": temporary,
+    }
+    return {
+        "bootstrap.servers": bootstrap_servers(state.ports),
+        "group.id": GROUP,
+        "topic.transactions": topics.TRANSACTIONS.name,
+        "topic.flagged": topics.FLAGGED.name,
+        "topic.processed": topics.PROCESSED.name,
+        "topic.dead_letters": topics.DEAD_LETTERS.name,
+        "hold.ms": state.hold_ms,
+        "slack.ms": state.slack_ms,
+        "exit.when.done": "true",
+        **records.flink_properties(),
+        **{f"flink.{name}": value for name, value in flink.items()},
+    }

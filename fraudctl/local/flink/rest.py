@@ -1,0 +1,97 @@
+"""Flink's REST API, in the questions that are asked here.
+
+https://nightlies.apache.org/flink/flink-docs-release-2.3/docs/ops/rest_api/
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fraudctl.errors import FraudctlError
+from fraudctl.local.clients import JsonClient
+
+NAME: Final = "flink"
+# The group that Managed Flink sends to CloudWatch; the application uses it on both targets.
+_METRICS: Final = ".KinesisAnalytics."
+_OVERVIEW_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class StopResult:
+    """How a stop with savepoint stands: where the savepoint lies, or why there is none; both None while it runs."""
+
+    location: str | None = None
+    failure: str | None = None
+
+
+class FlinkRest:
+    """The application's own server; `address` gives ``http://127.0.0.1:8081``."""
+
+    def __init__(self, address: Callable[[], str]) -> None:
+        """Store where to ask; no I/O."""
+        self._client = JsonClient(NAME, address)
+
+    @property
+    def address(self) -> str:
+        """The address of the web UI."""
+        return self._client.address
+
+    def job(self) -> Mapping[str, Any] | None:
+        """Return the newest job of the overview, None without one; raises `Unreachable` or `OperationFailed`.
+
+        The overview, because Flink answers ``/jobs/ID`` from a cache of 3 s.
+        """
+        jobs = self._client.get("/jobs/overview", timeout=_OVERVIEW_SECONDS)["jobs"]
+        return max(jobs, key=lambda job: job["start-time"], default=None)
+
+    def ready(self) -> bool:
+        """Return whether the application runs (see `all_running`); False too when nothing answers."""
+        try:
+            job = self.job()
+        except FraudctlError:
+            return False
+        return job is not None and all_running(job)
+
+    def checkpoints(self, job_id: str) -> Mapping[str, Any]:
+        """Return the counts and the newest of the job's checkpoints."""
+        found: Mapping[str, Any] = self._client.get(f"/jobs/{job_id}/checkpoints")
+        return found
+
+    def exception(self, job_id: str) -> str | None:
+        """Return the first line of what made the job fail last; None when nothing did."""
+        root = self._client.get(f"/jobs/{job_id}/exceptions").get("root-exception")
+        return str(root).splitlines()[0] if root else None
+
+    def metrics(self, job_id: str) -> dict[str, int | float]:
+        """Return the application's own metrics, added up over its operators."""
+        found: dict[str, int | float] = {}
+        for vertex in self._client.get(f"/jobs/{job_id}").get("vertices", []):
+            base = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
+            ours = [metric["id"] for metric in self._client.get(base) if _METRICS in metric["id"]]
+            if ours:
+                for metric in self._client.get(f"{base}?get={','.join(ours)}&agg=sum"):
+                    name = metric["id"].rsplit(_METRICS, 1)[1]
+                    found[name] = found.get(name, 0) + int(metric["sum"])
+        return found
+
+    def stop(self, job_id: str, savepoints: Path) -> str:
+        """Ask for a savepoint below `savepoints` and the job's end after it, and return the request's id."""
+        body = {"targetDirectory": f"file://{savepoints}", "drain": False}
+        return str(self._client.post(f"/jobs/{job_id}/stop", body)["request-id"])
+
+    def stop_result(self, job_id: str, request_id: str) -> StopResult:
+        """Return how a requested stop stands."""
+        answer = self._client.get(f"/jobs/{job_id}/savepoints/{request_id}")
+        operation = answer.get("operation") or {}
+        if answer["status"]["id"] != "COMPLETED":
+            return StopResult()
+        if "failure-cause" in operation:
+            why = str(operation["failure-cause"].get("stack-trace", "")).splitlines()
+            return StopResult(failure=why[0] if why else "unknown")
+        return StopResult(location=str(operation["location"]))
+
+
+def all_running(job: Mapping[str, Any]) -> bool:
+    """Return whether a job of the overview is RUNNING with every task of it; one without tasks is not yet."""
+    return bool(job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"] > 0)
