@@ -115,7 +115,7 @@ def load(
 
 
 def child_environment() -> dict[str, str]:
-    """Give the environment for child processes: ours without what would change a Java or Python child."""
+    """Return the environment for child processes: ours without what would change a Java or Python child."""
     unwanted = {"JAVA_HOME", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "PYTHONPATH"}
     return {name: value for name, value in os.environ.items() if name not in unwanted}
 
@@ -126,7 +126,7 @@ def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadConfig(f"{CONFIG_FILE}: {error}", hint=f"mend {CONFIG_FILE} or remove it") from error
+        raise BadConfig(f"{CONFIG_FILE}: {error}", hint=f"fix {CONFIG_FILE} or remove it") from error
     unknown = sorted(set(data) - set(NAMES))
     if unknown:
         raise BadConfig(
@@ -143,7 +143,7 @@ def _platform(kind: str) -> Path:
 
 
 def _runtime() -> Path:
-    """Give a folder with a short path for sockets: a unix socket's path has at most some 104 bytes.
+    """Return a folder with a short path for sockets: a unix socket's path has at most some 104 bytes.
 
     It depends neither on the environment nor on the login: every command of this user must find the same sockets, and
     /run/user goes away with the last login while the stack runs on. systemd-tmpfiles leaves sockets that are in use.

@@ -19,7 +19,7 @@ class FraudctlError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        """Keep the message for people and the hint beside it."""
+        """Store the message for people and the hint beside it."""
         super().__init__(message)
         self.hint = hint
 

@@ -245,7 +245,7 @@ class Stack(Protocol):
         """Fetch and build what planning needs; changes nothing on the other side."""
 
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
-        """Say what deploying would do; changes nothing."""
+        """Return what deploying would do; change nothing."""
 
     def apply(self, plan: Plan) -> Iterator[Event]:
         """Do what the plan says."""
@@ -260,13 +260,13 @@ class Stack(Protocol):
         """Finish going back after a failed update got stuck, without the components to `skip`."""
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:
-        """Say what `teardown` would remove; raises `NotDeployed` when there is nothing."""
+        """Return what `teardown` would remove; raises `NotDeployed` when there is nothing."""
 
     def teardown(self, plan: Plan) -> Iterator[Event]:
         """Do what the plan says, then prove the stack gone; raises `NotAsAsked` naming what is left."""
 
     def outputs(self) -> Outputs:
-        """Give the stack's outputs; raises `NotDeployed`."""
+        """Return the stack's outputs; raises `NotDeployed`."""
 
 
 class Flink(Protocol):
@@ -279,7 +279,7 @@ class Flink(Protocol):
         """Stop it, with a savepoint first unless told otherwise."""
 
     def status(self) -> FlinkStatus:
-        """Say how it is."""
+        """Return its state."""
 
     def savepoints(self) -> list[Savepoint]:
         """List the states it can start from, newest first."""
@@ -292,13 +292,13 @@ class Topics(Protocol):
         """Create what is missing and repair configuration that differs."""
 
     def list(self) -> list[TopicInfo]:
-        """Give every topic of the pipeline, missing ones with ``exists=False``."""
+        """Return every topic of the pipeline, missing ones with ``exists=False``."""
 
     def describe(self, name: str) -> TopicInfo:
-        """Give one topic by its full name, with its configuration; raises `NotDeployed`."""
+        """Return one topic by its full name, with its configuration; raises `NotDeployed`."""
 
     def consumers(self) -> Sequence[ConsumerLag]:
-        """Give how far each consumer of the pipeline is behind."""
+        """Return how far each consumer of the pipeline is behind."""
 
 
 class Records(Protocol):
@@ -331,7 +331,7 @@ class Schedule(Protocol):
         """Switch it off; False when it was off already."""
 
     def status(self) -> ScheduleStatus:
-        """Say whether it is on and how the last tick ended."""
+        """Return whether it is on and how the last tick ended."""
 
 
 class Logs(Protocol):
@@ -382,7 +382,7 @@ class Target(Protocol):
         """Return a verdict for every component; raises `NotDeployed`."""
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table; boto3 has no static types of its own
-        """Give the audit table as a boto3 ``Table``; raises `NotDeployed`."""
+        """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the stack's lock; raises `Refused` naming the holder when it is taken for over 5 s."""

@@ -44,7 +44,7 @@ class Progress:
 
 
 def repositories() -> list[str]:
-    """Give the repositories' addresses as jgo knows them: its default, or those of ``~/.config/jgo.conf``.
+    """Return the repositories' addresses as jgo knows them: its default, or those of ``~/.config/jgo.conf``.
 
     Raises `BadConfig` when that file cannot be read.
     """
@@ -56,7 +56,7 @@ def repositories() -> list[str]:
     try:
         configured = GlobalSettings.load().repositories
     except (configparser.Error, OSError, UnicodeDecodeError) as error:
-        raise BadConfig(f"settings of jgo: {error}", hint="mend or remove ~/.config/jgo.conf") from error
+        raise BadConfig(f"settings of jgo: {error}", hint="fix or remove ~/.config/jgo.conf") from error
     return [str(address) for address in MavenContext(remote_repos=configured or None).remote_repos.values()]
 
 
@@ -117,16 +117,16 @@ class Downloads:
         *,
         addresses: Callable[[], list[str]] = repositories,
     ) -> None:
-        """Keep the collaborators; no I/O."""
+        """Store the collaborators; no I/O."""
         self._cache, self._session, self._addresses = cache, session, addresses
         self._jars = cache / "jars"
 
     def paths(self, lock: Lock) -> list[Path]:
-        """Give where the files of a lock lie, in its order; does not look whether they are there."""
+        """Return where the files of a lock lie, in its order; does not look whether they are there."""
         return [self._jars / artifact.cache_path for artifact in lock.artifacts]
 
     def missing(self, locks: Iterable[Lock]) -> list[Artifact]:
-        """Give what `ensure` would download or at least hash again; touches no network and writes nothing."""
+        """Return what `ensure` would download or at least hash again; touches no network and writes nothing."""
         verified = Verified.load(self._jars)
         return [artifact for artifact in distinct(locks) if not verified.holds(artifact)]
 

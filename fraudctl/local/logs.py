@@ -16,7 +16,7 @@ class LocalLogs:
     """Reads logs/<component>.log. The runner hosts the functions, so its file has their lines."""
 
     def __init__(self, folder: Path, names: Sequence[str], *, sleep: Callable[[float], None] = time.sleep) -> None:
-        """Keep the folder and the components' names."""
+        """Store the folder and the components' names; no I/O."""
         self._folder, self._names, self._sleep = folder, tuple(names), sleep
 
     def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:

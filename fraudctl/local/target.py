@@ -35,7 +35,7 @@ class LocalTarget:
     """Constructs adapters; none of them touches anything before it is asked."""
 
     def __init__(self, settings: Settings) -> None:
-        """Keep the settings."""
+        """Store the settings; no I/O."""
         self._settings = settings
         self._paths = StackPaths(settings.home, settings.stack, settings.runtime)
         self._supervisor = Supervisor(self._paths, config.child_environment())

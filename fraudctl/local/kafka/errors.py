@@ -20,7 +20,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def meaning(what: str, error: Exception) -> FraudctlError:
-    """Give the error that a KafkaException stands for."""
+    """Return the error that a KafkaException stands for."""
     from confluent_kafka import KafkaError
 
     kafka: KafkaError = error.args[0]

@@ -47,7 +47,7 @@ class Delivered:
 
     @property
     def place(self) -> tuple[str, int]:
-        """Give the record's identifier in events and answers: ``topic-partition`` and offset."""
+        """Return the record's identifier in events and answers: ``topic-partition`` and offset."""
         return f"{self.topic}-{self.partition}", self.offset
 
 
@@ -79,7 +79,7 @@ def split(records: Sequence[Delivered]) -> Iterator[list[Delivered]]:
 
 
 def failed(answer: object, records: Sequence[Delivered]) -> list[Delivered]:
-    """Give the records that the function reports as failed, in their order.
+    """Return the records that the function reports as failed, in their order.
 
     Nothing reported means that all is well; a report that names a record outside the batch, or that is none, means that
     nothing is.

@@ -41,7 +41,7 @@ class Delivery:
         on_failure: OnFailure,
         pause: Callable[[float], bool],
     ) -> None:
-        """Keep the collaborators."""
+        """Store the collaborators."""
         self._spec, self._bootstrap_servers = spec, bootstrap_servers
         self._functions, self._on_failure, self._pause = functions, on_failure, pause
         self.counts = Counts()

@@ -45,7 +45,7 @@ class EventSourceMapping:
         *,
         opener: "Callable[[kafka.Properties], Consumer]" = kafka.open_consumer,
     ) -> None:
-        """Keep what is needed; nothing is opened before `start_thread`."""
+        """Store what is needed; nothing is opened before `start_thread`."""
         self._spec, self._opener = spec, opener
         self._connection = kafka.client(bootstrap_servers)
         self._stopping = threading.Event()
@@ -72,13 +72,13 @@ class EventSourceMapping:
         self._stopping.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; says whether it has ended, its offsets committed and its place in the group given up."""
+        """Wait for the thread; returns whether it has ended, its offsets committed and its place in the group given up."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def status(self) -> dict[str, Any]:
-        """Say how the mapping is, where it reads, and what became of the records since the start."""
+        """Return its state, where it reads, and what became of the records since the start."""
         position, end = dict(self._position), dict(self._end)
         partitions = [
             {"partition": number, "position": at, "end": end.get(number), "lag": max(0, end.get(number, at) - at)}

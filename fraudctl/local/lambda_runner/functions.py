@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def arn(name: str) -> str:
-    """Give the function's name in the form that Lambda's context and errors carry; the account is made up."""
+    """Return the function's name in the form that Lambda's context and errors carry; the account is made up."""
     return f"arn:aws:lambda:local:000000000000:function:{name}"
 
 
 class Stopper:
-    """Tells running functions to come to an end: their remaining time becomes what is left of the grace."""
+    """Ends running functions early: their remaining time becomes what is left of the grace period."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Start with nothing to stop."""
@@ -44,7 +44,7 @@ class Stopper:
         self._deadline = self._clock() + grace_s
 
     def remaining(self, deadline: float) -> float:
-        """Give the seconds until the deadline, or until the grace is over."""
+        """Return the seconds until the deadline, or until the grace is over."""
         return max(0.0, (deadline if self._deadline is None else min(deadline, self._deadline)) - self._clock())
 
 
@@ -63,16 +63,16 @@ class Context:
 
     @property
     def invoked_function_arn(self) -> str:
-        """Give the function's ARN."""
+        """Return the function's ARN."""
         return arn(self.function_name)
 
     @property
     def log_group_name(self) -> str:
-        """Give the name its log group would have."""
+        """Return the name its log group would have."""
         return f"/aws/lambda/{self.function_name}"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Give the milliseconds until the time-out, or until the runner stops."""
+        """Return the milliseconds until the time-out, or until the runner stops."""
         return int(self._remaining() * 1000)
 
 
@@ -95,14 +95,14 @@ class Function:
     """One function, its handler loaded at the first use."""
 
     def __init__(self, spec: FunctionSpec, lambdas_folder: Path) -> None:
-        """Keep what is needed; loads nothing."""
+        """Store what is needed; load nothing."""
         self.spec = spec
         self._file = lambdas_folder / spec.folder / "handler.py"
         self._lock = threading.Lock()
         self._module: Any = None
 
     def load(self) -> Handler:
-        """Give the handler; raises whatever its module raises."""
+        """Return the handler; raises whatever its module raises."""
         with self._lock:
             if self._module is None:
                 name = f"lambdas.{self.spec.folder}.handler"
@@ -154,14 +154,14 @@ class Functions:
     """All functions by name, and how many invocations are running."""
 
     def __init__(self, specs: Iterable[FunctionSpec], lambdas_folder: Path, stopper: Stopper) -> None:
-        """Know the functions; loads nothing."""
+        """Store the functions; load nothing."""
         self._functions = {spec.name: Function(spec, lambdas_folder) for spec in specs}
         self._stopper = stopper
         self._changed = threading.Condition()
         self._running = 0
 
     def names(self) -> list[str]:
-        """Give the names."""
+        """Return the names."""
         return list(self._functions)
 
     def find(self, reference: str) -> Function | None:
@@ -185,7 +185,7 @@ class Functions:
         return self.run(self._functions[name], json.dumps(event).encode(), stopper)
 
     def wait_until_idle(self, timeout_s: float) -> bool:
-        """Wait until no invocation is running; says whether that is so."""
+        """Wait until no invocation is running; returns whether that is so."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, timeout_s)
 

@@ -25,11 +25,11 @@ class Capture:
     _lines: deque[str] = field(default_factory=lambda: deque(maxlen=200))
 
     def add(self, text: str) -> None:
-        """Keep a line."""
+        """Add a line."""
         self._lines.append(text)
 
     def tail(self) -> bytes:
-        """Give the last 4 KB."""
+        """Return the last 4 KB."""
         return "".join(f"{line}\n" for line in self._lines).encode(errors="backslashreplace")[-TAIL_BYTES:]
 
 

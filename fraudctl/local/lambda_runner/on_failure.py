@@ -16,7 +16,7 @@ class OnFailure:
     """A folder with one file ``topic-partition-offset.json`` for each record that was given up."""
 
     def __init__(self, folder: Path, function: str, *, wall: Callable[[], float] = time.time) -> None:
-        """Know the folder; it is made with the first file."""
+        """Store the folder; it is created with the first file."""
         self._folder, self._function, self._wall = folder, function, wall
 
     def count(self) -> int:
@@ -24,7 +24,10 @@ class OnFailure:
         return sum(1 for _ in self._folder.glob("*.json"))
 
     def write(self, record: Delivered, event: Mapping[str, Any], result: Result, attempts: int, error: str) -> Path:
-        """Keep the record, its event and why it was given up; the file is whole or not there. Raises OSError."""
+        """Write the record, its event and why it was given up, and return the file, which is whole or not there.
+
+        Raises OSError.
+        """
         payload = json.dumps(event)
         moment = iso(record.timestamp)
         document = {

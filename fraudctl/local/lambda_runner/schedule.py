@@ -63,13 +63,13 @@ class Schedule:
             self._changed.notify_all()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; says whether it has ended."""
+        """Wait for the thread; returns whether it has ended."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def status(self) -> dict[str, Any]:
-        """Say whether it is on, when the last and the next tick are (epoch ms), and how the last one ended."""
+        """Return whether it is on, when the last and the next tick are (epoch ms), and how the last one ended."""
         with self._changed:
             due = None if self._next is None else self._wall() + self._next - self._clock()
             return {

@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _not_json(body: bytes) -> str | None:
-    """Say why the payload is no JSON; an empty one is an empty event."""
+    """Return why the payload is not JSON, None if it is; an empty one is an empty event."""
     try:
         json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:

@@ -36,7 +36,7 @@ def command(  # noqa: PLR0913 - a JVM's settings
     level: str = "info",
     extra: Sequence[str] = (),
 ) -> list[str]:
-    """Give a command line. `heap_mb` is the first and the largest heap, `quiet` the loggers that only warn."""
+    """Return a command line. `heap_mb` is the first and the largest heap, `quiet` the loggers that only warn."""
     lowest, highest = heap_mb
     return [
         str(java),
@@ -55,6 +55,6 @@ def command(  # noqa: PLR0913 - a JVM's settings
 
 
 def logging(*, level: str, quiet: Sequence[str] = ()) -> list[str]:
-    """Give the options that set up slf4j-simple; the loggers named in `quiet`, and those below them, only warn."""
+    """Return the options that set up slf4j-simple; the loggers named in `quiet`, and those below them, only warn."""
     settings = {**_LOGGING, "defaultLogLevel": level, **{f"log.{name}": "warn" for name in quiet}}
     return [f"-Dorg.slf4j.simpleLogger.{name}={value}" for name, value in settings.items()]

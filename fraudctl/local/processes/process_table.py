@@ -14,7 +14,7 @@ _GRACE_SECONDS: Final = 10.0
 
 
 def of_stack(root: Path) -> list[psutil.Process]:
-    """Give every live process that was started for the stack; psutil tells a recycled pid by its start time."""
+    """Return every live process that was started for the stack; psutil tells a recycled pid by its start time."""
     mine = os.getuid()
     found = []
     for process in psutil.process_iter():
@@ -47,7 +47,7 @@ def wait(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Pro
 
 
 def listens_on(processes: Iterable[psutil.Process], port: int) -> bool:
-    """Say whether one of the processes listens on the port."""
+    """Return whether one of the processes listens on the port."""
     for process in processes:
         try:
             if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections("inet")):
@@ -58,7 +58,7 @@ def listens_on(processes: Iterable[psutil.Process], port: int) -> bool:
 
 
 def memory_bytes(pid: int) -> int | None:
-    """Give a process's resident memory; None when it is gone."""
+    """Return a process's resident memory; None when it is gone."""
     try:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:

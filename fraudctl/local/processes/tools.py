@@ -36,7 +36,7 @@ class Toolbox:
     """Brings the tools: downloads and compiles what is missing, and does nothing when all is there."""
 
     def __init__(self, cache: Path, java_home: Path | None) -> None:
-        """Keep the cache's folder and the user's own Java, if any; no I/O."""
+        """Store the cache's folder and the user's own Java, if any; no I/O."""
         self._cache, self._java_home = cache, java_home
         self._downloads = Downloads(cache)
 
