@@ -11,7 +11,7 @@ from fraudctl.clock import Clock
 from fraudctl.errors import OperationFailed, Unreachable
 from fraudctl.local.clients import JsonClient
 from fraudctl.local.flink.application import LocalFlink
-from fraudctl.local.flink.rest import FlinkRest
+from fraudctl.local.flink.rest import FlinkRest, all_running
 from fraudctl.local.processes.paths import FlinkFolders, StackPaths
 from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
 
@@ -90,6 +90,15 @@ def make(tmp_path: Path, state: str | None, tasks: int = 2) -> Made:
     rest._client = server
     flink = LocalFlink(rest, supervisor, folders, stopped, clock=Clock(sleep=lambda _: None))
     return Made(flink, server, supervisor, folders, stopped)
+
+
+@pytest.mark.parametrize(
+    ("state", "running", "total", "ready"),
+    [("RUNNING", 2, 2, True), ("RUNNING", 1, 2, False), ("RUNNING", 0, 0, False), ("RESTARTING", 2, 2, False)],
+)
+def test_readiness_has_one_judge(state: str, running: int, total: int, *, ready: bool) -> None:
+    """RUNNING with every task running; a job that has no tasks yet is not ready, for `status` as for `flink start`."""
+    assert all_running({"state": state, "tasks": {"running": running, "total": total}}) is ready
 
 
 @pytest.mark.parametrize("tasks", [2, 1])

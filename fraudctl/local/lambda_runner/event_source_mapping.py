@@ -72,7 +72,7 @@ class EventSourceMapping:
         self._stopping.set()
 
     def join(self, timeout_s: float) -> bool:
-        """Wait for the thread; returns whether it has ended, its offsets committed and its place in the group given up."""
+        """Wait for the thread; return whether it has ended: offsets committed, place in the group given up."""
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
