@@ -6,7 +6,7 @@ CFN := .venv-cfn
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup lint test unit bench bench-flink soak wheel lock clean
+.PHONY: help demo setup lint test unit bench bench-flink soak chaos wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -62,6 +62,9 @@ bench-flink: $(VENV)/.dev ## compare the Flink application with a plain SQL join
 
 soak: $(VENV)/.dev ## twenty kills, 500 seeds, state over 20 minutes, half an hour
 	$(BIN)/pytest tests/soak/soak_flink.py -o python_files='soak_*.py' -rP
+
+chaos: $(VENV)/.dev ## kill and hang every component under load, alone and in pairs, half an hour
+	$(BIN)/python tests/chaos/chaos.py
 
 wheel: $(VENV)/.dev ## build the wheel, the Flink application in it
 	$(BIN)/python -m fraudctl.artifacts fraudctl/_data/built
