@@ -5,13 +5,14 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from fraudctl import commands, config
+from fraudctl import commands, config, usage
 from fraudctl.context import Context
 from fraudctl.errors import FraudctlError, OperationFailed, Unreachable
 from fraudctl.render import Renderer
@@ -30,6 +31,8 @@ GLOBAL_OPTIONS: Final = {
     "--verbose": False,
     "--no-color": False,
 }
+_WITH_VALUE: Final = frozenset(name for name, takes_value in GLOBAL_OPTIONS.items() if takes_value)
+_TYPED: Final = "fraudctl.typed"
 
 
 def move_globals_first(arguments: list[str]) -> list[str]:
@@ -57,26 +60,41 @@ class Root(TyperGroup):
     """The root group: moves global options to the front, and turns errors into one line and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Typer's vendored Context
-        """Parse with the global options first."""
-        return super().parse_args(ctx, move_globals_first(args))
+        """Parse with the global options first and aliases replaced; without arguments, print the help."""
+        with _boundary(ctx, args):
+            if not args and not ctx.resilient_parsing:
+                typer.echo(ctx.get_help())
+                raise typer.Exit
+            ctx.meta[_TYPED] = args
+            return super().parse_args(ctx, usage.rewrite(move_globals_first(args), GLOBAL_OPTIONS, _WITH_VALUE))
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's vendored Context
-        """Run the command; an expected error becomes a line on stderr and its exit code."""
-        try:
+        """Run the command; an error becomes a line on stderr and its exit code."""
+        with _boundary(ctx, ctx.meta[_TYPED]):
             return super().invoke(ctx)
-        except FraudctlError as error:
-            _fail(ctx, error)
-        except KeyboardInterrupt as error:
-            _renderer(ctx).note("Interrupted.")
-            raise typer.Exit(_INTERRUPTED) from error
-        except BrokenPipeError as error:  # the reader has what it wanted: `fraudctl tail … | head`
-            with contextlib.suppress(OSError):  # what is buffered goes nowhere, or Python complains when it exits
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from error
-        except (typer.Exit, typer.Abort, TyperException):  # the last are usage errors
+
+
+@contextlib.contextmanager
+def _boundary(ctx: Any, typed: Sequence[str]) -> Iterator[None]:  # noqa: ANN401 - Typer's vendored Context
+    """Turn every way in which a command can fail into a line on stderr and an exit code."""
+    try:
+        yield
+    except FraudctlError as error:
+        _fail(ctx, error)
+    except KeyboardInterrupt as error:
+        _renderer(ctx).note("Interrupted.")
+        raise typer.Exit(_INTERRUPTED) from error
+    except BrokenPipeError as error:  # the reader has what it wanted: `fraudctl tail … | head`
+        _silence_stdout()
+        raise typer.Exit(0) from error
+    except (typer.Exit, typer.Abort):
+        raise
+    except TyperException as error:  # a usage error, or a group without a command, which prints its help
+        if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        except Exception as error:  # noqa: BLE001 - the boundary: what is not ours is a bug, unless a library says otherwise
-            _fail(ctx, _known(error) or error)
+        _fail(ctx, usage.explained(error, typed))
+    except Exception as error:  # noqa: BLE001 - the boundary: what is not ours is a bug, unless a library says otherwise
+        _fail(ctx, _known(error) or error)
 
 
 def _known(error: Exception) -> FraudctlError | None:
@@ -85,10 +103,17 @@ def _known(error: Exception) -> FraudctlError | None:
     if botocore is not None and isinstance(error, botocore.BotoCoreError):
         return Unreachable(f"AWS: {error}", hint="check credentials, region and network, then run `fraudctl status`")
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        _silence_stdout()
         return OperationFailed(
             f"{error.filename or 'disk'}: {error.strerror}", hint="free some space, then run the command again"
         )
     return None
+
+
+def _silence_stdout() -> None:
+    """Send what is buffered nowhere: Python would complain when it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _renderer(ctx: Any) -> Renderer:  # noqa: ANN401 - Typer's vendored Context
@@ -167,7 +192,7 @@ def root(  # noqa: PLR0913 - the global options
 ) -> None:
     """Deploy, drive, watch and prove a real-time fraud detection pipeline.
 
-    The options above are accepted before or after the command.
+    The global options work before or after any command.
 
     Example: fraudctl deploy
     """

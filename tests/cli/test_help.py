@@ -127,5 +127,8 @@ def test_usage_errors_name_the_culprit(arguments: list[str], culprit: str) -> No
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert culprit in done.stderr.splitlines()[-1]
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("Error: `")
+    assert culprit.lower() in error.lower()
+    assert hint.startswith("Hint: ")
     assert "Traceback" not in done.stderr
