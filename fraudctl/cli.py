@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from fraudctl import commands, config, usage
 from fraudctl.context import Context
 from fraudctl.errors import FraudctlError, OperationFailed, Unreachable
+from fraudctl.hints import Invocation
 from fraudctl.render import Renderer
 
 _INTERRUPTED: Final = 130
@@ -117,7 +118,7 @@ def _silence_stdout() -> None:
 
 
 def _renderer(ctx: Any) -> Renderer:  # noqa: ANN401 - Typer's vendored Context
-    return ctx.obj.render if isinstance(ctx.obj, Context) else Renderer()
+    return ctx.obj.render if isinstance(ctx.obj, Context) else Renderer(invocation=Invocation(config.called_as()))
 
 
 def _fail(ctx: Any, error: Exception) -> NoReturn:  # noqa: ANN401 - Typer's vendored Context
@@ -209,7 +210,8 @@ def root(  # noqa: PLR0913 - the global options
             "color": False if no_color else None,
         }
     )
-    ctx.obj = Context(settings, Renderer(settings.output, color=settings.color))
+    invocation = Invocation.of(settings, config.called_as())
+    ctx.obj = Context(settings, Renderer(settings.output, color=settings.color, invocation=invocation))
 
 
 commands.register(app)

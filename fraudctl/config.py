@@ -5,6 +5,9 @@ The only module that reads the environment.
 
 import os
 import re
+import shlex
+import shutil
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -14,6 +17,7 @@ from typing import Any, Final
 
 from fraudctl.errors import BadConfig
 
+PROGRAM: Final = "fraudctl"
 CONFIG_FILE: Final = "fraudctl.toml"
 # Long enough for every name AWS derives from it, short enough for a socket's path.
 _STACK_NAME: Final = re.compile(r"[a-z][a-z0-9-]{1,39}", re.ASCII)
@@ -118,6 +122,21 @@ def child_environment() -> dict[str, str]:
     """Return the environment for child processes: ours without what would change a Java or Python child."""
     unwanted = {"JAVA_HOME", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "PYTHONPATH"}
     return {name: value for name, value in os.environ.items() if name not in unwanted}
+
+
+def called_as() -> str:
+    """Return how a shell calls this program: ``fraudctl`` when that is what it finds, else the path as it was typed."""
+    typed = Path(sys.argv[0])
+    if typed.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m fraudctl"
+    found = shutil.which(PROGRAM)
+    if typed.name != PROGRAM or (found is not None and Path(found).resolve() == typed.resolve()):
+        return PROGRAM
+    try:
+        shorter = typed.absolute().relative_to(Path.cwd())
+    except (ValueError, OSError):  # elsewhere; a working folder that is gone
+        shorter = typed
+    return shlex.quote(str(shorter))
 
 
 def _from_file(path: Path) -> dict[str, tuple[Any, str]]:

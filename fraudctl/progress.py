@@ -14,9 +14,14 @@ _UNIT = 1_000_000
 class Progress:
     """Shows events as they come. A context manager: what was still running at an error is marked so."""
 
-    def __init__(self, console: Any, clock: Callable[[], float] = time.monotonic) -> None:  # noqa: ANN401 - rich's Console, imported by the caller
-        """Draw on a rich console; `clock` gives seconds."""
-        self._console, self._clock = console, clock
+    def __init__(
+        self,
+        console: Any,  # noqa: ANN401 - rich's Console, imported by the caller
+        paste: Callable[[str], str] = str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Draw on a rich console; `paste` makes commands in a text work when pasted, `clock` gives seconds."""
+        self._console, self._paste, self._clock = console, paste, clock
         self._running: dict[str, tuple[float, Event]] = {}
         self._live: Any = None
 
@@ -62,7 +67,9 @@ class Progress:
 
         elapsed = "" if since is None else f"{self._clock() - since:5.1f} s"
         style = {"✓": "green", "✗": "red", "!": "yellow"}.get(mark, "cyan")
-        return Text.assemble((f"{mark} ", style), f"{shown(name):<16} {elapsed:>8}  {shown(detail)}".rstrip())
+        return Text.assemble(
+            (f"{mark} ", style), f"{shown(name):<16} {elapsed:>8}  {shown(self._paste(detail))}".rstrip()
+        )
 
     def _rows(self) -> Any:  # noqa: ANN401 - a rich Group
         from rich.console import Group

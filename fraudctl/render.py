@@ -13,6 +13,7 @@ from typing import IO, Any, Final, TypeVar
 
 from fraudctl.config import Format
 from fraudctl.errors import Refused
+from fraudctl.hints import Invocation
 from fraudctl.pipeline.text import json_safe, shown
 from fraudctl.progress import Progress
 from fraudctl.target import Consent, Event, Plan
@@ -33,10 +34,11 @@ class Renderer:
         out: IO[str] | None = None,
         err: IO[str] | None = None,
         stdin: IO[str] | None = None,
+        invocation: Invocation = Invocation(),  # noqa: B008 - frozen
     ) -> None:
         """Keep the format and the streams; the process's own by default."""
         self._out, self._err, self._stdin = out, err, stdin
-        self._color = color
+        self._color, self._paste = color, invocation.paste
         self.format = output
 
     @property
@@ -128,14 +130,14 @@ class Renderer:
 
     def note(self, text: str) -> None:
         """Say something to the person on stderr."""
-        self._console().print(_text(text))
+        self._console().print(_text(self._paste(text)))
 
     def error(self, message: str, hint: str | None = None) -> None:
         """Print an error and its hint on stderr."""
         console = self._console()
-        console.print(_text(f"Error: {message}", style="red"))
+        console.print(_text(f"Error: {self._paste(message)}", style="red"))
         if hint:
-            console.print(_text(f"Hint: {hint}"))
+            console.print(_text(f"Hint: {self._paste(hint)}"))
 
     def plan(self, plan: Plan) -> None:
         """Show what is going to be done, on stderr."""
@@ -145,17 +147,17 @@ class Renderer:
         for loss in plan.losses:
             console.print(_text(f"  lost for good: {loss}", style="yellow"))
         for note in plan.notes:
-            console.print(_text(f"  {note}"))
+            console.print(_text(f"  {self._paste(note)}"))
 
     def events(self, events: Iterable[Event]) -> None:
         """Follow an operation: a live line per component with its timer on a terminal, plain lines otherwise."""
-        with Progress(self._console()) as progress:
+        with self.progress() as progress:
             for event in events:
                 progress.show(event)
 
     def progress(self) -> Progress:
         """Give the same display to a caller that has events to show while it works; a context manager."""
-        return Progress(self._console())
+        return Progress(self._console(), self._paste)
 
     def consent(self, plan: Plan, question: str, *, given: bool) -> None:
         """Get the consent that the plan needs; raises `Refused` when it is declined or cannot be asked for."""
