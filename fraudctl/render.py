@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import IO, Any, Final, TypeVar
 
+from fraudctl import tables
 from fraudctl.config import Format
 from fraudctl.errors import Refused
 from fraudctl.hints import Invocation
 from fraudctl.pipeline.text import json_safe, shown
 from fraudctl.progress import Progress
+from fraudctl.tables import Column
 from fraudctl.target import Consent, Event, Plan
 
 Row = Mapping[str, Any]
@@ -61,22 +63,29 @@ class Renderer:
         """Whether the output is JSON Lines."""
         return self._format() is Format.JSON
 
-    def rows(self, rows: Iterable[Row], columns: Sequence[str], *, empty: str = "") -> int:
-        """Print rows; the table and the CSV have `columns`, JSON has every field. Gives the number of rows."""
+    def rows(self, rows: Iterable[Row], columns: Sequence[str | Column], *, empty: str = "") -> int:
+        """Print rows and return how many; the table and the CSV have `columns`, JSON has every field.
+
+        A table shows the columns that fit the terminal (see `fraudctl.tables`). `empty` is what to say on stderr when
+        there are none.
+        """
         count = 0
+        names = [column.name for column in tables.columns(columns)]
         match self._format():
             case Format.JSON:
                 for row in rows:
                     self._write_line(_json(row))
                     count += 1
             case Format.CSV:
-                writer = self._csv(columns)
+                writer = self._csv(names)
                 for row in rows:
-                    writer.writerow([_plain(row.get(column)) for column in columns])
+                    writer.writerow([_plain(row.get(name)) for name in names])
                     self.out.flush()
                     count += 1
             case _:
-                return self._table(rows, columns, empty)
+                count = self._table(rows, tables.columns(columns))
+        if not count and empty:
+            self.note(empty)
         return count
 
     def stream(self, rows: Iterable[Row], columns: Sequence[str], line: Callable[[Row], str]) -> int:
@@ -202,23 +211,65 @@ class Renderer:
         binary.write(lines)
         binary.flush()
 
-    def _table(self, rows: Iterable[Row], columns: Sequence[str], empty: str) -> int:
+    def _table(self, rows: Iterable[Row], columns: Sequence[Column]) -> int:
+        from rich.cells import cell_len
+
+        shaped = list(rows)
+        if not shaped:
+            return 0
+        cells = [{column.name: _cell(column, row) for column in columns} for row in shaped]
+        widths = {
+            column.name: max(cell_len(column.title), *(cell_len(cell[column.name]) for cell in cells))
+            for column in columns
+        }
+        console = self._console(self.out)
+        shown = tables.fitting(columns, widths, console.width)
+        if shown is None:
+            self._blocks(console, columns, shaped, cells)
+        else:
+            self._grid(console, shown, shaped, cells)
+        return len(shaped)
+
+    @staticmethod
+    def _grid(
+        console: Any,  # noqa: ANN401 - rich is imported where it is used
+        columns: Sequence[Column],
+        rows: Sequence[Row],
+        cells: Sequence[Mapping[str, str]],
+    ) -> None:
         from rich import box
         from rich.table import Table
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        shaped = [[row.get(column) for column in columns] for row in rows]
-        if not shaped:
-            if empty:
-                self.note(empty)
-            return 0
-        for index, column in enumerate(columns):
-            numeric = any(isinstance(row[index], int | float | Decimal) for row in shaped)
-            table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
-        for row in shaped:
-            table.add_row(*(_text(_plain(value)) for value in row))
-        self._console(self.out).print(table)
-        return len(shaped)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        for column in columns:
+            numeric = any(isinstance(row.get(column.name), int | float | Decimal) for row in rows)
+            table.add_column(
+                _text(column.title),
+                justify="right" if numeric else "left",
+                no_wrap=not column.wrap,
+                overflow="fold" if column.wrap else "crop",
+            )
+        for row, cell in zip(rows, cells, strict=True):
+            table.add_row(*(_text(cell[column.name], _style(column, row)) for column in columns))
+        console.print(table)
+
+    @staticmethod
+    def _blocks(
+        console: Any,  # noqa: ANN401 - rich is imported where it is used
+        columns: Sequence[Column],
+        rows: Sequence[Row],
+        cells: Sequence[Mapping[str, str]],
+    ) -> None:
+        """Print a line for each field: the terminal is too narrow for a table."""
+        width = max(len(column.title) for column in columns)
+        for number, (row, cell) in enumerate(zip(rows, cells, strict=True)):
+            if number:
+                console.print()
+            for column in columns:
+                if cell[column.name]:
+                    line = _text(f"{column.title:<{width}}  ")
+                    line.append_text(_text(cell[column.name], _style(column, row)))
+                    console.print(line, soft_wrap=True)
 
     def _console(self, stream: IO[str] | None = None) -> Any:  # noqa: ANN401 - rich is imported where it is used
         from rich.console import Console
@@ -248,6 +299,15 @@ def _text(text: str, style: str = "") -> Any:  # noqa: ANN401 - rich is imported
     from rich.text import Text
 
     return Text(shown(text), style=style)
+
+
+def _cell(column: Column, row: Row) -> str:
+    value = row.get(column.name)
+    return shown(column.text(value)) if column.text is not None and value is not None else _plain(value)
+
+
+def _style(column: Column, row: Row) -> str:
+    return column.style(row.get(column.name)) if column.style is not None else ""
 
 
 def _plain(value: object) -> str:

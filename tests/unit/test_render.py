@@ -98,13 +98,13 @@ def test_a_piped_table_is_not_folded() -> None:
 
 
 def test_an_empty_table_says_so_on_stderr() -> None:
-    """Stdout stays empty; for programs no rows say enough."""
+    """In every format: stdout stays as it is for programs, and whoever reads along knows why it is empty."""
     render, out, err = printed(Format.TABLE)
     assert render.rows([], ["a"], empty="There is none.") == 0
     assert (out.getvalue(), err.getvalue()) == ("", "There is none.\n")
     render, out, err = printed(Format.JSON)
     render.rows([], ["a"], empty="There is none.")
-    assert (out.getvalue(), err.getvalue()) == ("", "")
+    assert (out.getvalue(), err.getvalue()) == ("", "There is none.\n")
 
 
 def test_csv_quotes_and_has_its_header_even_without_rows() -> None:
