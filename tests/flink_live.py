@@ -29,7 +29,7 @@ HOLD = 6_000
 SLACK = 3_000
 PROPERTIES = {"hold.ms": str(HOLD), "slack.ms": str(SLACK)}
 # As an older version had them: without a field that is there now. To it that is one more unknown field.
-OLDER = {"fields.transaction": ",".join(field.rule() for field in records.TRANSACTION_FIELDS if field.name != "amount")}
+OLDER = {"fields.transaction": ",".join(field.rule() for field in records.Transaction.FIELDS if field.name != "amount")}
 
 
 def play(topics: Topics, histories: list[History], start: int, bad: list[tuple[str, bytes | None]]) -> None:

@@ -1,24 +1,24 @@
 """The audit table: its definition, how a detection becomes an item, and how an item becomes a row again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self
 from zlib import crc32
 
-from fraudctl.pipeline.records import FlaggedTransaction, format_date
+from fraudctl.pipeline.fields import Field, Kind
+from fraudctl.pipeline.records import Count, Date, DetectionFields, FlaggedTransaction
+from fraudctl.pipeline.text import iso
 
 SHARDS: Final = 4
 BY_TIME: Final = "by_time"
 BY_TRANSACTION: Final = "by_transaction"
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CENT: Final = Decimal("0.01")
 
 
 def definition(name: str) -> dict[str, Any]:
-    """Give the table as `create_table` takes it."""
+    """Return the table as `create_table` takes it."""
     return {
         "TableName": name,
         "BillingMode": "PAY_PER_REQUEST",
@@ -46,26 +46,24 @@ def definition(name: str) -> dict[str, Any]:
 
 
 def shard(transaction_id: str) -> int:
-    """Give the partition of the index by time that the transaction lies in, 0 to 3."""
+    """Return the partition of the index by time that the transaction lies in, 0 to 3."""
     return crc32(transaction_id.encode()) % SHARDS
 
 
 def transaction_key(transaction_date: str, transaction_id: str) -> str:
-    """Give the sort key: an account's transactions in the order of their dates."""
+    """Return the sort key: an account's transactions in the order of their dates."""
     return f"{transaction_date}#{transaction_id}"
-
-
-def iso_milliseconds(epoch_ms: int) -> str:
-    """Format epoch milliseconds as ``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
-    return format_date(_EPOCH + timedelta(milliseconds=epoch_ms))
 
 
 def item(record: FlaggedTransaction, detected_at_ms: int, partition: int, offset: int) -> dict[str, Any]:
     """Build the detection's item in boto3's types; what is None is left out.
 
     `detected_at_ms` is the Kafka timestamp of the record in processed_topic, `partition` and `offset` its place there.
+    Raises OverflowError for a timestamp that is not a date.
     """
-    detected_at = iso_milliseconds(detected_at_ms)
+    detected_at = iso(detected_at_ms)
+    if detected_at == str(detected_at_ms):
+        raise OverflowError(f"{detected_at_ms} is not a date")
     attributes = {
         **record.values(),
         "extra": record.extra,
@@ -80,39 +78,27 @@ def item(record: FlaggedTransaction, detected_at_ms: int, partition: int, offset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRow:
+class AuditRow(DetectionFields):
     """One row of the table. `detected_at` is an ISO date in milliseconds, `extra` a JSON object in a string or None."""
 
-    transaction_id: str
-    account_id: int
-    customer_name: str
-    transaction_date: str
-    merchant_type: str
-    transaction_type: str
-    amount: Decimal
-    flag_date: str
-    flag_reason: str | None
-    flagged_by: str
-    transaction_partition: int
-    transaction_offset: int
-    flag_partition: int
-    flag_offset: int
     extra: str | None
-    detected_at: str
-    processed_partition: int
-    processed_offset: int
+    detected_at: Date
+    processed_partition: Count
+    processed_offset: Count
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Self:
         """Read an item in boto3's types; amounts get back the trailing zeros that DynamoDB drops."""
-        values = {field.name: _plain(item.get(field.name)) for field in fields(cls)}
-        return cls(**{**values, "amount": item["amount"].quantize(_CENT)})
+        known = {field.name: _value(field, item.get(field.name)) for field in cls.FIELDS}
+        return cls(**known, extra=item.get("extra"))
+
+
+def _value(field: Field, value: Any) -> Any:  # noqa: ANN401 - as many types as kinds
+    if not isinstance(value, Decimal):
+        return value
+    return value.quantize(_CENT) if field.kind is Kind.AMOUNT else int(value)
 
 
 def _keys(partition: str, sort: str | None = None) -> list[dict[str, str]]:
     names = [(partition, "HASH")] + ([(sort, "RANGE")] if sort else [])
     return [{"AttributeName": name, "KeyType": kind} for name, kind in names]
-
-
-def _plain(value: object) -> object:
-    return int(value) if isinstance(value, Decimal) else value

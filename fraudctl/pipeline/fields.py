@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, get_args, get_type_hints
+
+from fraudctl.pipeline.dates import parse_moment
 
 MAX_VALUE_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 64
@@ -37,18 +40,45 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a record; the lengths are counted in Unicode characters."""
+class Rule:
+    """What a field may hold, written beside its type; the lengths are counted in Unicode characters.
 
-    name: str
+    `flag` is the field of the flag event that a detection copies into this one.
+    """
+
     kind: Kind
     shortest: int = 1
     longest: int = 256
-    nullable: bool = False
+    flag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a record: its name, its rule, and whether it may be null."""
+
+    name: str
+    kind: Kind
+    shortest: int
+    longest: int
+    nullable: bool
+    flag: str | None
 
     def rule(self) -> str:
-        """Give the field as the Flink application reads it: ``name:kind:shortest:longest:null|set``."""
+        """Return the field as the Flink application reads it: ``name:kind:shortest:longest:null|set``."""
         return f"{self.name}:{self.kind}:{self.shortest}:{self.longest}:{'null' if self.nullable else 'set'}"
+
+
+def fields_of(record: type) -> tuple[Field, ...]:
+    """Return the fields of a class that are annotated with a `Rule`, its bases' first."""
+    hints = get_type_hints(record, include_extras=True)
+    found = []
+    for name, hint in hints.items():
+        rules = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Rule)]
+        if rules:
+            flag = next((rule.flag for rule in rules if rule.flag), None)
+            nullable = NoneType in get_args(get_args(hint)[0])
+            found.append(Field(name, rules[0].kind, rules[0].shortest, rules[0].longest, nullable, flag))
+    return tuple(found)
 
 
 class Status(StrEnum):
@@ -65,12 +95,12 @@ class _Number(str):
 
 
 def format_date(moment: datetime) -> str:
-    """Format an aware moment as the records have it, UTC with milliseconds (cut, not rounded)."""
+    """Return an aware moment as the records have it, UTC with milliseconds (cut, not rounded)."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def parse_date(text: str) -> datetime:
-    """Read a record's date; raises `Malformed` unless it is exactly ``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
+    """Return a record's date, aware; raises `Malformed` unless it is exactly ``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
     if not _DATE.fullmatch(text):
         raise Malformed("not YYYY-MM-DDTHH:MM:SS.mmmZ")
     try:
@@ -80,11 +110,10 @@ def parse_date(text: str) -> datetime:
 
 
 def normalise_date(text: str) -> str:
-    """Turn an ISO 8601 date that names its zone into the records' form; leave any other text as it is."""
+    """Return a date of `fraudctl.pipeline.dates` in the records' form, any other text as it is."""
     try:
-        moment = datetime.fromisoformat(text)
-        return text if moment.tzinfo is None else format_date(moment)
-    except (ValueError, OverflowError):  # OverflowError: in UTC it lies before year 1 or after 9999
+        return format_date(parse_moment(text))
+    except ValueError:
         return text
 
 
@@ -144,7 +173,7 @@ def _depth(value: object) -> int:
 
 
 def check(field: Field, data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as many types as kinds
-    """Give the field's value in Python's type for its kind; raises `Malformed` naming the field."""
+    """Return the field's value in Python's type for its kind; raises `Malformed` naming the field."""
     if field.name not in data:
         raise Malformed(f"{field.name} is missing")
     value = data[field.name]
@@ -190,7 +219,7 @@ def _string(field: Field, value: object) -> str:
         try:
             parse_date(value)
         except Malformed as error:
-            raise Malformed(f"{field.name} is no date: {error}") from error
+            raise Malformed(f"{field.name} is not a date: {error}") from error
     return value
 
 

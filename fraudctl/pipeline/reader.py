@@ -1,6 +1,6 @@
 """Read topics by hand-made assignment: no consumer group is joined, no offset committed, nothing on the broker changes.
 
-`poll(consumer, request)` is one look; `fraudctl.pipeline.polling` strings looks together, wherever they are made.
+`Reader.poll` reads once; `fraudctl.pipeline.polling` strings such reads together, wherever they are made.
 """
 
 import time
@@ -275,11 +275,6 @@ class Reader:
         if offsets is None:
             return [TopicPartition(topic, number) for number in numbers]
         return [TopicPartition(topic, number, offsets[number]) for number in numbers]
-
-
-def poll(consumer: "Consumer", request: Request) -> Batch:
-    """Look once with a consumer that may stand anywhere; raises as `Reader.poll`."""
-    return Reader(consumer).poll(request)
 
 
 def _within(records: list[Record], request: Request) -> list[Record]:

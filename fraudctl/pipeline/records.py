@@ -1,14 +1,15 @@
 """The pipeline's records: the one definition of every field, and what makes a record malformed.
 
-JSON on Kafka, UTF-8, snake_case; money is decimal end to end. The Flink application checks by the same rules: it gets
-them as properties (`flink_properties`), and `tests/data/records.jsonl` is run through both.
+JSON on Kafka, UTF-8, snake_case; money is decimal end to end. A field is one annotated line of its class. `FIELDS`,
+JSON, CSV headers, the audit row, sample data and the rules of the Flink application (`flink_properties`) are derived
+from it. `tests/data/records.jsonl` is run through both implementations of the rules.
 """
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from fraudctl.pipeline.fields import (
     MAX_DEPTH,
@@ -17,25 +18,22 @@ from fraudctl.pipeline.fields import (
     Field,
     Kind,
     Malformed,
+    Rule,
     Status,
     check,
     decode,
     decode_value,
     dump,
+    fields_of,
     format_date,
     normalise_date,
     parse_date,
 )
 
 __all__ = [
-    "COPIED_FROM_FLAG",
-    "FLAGGED_TRANSACTION_FIELDS",
-    "FLAG_FIELDS",
     "MAX_DEPTH",
     "MAX_INT64",
     "MAX_VALUE_BYTES",
-    "OWN_FIELDS",
-    "TRANSACTION_FIELDS",
     "AccountFlag",
     "Field",
     "FlaggedTransaction",
@@ -51,34 +49,14 @@ __all__ = [
     "parse_date",
 ]
 
-TRANSACTION_FIELDS: Final = (
-    Field("transaction_id", Kind.IDENTIFIER, longest=128),
-    Field("account_id", Kind.ACCOUNT),
-    Field("customer_name", Kind.TEXT),
-    Field("transaction_date", Kind.DATE),
-    Field("merchant_type", Kind.TEXT),
-    Field("transaction_type", Kind.TEXT),
-    Field("amount", Kind.AMOUNT),
-)
-FLAG_FIELDS: Final = (
-    Field("account_id", Kind.ACCOUNT),
-    Field("flag_date", Kind.DATE),
-    Field("status", Kind.STATUS),
-    Field("reason", Kind.TEXT, shortest=0, nullable=True),
-    Field("flagged_by", Kind.TEXT),
-)
-OWN_FIELDS: Final = (
-    Field("flag_date", Kind.DATE),
-    Field("flag_reason", Kind.TEXT, shortest=0, nullable=True),
-    Field("flagged_by", Kind.TEXT),
-    Field("transaction_partition", Kind.COUNT),
-    Field("transaction_offset", Kind.COUNT),
-    Field("flag_partition", Kind.COUNT),
-    Field("flag_offset", Kind.COUNT),
-)
-FLAGGED_TRANSACTION_FIELDS: Final = TRANSACTION_FIELDS + OWN_FIELDS
-# Which fields of the flag event the detection carries, and under what name.
-COPIED_FROM_FLAG: Final = {"flag_date": "flag_date", "reason": "flag_reason", "flagged_by": "flagged_by"}
+Identifier = Annotated[str, Rule(Kind.IDENTIFIER, longest=128)]
+Account = Annotated[int, Rule(Kind.ACCOUNT)]
+Text = Annotated[str, Rule(Kind.TEXT)]
+Date = Annotated[str, Rule(Kind.DATE)]
+Amount = Annotated[Decimal, Rule(Kind.AMOUNT)]
+FlagStatus = Annotated[Status, Rule(Kind.STATUS)]
+Reason = Annotated[str | None, Rule(Kind.TEXT, shortest=0)]
+Count = Annotated[int, Rule(Kind.COUNT)]
 
 
 class _Record:
@@ -88,6 +66,10 @@ class _Record:
     LIMIT: ClassVar[int] = MAX_VALUE_BYTES
     FORBIDDEN: ClassVar[frozenset[str]] = frozenset()
     __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        """Derive the fields from the annotations."""
+        cls.FIELDS = fields_of(cls)
 
     @classmethod
     def parse(cls, value: bytes | None) -> Self:
@@ -105,7 +87,7 @@ class _Record:
         return cls(**known, extra=dump(extra) if extra else None)  # type: ignore[call-arg] # every record has it
 
     def values(self) -> dict[str, Any]:
-        """Give the known fields in their order, `extra` left out."""
+        """Return the known fields in their order, `extra` left out."""
         return {field.name: getattr(self, field.name) for field in self.FIELDS}
 
     def to_json(self) -> bytes:
@@ -116,19 +98,41 @@ class _Record:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction(_Record):
-    """What a customer did. `extra` is a JSON object of the fields beyond the known ones, or None."""
+class TransactionFields(_Record):
+    """What a customer did: the fields of a transaction, which a detection has too."""
 
-    FIELDS = TRANSACTION_FIELDS
+    transaction_id: Identifier
+    account_id: Account
+    customer_name: Text
+    transaction_date: Date
+    merchant_type: Text
+    transaction_type: Text
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectionFields(TransactionFields):
+    """A transaction, the flag event in force, and where both lie in Kafka."""
+
+    flag_date: Annotated[Date, Rule(Kind.DATE, flag="flag_date")]
+    flag_reason: Annotated[Reason, Rule(Kind.TEXT, flag="reason")]
+    flagged_by: Annotated[Text, Rule(Kind.TEXT, flag="flagged_by")]
+    transaction_partition: Count
+    transaction_offset: Count
+    flag_partition: Count
+    flag_offset: Count
+
+
+# What a transaction may not bring along: only the application writes it.
+OWN_FIELDS: Final = DetectionFields.FIELDS[len(TransactionFields.FIELDS) :]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction(TransactionFields):
+    """A transaction. `extra` is a JSON object of the fields beyond the known ones, or None."""
+
     FORBIDDEN = frozenset(field.name for field in OWN_FIELDS)
 
-    transaction_id: str
-    account_id: int
-    customer_name: str
-    transaction_date: str
-    merchant_type: str
-    transaction_type: str
-    amount: Decimal
     extra: str | None = None
 
 
@@ -136,61 +140,35 @@ class Transaction(_Record):
 class AccountFlag(_Record):
     """A flag event: from `flag_date` on the account is FLAGGED, or CLEARED."""
 
-    FIELDS = FLAG_FIELDS
-
-    account_id: int
-    flag_date: str
-    status: Status
-    reason: str | None
-    flagged_by: str
+    account_id: Account
+    flag_date: Date
+    status: FlagStatus
+    reason: Reason
+    flagged_by: Text
     extra: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FlaggedTransaction(_Record):
-    """A detection: the transaction, the flag event in force, and where both lie in Kafka."""
+class FlaggedTransaction(DetectionFields):
+    """A detection, as the application writes it."""
 
-    FIELDS = FLAGGED_TRANSACTION_FIELDS
     LIMIT = 2 * 1024 * 1024  # the largest transaction and what is added to it
 
-    transaction_id: str
-    account_id: int
-    customer_name: str
-    transaction_date: str
-    merchant_type: str
-    transaction_type: str
-    amount: Decimal
-    flag_date: str
-    flag_reason: str | None
-    flagged_by: str
-    transaction_partition: int
-    transaction_offset: int
-    flag_partition: int
-    flag_offset: int
     extra: str | None = None
 
 
 def key(account_id: int) -> bytes:
-    """Give the Kafka key of every record of the account: its id in decimal ASCII."""
+    """Return the Kafka key of every record of the account: its id in decimal ASCII."""
     return b"%d" % account_id
 
 
 def flink_properties() -> dict[str, str]:
-    """Give the field rules as the Flink application takes them."""
+    """Return the field rules as the Flink application takes them."""
     return {
-        "fields.transaction": ",".join(field.rule() for field in TRANSACTION_FIELDS),
-        "fields.flag": ",".join(field.rule() for field in FLAG_FIELDS),
+        "fields.transaction": ",".join(field.rule() for field in Transaction.FIELDS),
+        "fields.flag": ",".join(field.rule() for field in AccountFlag.FIELDS),
         "fields.own": ",".join(field.name for field in OWN_FIELDS),
-        "fields.copied": ",".join(f"{old}={new}" for old, new in COPIED_FROM_FLAG.items()),
+        "fields.copied": ",".join(f"{field.flag}={field.name}" for field in OWN_FIELDS if field.flag),
         "max.value.bytes": str(MAX_VALUE_BYTES),
         "max.depth": str(MAX_DEPTH),
     }
-
-
-def _check_definitions() -> None:
-    """Fail at import if a record's class and its field list drift apart."""
-    for record in (Transaction, AccountFlag, FlaggedTransaction):
-        assert [f.name for f in fields(record)] == [*(f.name for f in record.FIELDS), "extra"], record  # noqa: S101
-
-
-_check_definitions()

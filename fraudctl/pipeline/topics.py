@@ -21,7 +21,6 @@ class Topic:
 
     alias: str
     name: str
-    holds: str
     config: dict[str, str]
     local_config: dict[str, str] = field(default_factory=dict)
 
@@ -29,26 +28,23 @@ class Topic:
 TRANSACTIONS: Final = Topic(
     alias="transactions",
     name="demo_transactions",
-    holds="transactions as they happen",
     config={**_INPUT, "retention.ms": str(7 * _DAY_MS)},
     local_config={"retention.bytes": str(512 * 1024 * 1024)},
 )
+# Flag events are state, so they are kept for ever.
 FLAGGED: Final = Topic(
     alias="flagged",
     name="flagged_accounts",
-    holds="flag events; they are state, so they are kept for ever",
     config={**_INPUT, "retention.ms": "-1"},
 )
 PROCESSED: Final = Topic(
     alias="processed",
     name="processed_topic",
-    holds="transactions of flagged accounts",
     config={"retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(_LARGE_MESSAGE_BYTES)},
 )
 DEAD_LETTERS: Final = Topic(
     alias="dead-letters",
     name="dead_letters",
-    holds="malformed input, byte for byte",
     config={"retention.ms": str(14 * _DAY_MS), "max.message.bytes": str(_LARGE_MESSAGE_BYTES)},
 )
 ALL: Final = (TRANSACTIONS, FLAGGED, PROCESSED, DEAD_LETTERS)

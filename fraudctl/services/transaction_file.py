@@ -12,7 +12,6 @@ from typing import IO, Any, Final
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline.records import (
     MAX_VALUE_BYTES,
-    TRANSACTION_FIELDS,
     Kind,
     Malformed,
     Transaction,
@@ -24,7 +23,7 @@ from fraudctl.target import Outgoing
 
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_NUMERIC: Final = frozenset(field.name for field in TRANSACTION_FIELDS if field.kind in {Kind.ACCOUNT, Kind.AMOUNT})
+_NUMERIC: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind in {Kind.ACCOUNT, Kind.AMOUNT})
 _LONGEST_LINE: Final = 4 * MAX_VALUE_BYTES
 
 
@@ -126,7 +125,7 @@ def _inside(first: int, last: int) -> Iterator[Line]:
 
 
 def _check_header(header: Sequence[str], name: str) -> None:
-    known = [field.name for field in TRANSACTION_FIELDS]
+    known = [field.name for field in Transaction.FIELDS]
     hint = f"the columns are {','.join(known)}"
     for column in header:
         if header.count(column) > 1:

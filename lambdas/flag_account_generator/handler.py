@@ -9,8 +9,8 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.pipeline import kafka, samples, topics
-from fraudctl.pipeline.audit_table import iso_milliseconds
 from fraudctl.pipeline.records import AccountFlag, Malformed, Status, format_date, key, normalise_date
+from fraudctl.pipeline.text import iso
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -94,5 +94,5 @@ def _place(message: "Message") -> dict[str, Any]:
     return {
         "partition": message.partition(),
         "offset": message.offset(),
-        "published": iso_milliseconds(published_ms),
+        "published": iso(published_ms),
     }

@@ -80,7 +80,7 @@ def test_send_normalises_dates_with_a_zone(run: Run) -> None:
         Transaction.parse(GOOD.encode())
     ]
     assert "line 2" in done.err
-    assert "transaction_date is no date" in done.err
+    assert "transaction_date is not a date" in done.err
 
 
 def test_send_csv(run: Run, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lambda_servers import Pipeline, Servers, servers
 from lambda_tools import detection, wait_for
 
 from fraudctl.pipeline import kafka, records
-from fraudctl.pipeline.audit_table import iso_milliseconds
+from fraudctl.pipeline.text import iso
 
 pytestmark = pytest.mark.integration
 
@@ -93,7 +93,7 @@ def test_every_detection_becomes_one_row(make: Make) -> None:
     written = {(message.partition(), message.offset()): message for message in messages}
     for row in pipeline.rows():
         message = written.pop((row.processed_partition, row.processed_offset))
-        assert row.detected_at == iso_milliseconds(message.timestamp()[1])
+        assert row.detected_at == iso(message.timestamp()[1])
         value = message.value()
         assert value is not None
         assert json.loads(value)["transaction_id"] == row.transaction_id
@@ -227,7 +227,7 @@ def test_flags_carry_the_brokers_time(make: Make, running: Servers) -> None:
         message = consumer.poll(30)
         assert message is not None
         kind, published = message.timestamp()
-        assert (kind, iso_milliseconds(published)) == (TIMESTAMP_LOG_APPEND_TIME, flag["published"])
+        assert (kind, iso(published)) == (TIMESTAMP_LOG_APPEND_TIME, flag["published"])
         assert message.key() == records.key(flag["account_id"])
     consumer.close()
 

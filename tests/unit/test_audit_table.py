@@ -12,6 +12,7 @@ from moto import mock_aws
 from fraudctl.pipeline import audit_table
 from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.records import FlaggedTransaction
+from fraudctl.pipeline.text import iso
 
 DETECTED_AT = 1_795_515_331_007  # 2026-11-24T10:15:31.007Z
 
@@ -166,4 +167,4 @@ def test_the_index_by_transaction_finds_one(table: Any) -> None:
 )
 def test_milliseconds_are_exact(epoch_ms: int, text: str) -> None:
     """Epoch milliseconds become ISO milliseconds without rounding."""
-    assert audit_table.iso_milliseconds(epoch_ms) == text
+    assert iso(epoch_ms) == text

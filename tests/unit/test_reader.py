@@ -118,7 +118,7 @@ def test_following_gives_what_comes_later_and_nothing_twice(topic: Topic) -> Non
 def test_no_group_is_joined_and_nothing_committed(topic: Topic) -> None:
     """A look leaves the consumer assigned by hand; the group has no offsets."""
     consumer = Consumer(reader.properties(kafka.client(topic.servers)))
-    batch = reader.poll(consumer, Request(topic.name, start="beginning"))
+    batch = Reader(consumer).poll(Request(topic.name, start="beginning"))
     assert batch.records
     assert sorted(place.partition for place in consumer.assignment()) == [0, 1, 2, 3]
     assert consumer.memberid() in {None, ""}
@@ -132,7 +132,7 @@ def test_a_look_goes_on_where_another_reader_s_look_ended(topic: Topic) -> None:
     request, found = Request(topic.name, start="beginning", limit=9), []
     for _ in range(60):
         consumer = Consumer(reader.properties(kafka.client(topic.servers)))
-        batch = reader.poll(consumer, request)
+        batch = Reader(consumer).poll(request)
         consumer.close()
         found += [int(record.value or b"") for record in batch.records]
         assert batch.ends == dict.fromkeys(range(4), 10)

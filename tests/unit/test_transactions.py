@@ -14,7 +14,7 @@ import pytest
 from fakes import FakeRecords, FakeTarget
 
 from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
-from fraudctl.pipeline.records import TRANSACTION_FIELDS, Transaction
+from fraudctl.pipeline.records import Transaction
 from fraudctl.services import files, transaction_file, transactions
 from fraudctl.services.counting import Counter
 from fraudctl.services.interrupt import Brake
@@ -31,7 +31,7 @@ GOOD = {
     "transaction_type": "Online",
     "amount": 12.5,
 }
-HEADER = ",".join(field.name for field in TRANSACTION_FIELDS)
+HEADER = ",".join(field.name for field in Transaction.FIELDS)
 
 
 def stream(data: bytes) -> io.BufferedReader:
@@ -84,7 +84,7 @@ def test_lines_keep_their_numbers_and_their_bytes() -> None:
         ({"amount": "12"}, "amount is not a number"),
         ({"amount": 1.234}, "at most two decimals"),
         ({"account_id": 0}, "account_id is not an integer from 1"),
-        ({"transaction_date": "2026-11-24"}, "transaction_date is no date"),
+        ({"transaction_date": "2026-11-24"}, "transaction_date is not a date"),
         ({"flag_date": "x"}, "flag_date is a field of detections"),
         ({"transaction_date": "2026-11-24T10:15:30Z", "account_id": -1}, "account_id is not an integer"),
         ({"transaction_date": 5}, "transaction_date is not a string"),
@@ -126,7 +126,7 @@ def test_an_endless_line_is_one_bad_line() -> None:
         ("t,1,Ada,2026-11-24T10:15:30Z,g,o,$5", "amount is not a number"),
         ('t,1,Ada,2026-11-24T10:15:30Z,g,o,"1,5"', "amount is not a number"),
         ("t,1,,2026-11-24T10:15:30Z,g,o,1", "customer_name has 0 characters"),
-        ("t,1,Ada,2026-11-24 10:15:30,g,o,1", "transaction_date is no date"),
+        ("t,1,Ada,2026-11-24 10:15:30,g,o,1", "transaction_date is not a date"),
         ("t,1,Ada,2026-11-24T10:15:30Z,g,o,1,more", "8 columns, the header has 7"),
         ('t,1,"Ada"x,2026-11-24T10:15:30Z,g,o,1', "expected after"),
     ],
@@ -151,7 +151,7 @@ def test_csv_in_another_encoding_is_one_bad_row() -> None:
 
 def test_csv_columns_come_in_any_order_with_a_mark_before_them() -> None:
     """As spreadsheets write them."""
-    names = [field.name for field in TRANSACTION_FIELDS][::-1]
+    names = [field.name for field in Transaction.FIELDS][::-1]
     data = (
         b"\xef\xbb\xbf" + ", ".join(names).encode() + b"\r\n1.5,o,g,2026-11-24T10:15:30Z,Ada,9223372036854775807,t\r\n"
     )

@@ -14,7 +14,7 @@ from fraudctl.local.lambda_runner.functions import Functions, Stopper
 from fraudctl.local.lambda_runner.schedule import Schedule
 from fraudctl.local.lambda_runner.server import Server
 from fraudctl.local.lambda_runner.spec import RunnerSpec
-from fraudctl.pipeline.audit_table import iso_milliseconds
+from fraudctl.pipeline.text import iso
 
 END_S: Final = 5.0
 GRACE_S: Final = 3.0  # what running functions are told they have left
@@ -34,7 +34,7 @@ class Runner:
         self._mapping = (
             EventSourceMapping(spec.mapping, spec.bootstrap_servers, self._functions) if spec.mapping else None
         )
-        self._started = iso_milliseconds(int(time.time() * 1000))
+        self._started = iso(int(time.time() * 1000))
         self._server = Server(spec.port, self._functions, self._controls())
 
     def run(self) -> bool:
