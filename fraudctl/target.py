@@ -213,6 +213,7 @@ class FlinkStatus:
     restored_from: str | None = None
     exception: str | None = None
     metrics: Mapping[str, int | float] = field(default_factory=dict)
+    metrics_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,8 @@ def status(ctx: typer.Context) -> None:
     """
     context: Context = ctx.obj
     found = context.running.flink.status()
-    context.render.record(
-        {**asdict(found), "started_at": iso(found.started_at), "checkpoint_at": iso(found.checkpoint_at)}
-    )
+    times = {name: iso(getattr(found, name)) for name in ("started_at", "checkpoint_at", "metrics_at")}
+    context.render.record({**asdict(found), **times})
 
 
 @app.command()

@@ -95,6 +95,7 @@ class LocalFlink:
         state = str(job["state"])
         if state == "RUNNING" and not all_running(job):
             state = "STARTING"
+        metrics = self._rest.metrics(job_id)
         return FlinkStatus(
             state=state,
             job_id=job_id,
@@ -106,7 +107,8 @@ class LocalFlink:
             checkpoint_bytes=newest.get("state_size"),
             restored_from=restored.get("external_path"),
             exception=self._rest.exception(job_id),
-            metrics=self._rest.metrics(job_id),
+            metrics=metrics.values,
+            metrics_at=metrics.at,
         )
 
     def savepoints(self) -> list[Savepoint]:

@@ -80,12 +80,16 @@ def _properties(paths: StackPaths, state: StackState, temporary: Path) -> dict[s
         "jobmanager.rpc.address": LOOPBACK,
         "taskmanager.bind-host": LOOPBACK,
         "taskmanager.host": LOOPBACK,
+        # The age of what /metrics answers; 10 s by default, and each answer is as old as the question before.
+        "metrics.fetcher.update-interval": 500,
         "rest.profiling.enabled": "false",
         "web.submit.enable": "false",
         "web.cancel.enable": "false",
         "parallelism.default": 1,
         "state.backend.type": "hashmap",
         "execution.checkpointing.interval": _CHECKPOINT_INTERVAL,
+        # Flink triggers the first one at a random moment from this pause on: not before every task runs, or it fails.
+        "execution.checkpointing.min-pause": "5 s",
         "execution.checkpointing.dir": f"file://{folders.checkpoints}",
         "execution.checkpointing.savepoint-dir": f"file://{folders.savepoints}",
         "execution.checkpointing.num-retained": _KEPT_CHECKPOINTS,

@@ -3,18 +3,31 @@
 https://nightlies.apache.org/flink/flink-docs-release-2.3/docs/ops/rest_api/
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fraudctl.clock import Clock
 from fraudctl.errors import FraudctlError
 from fraudctl.local.clients import JsonClient
 
 NAME: Final = "flink"
 # The group that Managed Flink sends to CloudWatch; the application uses it on both targets.
 _METRICS: Final = ".KinesisAnalytics."
+_OBSERVED_AT: Final = ".observedAtMs"
 _OVERVIEW_SECONDS: Final = 3.0
+_METRICS_SECONDS: Final = 2.0
+_METRICS_EVERY_SECONDS: Final = 0.2
+_FRESH_MS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The application's own metrics, added up over its tasks, and when they were taken (epoch milliseconds)."""
+
+    values: Mapping[str, int | float]
+    at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +41,9 @@ class StopResult:
 class FlinkRest:
     """The application's own server; `address` gives ``http://127.0.0.1:8081``."""
 
-    def __init__(self, address: Callable[[], str]) -> None:
+    def __init__(self, address: Callable[[], str], *, clock: Clock = Clock()) -> None:  # noqa: B008 - frozen
         """Store where to ask; no I/O."""
-        self._client = JsonClient(NAME, address)
+        self._client, self._clock = JsonClient(NAME, address), clock
 
     @property
     def address(self) -> str:
@@ -63,17 +76,33 @@ class FlinkRest:
         root = self._client.get(f"/jobs/{job_id}/exceptions").get("root-exception")
         return str(root).splitlines()[0] if root else None
 
-    def metrics(self, job_id: str) -> dict[str, int | float]:
-        """Return the application's own metrics, added up over its operators."""
-        found: dict[str, int | float] = {}
-        for vertex in self._client.get(f"/jobs/{job_id}").get("vertices", []):
-            base = f"/jobs/{job_id}/vertices/{vertex['id']}/subtasks/metrics"
-            ours = [metric["id"] for metric in self._client.get(base) if _METRICS in metric["id"]]
-            if ours:
-                for metric in self._client.get(f"{base}?get={','.join(ours)}&agg=sum"):
-                    name = metric["id"].rsplit(_METRICS, 1)[1]
-                    found[name] = found.get(name, 0) + int(metric["sum"])
+    def metrics(self, job_id: str) -> Metrics:
+        """Return the application's own metrics of now, or the newest that there are after two seconds.
+
+        Flink answers with what it knew at the question before, so one question alone may get values of minutes ago.
+        """
+        vertices = self._client.get(f"/jobs/{job_id}").get("vertices", [])
+        found = Metrics({}, None)
+        for _ in self._clock.poll(_METRICS_EVERY_SECONDS, within=_METRICS_SECONDS):
+            found = self._metrics(job_id, [vertex["id"] for vertex in vertices])
+            if found.at is not None and self._clock.now() * 1000 - found.at < _FRESH_MS:
+                break
         return found
+
+    def _metrics(self, job_id: str, vertices: Sequence[str]) -> Metrics:
+        values: dict[str, int | float] = {}
+        at: int | None = None
+        for vertex in vertices:
+            base = f"/jobs/{job_id}/vertices/{vertex}/subtasks/metrics"
+            names = [metric["id"] for metric in self._client.get(base)]
+            ours = [name for name in names if _METRICS in name or name.endswith(_OBSERVED_AT)]
+            for metric in self._client.get(f"{base}?get={','.join(ours)}&agg=min,sum") if ours else []:
+                if metric["id"].endswith(_OBSERVED_AT):
+                    at = int(metric["min"])
+                else:
+                    name = metric["id"].rsplit(_METRICS, 1)[1]
+                    values[name] = values.get(name, 0) + int(metric["sum"])
+        return Metrics(values, at)
 
     def stop(self, job_id: str, savepoints: Path) -> str:
         """Ask for a savepoint below `savepoints` and the job's end after it, and return the request's id."""

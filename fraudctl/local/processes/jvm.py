@@ -14,12 +14,17 @@ _SMALL: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 # there are three full collections on the way up.
 WORKING: Final = ("-Xms256m", "-Xmn128m", "-XX:+UseParallelGC", "-XX:MetaspaceSize=96m")
 # Out of memory: end, so that the supervisor starts it again. IPv4: the listener is 127.0.0.1, not ::ffff:127.0.0.1.
-ALWAYS: Final = ("-XX:+ExitOnOutOfMemoryError", "-Djava.net.preferIPv4Stack=true", "-Djava.awt.headless=true")
+ALWAYS: Final = (
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Duser.timezone=UTC",
+    "-Djava.net.preferIPv4Stack=true",
+    "-Djava.awt.headless=true",
+)
 # slf4j-simple is set by properties: its file would have to lie in a folder on the class path, which forbids AppCDS.
 _LOGGING: Final = {
     "logFile": "System.out",
     "showDateTime": "true",
-    "dateTimeFormat": "yyyy-MM-dd HH:mm:ss.SSS",
+    "dateTimeFormat": "yyyy-MM-dd'T'HH:mm:ss.SSS'Z'",
     "showThreadName": "false",
 }
 

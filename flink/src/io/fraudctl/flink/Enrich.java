@@ -34,6 +34,7 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
     MetricGroup metrics = Main.metrics(getRuntimeContext());
     detected = metrics.counter("detected");
     lateFlags = metrics.counter("lateFlagsApplied");
+    getRuntimeContext().getMetricGroup().gauge("observedAtMs", System::currentTimeMillis); // how old the others are
     metrics.gauge("pending", () -> Arrays.stream(kept).skip(1).sum()); // the first are flag events
     metrics.gauge("eventTimeLagMs", () -> clock() == Long.MIN_VALUE ? -1 : System.currentTimeMillis() - clock());
   }
