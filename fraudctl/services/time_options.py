@@ -1,4 +1,4 @@
-"""Moments as people type them: ISO 8601 with a zone, ``now``, or how long ago (``15m``, ``1h30m``)."""
+"""Times as people type them: ISO 8601 with a zone, ``now``, or how long ago (``15m``, ``1h30m``)."""
 
 import re
 import time
@@ -16,7 +16,7 @@ _HINT: Final = "a time is like 2026-11-24T10:15:30Z, now, or how long ago: 30s, 
 
 
 def parse(text: str, option: str, *, clock: Callable[[], float] = time.time) -> int:
-    """Give the moment in epoch milliseconds; raises `BadConfig` naming the option."""
+    """Return the time in epoch milliseconds; raises `BadConfig` naming the option."""
     if text == "now":
         return int(clock() * 1000)
     if text and (ago := _AGO.fullmatch(text)):
@@ -28,7 +28,7 @@ def parse(text: str, option: str, *, clock: Callable[[], float] = time.time) -> 
         raise BadConfig(f"{option}: {text!r} is not a time", hint=_HINT) from error
     if moment.tzinfo is None:
         example = f"{moment.date()}T00:00:00Z" if moment.time() == datetime.min.time() else f"{text}Z"
-        raise BadConfig(f"{option}: {text!r} does not name its zone", hint=f"write {example} for UTC")
+        raise BadConfig(f"{option}: {text!r} has no time zone", hint=f"write {example} for UTC")
     if moment < _EPOCH:
         raise BadConfig(f"{option}: {text!r} is before 1970", hint=_HINT)
     if moment > _END:
@@ -39,9 +39,9 @@ def parse(text: str, option: str, *, clock: Callable[[], float] = time.time) -> 
 def span(
     since: str | None, until: str | None, *, clock: Callable[[], float] = time.time
 ) -> tuple[int | None, int | None]:
-    """Read ``--since`` and ``--until`` as epoch milliseconds; raises `BadConfig`, also when their order is wrong."""
+    """Return ``--since`` and ``--until`` in epoch milliseconds; raises `BadConfig`, also when their order is wrong."""
     first = None if since is None else parse(since, "--since", clock=clock)
     last = None if until is None else parse(until, "--until", clock=clock)
     if first is not None and last is not None and first > last:
-        raise BadConfig(f"--since {since} is after --until {until}", hint="give the earlier time to --since")
+        raise BadConfig(f"--since {since} is after --until {until}", hint="--since takes the earlier time")
     return first, last
