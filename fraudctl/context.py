@@ -13,7 +13,7 @@ from fraudctl.target import Target
 
 @dataclass(frozen=True)
 class Context:
-    """What a command gets: the settings, the target they choose (opened at first use), and the renderer."""
+    """What a command receives: the settings, the target they choose (constructed at first use), and the renderer."""
 
     settings: Settings
     render: Renderer
@@ -21,7 +21,7 @@ class Context:
 
     @cached_property
     def target(self) -> Target:
-        """The chosen target. Opening it does no I/O."""
+        """The chosen target. Constructing it does no I/O."""
         return self.opened or open_target(self.settings)
 
     @cached_property
@@ -56,5 +56,5 @@ _TARGETS: Final[dict[TargetName, Callable[[Settings], Target]]] = {TargetName.LO
 
 
 def open_target(settings: Settings) -> Target:
-    """Give the target that the settings name; constructing it does no I/O."""
+    """Return the target that the settings name; constructing it does no I/O."""
     return _TARGETS[settings.target](settings)

@@ -3,25 +3,33 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from fraudctl.pipeline.text import shown
 from fraudctl.target import Event, Phase
 
-_UNIT = 1_000_000
+_UNIT: Final = 1_000_000
+NAME_WIDTH: Final = 16  # at least; longer names widen the column
 
 
 class Progress:
-    """Shows events as they come. A context manager: what was still running at an error is marked so."""
+    """Shows events as they come. A context manager; what an error interrupts is marked as failed."""
 
     def __init__(
         self,
         console: Any,  # noqa: ANN401 - rich's Console, imported by the caller
         paste: Callable[[str], str] = str,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        width: int = NAME_WIDTH,
     ) -> None:
-        """Draw on a rich console; `paste` makes commands in a text work when pasted, `clock` gives seconds."""
+        """Store the collaborators; no I/O.
+
+        `console` is rich's; `paste` makes commands in a text work when pasted; `clock` returns seconds; `width` is that
+        of the longest name to come, if known: a longer one widens the column from there on.
+        """
         self._console, self._paste, self._clock = console, paste, clock
+        self._width = width
         self._running: dict[str, tuple[float, Event]] = {}
         self._live: Any = None
 
@@ -37,7 +45,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the display; components still running when an error came are named."""
+        """Stop the display; print the components that were still running when an error occurred."""
         if self._live is not None:
             self._live.stop()
         if kind is not None:
@@ -46,6 +54,7 @@ class Progress:
 
     def show(self, event: Event) -> None:
         """Show one event."""
+        self._width = max(self._width, len(shown(event.component)))
         since = self._running.get(event.component, (self._clock(), event))[0]
         match event.phase:
             case Phase.STARTED | Phase.PROGRESS:
@@ -68,7 +77,7 @@ class Progress:
         elapsed = "" if since is None else f"{self._clock() - since:5.1f} s"
         style = {"✓": "green", "✗": "red", "!": "yellow"}.get(mark, "cyan")
         return Text.assemble(
-            (f"{mark} ", style), f"{shown(name):<16} {elapsed:>8}  {shown(self._paste(detail))}".rstrip()
+            (f"{mark} ", style), f"{shown(name):<{self._width}} {elapsed:>8}  {shown(self._paste(detail))}".rstrip()
         )
 
     def _rows(self) -> Any:  # noqa: ANN401 - a rich Group

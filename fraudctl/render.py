@@ -16,12 +16,13 @@ from fraudctl.config import Format
 from fraudctl.errors import Refused
 from fraudctl.hints import Invocation
 from fraudctl.pipeline.text import json_safe, shown
-from fraudctl.progress import Progress
+from fraudctl.progress import NAME_WIDTH, Progress
 from fraudctl.tables import Column
 from fraudctl.target import Consent, Event, Plan
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
+_ACTION_WIDTH: Final = 8  # at least; a plan with longer words is wider
 _WIDE: Final = 10_000  # a piped table is never folded
 
 
@@ -38,9 +39,10 @@ class Renderer:
         stdin: IO[str] | None = None,
         invocation: Invocation = Invocation(),  # noqa: B008 - frozen
     ) -> None:
-        """Keep the format and the streams; the process's own by default."""
+        """Store the format and the streams, the process's own by default; no I/O."""
         self._out, self._err, self._stdin = out, err, stdin
         self._color, self._paste = color, invocation.paste
+        self._name_width = NAME_WIDTH
         self.format = output
 
     @property
@@ -66,8 +68,8 @@ class Renderer:
     def rows(self, rows: Iterable[Row], columns: Sequence[str | Column], *, empty: str = "") -> int:
         """Print rows and return how many; the table and the CSV have `columns`, JSON has every field.
 
-        A table shows the columns that fit the terminal (see `fraudctl.tables`). `empty` is what to say on stderr when
-        there are none.
+        A table shows the columns that fit the terminal (see `fraudctl.tables`). `empty` is printed on stderr when there
+        are none.
         """
         count = 0
         names = [column.name for column in tables.columns(columns)]
@@ -89,7 +91,7 @@ class Renderer:
         return count
 
     def stream(self, rows: Iterable[Row], columns: Sequence[str], line: Callable[[Row], str]) -> int:
-        """Print rows one by one as they come, each as JSON, as CSV, or for people as the text `line` makes of it."""
+        """Print rows one by one as they come, as JSON, as CSV, or for people as `line` formats them."""
         if self._format() is not Format.TABLE:
             return self.rows(rows, columns)
         count = 0
@@ -105,9 +107,12 @@ class Renderer:
         lines: Callable[[Sequence[T]], bytes],
         columns: Sequence[str],
         row: Callable[[T], Row],
-        line: Callable[[T], str],
+        people: Callable[[Sequence[T]], Iterable[str]],
     ) -> None:
-        """Print things as they come, a batch at a time: `lines` gives a batch as JSON Lines, `line` one for people."""
+        """Print items as they come, a batch at a time.
+
+        `lines` returns a batch as JSON Lines, `row` an item's fields for CSV, `people` a batch as lines for people.
+        """
         match self._format():
             case Format.JSON:
                 for batch in batches:
@@ -119,11 +124,11 @@ class Renderer:
                     self.out.flush()
             case _:
                 for batch in batches:
-                    self.out.write("".join(f"{shown(line(item))}\n" for item in batch))
+                    self.out.write("".join(f"{shown(line)}\n" for line in people(batch)))
                     self.out.flush()
 
     def record(self, row: Row) -> None:
-        """Print one thing: a line a field for people, one JSON document or one CSV row for programs."""
+        """Print one item: one line for each field for people, one JSON document or one CSV row for programs."""
         if self._format() is not Format.TABLE:
             self.rows([row], list(row))
             return
@@ -134,11 +139,11 @@ class Renderer:
             self._write_line(f"{name.replace('_', ' '):<{width}}  {_plain(value)}")
 
     def text(self, line: str) -> None:
-        """Print one line of data as it is, but for its control characters."""
+        """Print one line of data; control characters are escaped."""
         self._write_line(shown(line))
 
     def note(self, text: str) -> None:
-        """Say something to the person on stderr."""
+        """Print a note for people on stderr."""
         self._console().print(_text(self._paste(text)))
 
     def error(self, message: str, hint: str | None = None) -> None:
@@ -149,41 +154,54 @@ class Renderer:
             console.print(_text(f"Hint: {self._paste(hint)}"))
 
     def plan(self, plan: Plan) -> None:
-        """Show what is going to be done, on stderr."""
+        """Print a plan on stderr, in columns as wide as its longest entries."""
         console = self._console()
+        action = max((len(shown(change.action)) for change in plan.changes), default=0)
+        name = max((len(shown(change.component)) for change in plan.changes), default=0)
+        action, name = max(action, _ACTION_WIDTH), max(name, NAME_WIDTH)
+        self._name_width = max(self._name_width, name)  # the events that follow have the same components
         for change in plan.changes:
-            console.print(_text(f"  {change.action:<8} {change.component:<16} {change.detail}".rstrip()))
+            columns = f"  {shown(change.action):<{action}} {shown(change.component):<{name}} {change.detail}"
+            console.print(_text(columns.rstrip()))
         for loss in plan.losses:
             console.print(_text(f"  lost for good: {loss}", style="yellow"))
         for note in plan.notes:
             console.print(_text(f"  {self._paste(note)}"))
 
     def events(self, events: Iterable[Event]) -> None:
-        """Follow an operation: a live line per component with its timer on a terminal, plain lines otherwise."""
+        """Print the events of an operation: live lines with timers on a terminal, plain lines otherwise."""
         with self.progress() as progress:
             for event in events:
                 progress.show(event)
 
     def progress(self) -> Progress:
-        """Give the same display to a caller that has events to show while it works; a context manager."""
-        return Progress(self._console(), self._paste)
+        """Return the same display, a context manager, for a caller that shows events while it works."""
+        return Progress(self._console(), self._paste, width=self._name_width)
 
-    def consent(self, plan: Plan, question: str, *, given: bool) -> None:
-        """Get the consent that the plan needs; raises `Refused` when it is declined or cannot be asked for."""
+    def consent(self, plan: Plan, question: str, subject: str, *, given: bool) -> None:
+        """Ask for the confirmation that the plan needs, unless it was given as an option.
+
+        `question` is in the imperative ("Tear down x"), `subject` begins a sentence ("Tearing down x").
+
+        Raises:
+            Refused: It was declined, or there is no terminal to ask on.
+        """
         if given or plan.consent is Consent.NONE:
             return
         stdin = self._stdin or sys.stdin
         if not (stdin.isatty() and self.err.isatty()):
-            raise Refused(f"{question} needs a yes: there is no terminal to ask on", hint="add --yes")
+            raise Refused(f"{subject} needs confirmation, and there is no terminal to ask on", hint="add --yes")
         wanted = plan.stack if plan.consent is Consent.NAME else "y"
-        self.err.write(f"{question}? Type {plan.stack!r}: " if plan.consent is Consent.NAME else f"{question}? [y/N] ")
+        self.err.write(
+            f"{question}? Type {plan.stack!r} to confirm: " if plan.consent is Consent.NAME else f"{question}? [y/N] "
+        )
         self.err.flush()
         answer = stdin.readline().strip()
         if answer != wanted and not (wanted == "y" and answer.lower() in {"y", "yes"}):
             raise Refused(f"{question}: declined, nothing was changed", hint="add --yes to skip the question")
 
     def clear(self) -> None:
-        """Clear the terminal before the next look of a ``--watch``; without a terminal looks follow each other."""
+        """Clear the terminal, as ``--watch`` does before each update; does nothing without a terminal."""
         if self.out.isatty():
             self.out.write("\x1b[H\x1b[2J")
 
@@ -277,16 +295,16 @@ class Renderer:
         file = stream or self.err
         ends = file is self.out
 
-        class Patient(Console):
-            """Does not end the program, as rich would (with exit code 1), when nobody reads any more."""
+        class PipeSafeConsole(Console):
+            """Does not exit with code 1, as rich does, when the reader of a pipe has gone."""
 
             def on_broken_pipe(self) -> None:
                 if ends:
-                    raise BrokenPipeError  # for the one boundary
+                    raise BrokenPipeError  # handled by the error boundary
                 os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())  # notes and progress: the work goes on
 
         terminal = file.isatty()
-        return Patient(
+        return PipeSafeConsole(
             file=file,
             width=None if terminal else _WIDE,
             no_color=not self._color,

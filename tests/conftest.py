@@ -1,5 +1,6 @@
 """Fixtures of all tiers."""
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["pytest"])  # `python -m pytest` looks like `python -m fraudctl` to hints
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "FRAUDCTL_TARGET", "FRAUDCTL_STACK", "FRAUDCTL_OUTPUT"):
         monkeypatch.delenv(name, raising=False)
 

@@ -14,23 +14,25 @@ from fraudctl.services import files
 def flag_accounts(
     ctx: typer.Context,
     accounts: Annotated[
-        list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Accounts; five sample accounts without any.")
+        list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Accounts; five sample accounts by default.")
     ] = None,
     random: Annotated[int | None, typer.Option(help="Flag N of the sample accounts 1000000001 to 1000000010.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Clear the accounts instead of flagging them.")] = False,
     start: Annotated[
         str | None,
-        typer.Option("--from", help="When it takes effect: ISO with a zone, or 15m for ago.", show_default="now"),
+        typer.Option(
+            "--from", help="When it takes effect, such as 15m (ago) or 2026-11-24T10:00:00Z.", show_default="now"
+        ),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; it is kept with every detection.")] = None,
-    file: Annotated[str | None, typer.Option(help="File with an account a line; - for stdin.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Reason, stored with every detection.")] = None,
+    file: Annotated[str | None, typer.Option(help="File with one account on each line; - for stdin.")] = None,
 ) -> None:
     """Flag accounts as fraudulent, or clear them.
 
     Example: fraudctl flag-accounts 1000000003 --reason "stolen card"
     """
     context: Context = ctx.obj
-    wish = service.wish(
+    request = service.flag_request(
         accounts or (),
         file=None if file is None else files.lines(file),
         random=random,
@@ -39,7 +41,7 @@ def flag_accounts(
         reason=reason,
         flagged_by=_user(),
     )
-    flags = list(service.flag(context.running, wish))
+    flags = list(service.flag(context.running, request))
     context.render.rows(flags, service.COLUMNS)
     context.render.note(f"Next: `fraudctl tail processed`, `fraudctl audit query {flags[0]['account_id']}`.")
 

@@ -1,4 +1,4 @@
-"""fraudctl audit: what was detected."""
+"""fraudctl audit: query the audit table."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -21,9 +21,11 @@ _OF_ALL: Final = ("detected_at", "account_id", "customer_name", "amount", "merch
 @app.command()
 def query(
     ctx: typer.Context,
-    account: Annotated[str | None, typer.Argument(help="Account to look up; all accounts without it.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Most rows to show.")] = 20,
-    since: Annotated[str | None, typer.Option(help="Not before this time: ISO with a zone, or 15m for ago.")] = None,
+    account: Annotated[str | None, typer.Argument(help="Account; all accounts by default.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Maximum number of rows.")] = 20,
+    since: Annotated[
+        str | None, typer.Option(help="From this time on, such as 15m (ago) or 2026-11-24T10:00:00Z.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
 ) -> None:
     """Show the newest detections, of one account or of all.
@@ -35,8 +37,11 @@ def query(
     first, end = time_options.span(since, until)
     found = service.query(context.running.audit_table(), number, limit=limit, since=first, until=end)
     columns = _OF_ALL if number is None else _OF_ONE
+    everything = number is None and first is None and end is None
     shown = context.render.rows(
-        map(row_of, found), _ALL if context.render.structured else columns, empty="Nothing was detected there."
+        map(row_of, found),
+        _ALL if context.render.structured else columns,
+        empty="No detections yet. Flag an account: `fraudctl flag-accounts`" if everything else "No detections found.",
     )
     order = "by detection" if number is None else "by transaction date"
     if shown:
@@ -46,9 +51,9 @@ def query(
 @app.command()
 def show(
     ctx: typer.Context,
-    transaction: Annotated[str, typer.Argument(help="The transaction's id.")],
+    transaction: Annotated[str, typer.Argument(help="Id of the transaction.")],
 ) -> None:
-    """Show everything the audit table knows of a transaction.
+    """Show the audit row of a transaction, all of it.
 
     Example: fraudctl audit show 5f1b0e6c9d3a4a7c8e2f1d0b9a8c7e6d
     """
@@ -62,5 +67,5 @@ def show(
 
 
 def row_of(row: AuditRow) -> Mapping[str, Any]:
-    """Give an audit row's fields."""
+    """Return an audit row's fields."""
     return asdict(row)

@@ -33,7 +33,7 @@ def stop(
     ctx: typer.Context,
     savepoint: Annotated[bool, typer.Option("--savepoint/--no-savepoint", help="Take a savepoint first.")] = True,
 ) -> None:
-    """Stop the application, with a savepoint unless told otherwise.
+    """Stop the application, with a savepoint by default.
 
     Example: fraudctl flink stop
     """
@@ -65,5 +65,5 @@ def savepoints(ctx: typer.Context) -> None:
     context.render.rows(
         [{**asdict(found), "created_at": iso(found.created_at)} for found in context.running.flink.savepoints()],
         ("created_at", "kind", "size_bytes", "location"),
-        empty="There is none yet.",
+        empty="No savepoints or checkpoints yet.",
     )

@@ -9,13 +9,15 @@ from fraudctl.context import Context
 
 def logs(
     ctx: typer.Context,
-    component: Annotated[str, typer.Argument(help="kafka, dynamodb, lambda, flink, ... as `fraudctl status` has it.")],
+    component: Annotated[str, typer.Argument(help="kafka, dynamodb, lambda, flink, ..., as `fraudctl status` shows.")],
     last: Annotated[
-        int, typer.Option("--last", "-n", min=0, max=1_000_000_000, help="How many lines from the end.")
+        int, typer.Option("--last", "-n", min=0, max=1_000_000_000, help="Number of lines from the end.")
     ] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines until Ctrl-C.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new lines as they are written, until Ctrl-C.")
+    ] = False,
 ) -> None:
-    """Show what a component says.
+    """Print the log of a component.
 
     Example: fraudctl logs flink --last 100 --follow
     """

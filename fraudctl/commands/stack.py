@@ -1,7 +1,6 @@
 """fraudctl deploy and fraudctl teardown."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,21 +8,21 @@ import typer
 from fraudctl.context import Context
 from fraudctl.errors import BadConfig
 from fraudctl.services import deploy as service
-from fraudctl.target import Options, Plan, Stack
+from fraudctl.target import Options
 
 _READY = "Ready. Next: `fraudctl flag-accounts`, `fraudctl tail processed`, `fraudctl audit query`."
 
 
 def deploy(  # noqa: PLR0913 - the command's options
     ctx: typer.Context,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, then stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done, and change nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     samples: Annotated[
         bool | None,
         typer.Option(
             "--samples/--no-samples",
-            help="Let sample transactions flow, or not.",
-            show_default="as before; on in a new stack",
+            help="Switch sample transactions on or off.",
+            show_default="unchanged; on in a new stack",
         ),
     ] = None,
     parameters: Annotated[
@@ -31,19 +30,19 @@ def deploy(  # noqa: PLR0913 - the command's options
     ] = None,
     allowed: Annotated[
         list[str] | None,
-        typer.Option("--allow-replacement", metavar="ID", help="Let this component be replaced, with all it holds."),
+        typer.Option("--allow-replacement", metavar="ID", help="Allow this resource to be replaced, losing its data."),
     ] = None,
     attach: Annotated[bool, typer.Option("--attach", help="Follow a deploy that is running in AWS.")] = False,
     continue_rollback: Annotated[
-        bool, typer.Option("--continue-rollback", help="Finish a rollback that got stuck.")
+        bool, typer.Option("--continue-rollback", help="Finish a rollback that failed.")
     ] = False,
     skip: Annotated[
-        list[str] | None, typer.Option("--skip", metavar="ID", help="Leave this out of --continue-rollback.")
+        list[str] | None, typer.Option("--skip", metavar="ID", help="Skip this resource in --continue-rollback.")
     ] = None,
 ) -> None:
     """Deploy the whole pipeline, or repair it.
 
-    Ends when the application runs and transactions flow. A stack that is as it should be is left alone.
+    Returns when the application runs and transactions flow. A stack that is up to date is left unchanged.
 
     Example: fraudctl deploy
     """
@@ -51,15 +50,11 @@ def deploy(  # noqa: PLR0913 - the command's options
     target, render = context.target, context.render
     options = Options(_pairs(parameters or ()), frozenset(allowed or ()))
     if skip and not continue_rollback:
-        raise BadConfig(
-            "--skip: it goes with --continue-rollback", hint="fraudctl deploy --continue-rollback --skip ID"
-        )
+        raise BadConfig("--skip: needs --continue-rollback", hint="run `fraudctl deploy --continue-rollback --skip ID`")
     if plan:
-        render.events(target.stack.prepare())
-        with _planned(target.stack, samples, options) as planned:
-            if planned.changes:
-                render.plan(planned)
-            render.note("This is the plan; nothing was changed." if planned.changes else _up_to_date(planned))
+        planned = service.preview(target, render, samples=samples, options=options)
+        up_to_date = f"{planned.stack} is up to date."
+        render.note("This is the plan; nothing was changed." if planned.changes else up_to_date)
         return
     with target.lock():
         if continue_rollback:
@@ -70,21 +65,13 @@ def deploy(  # noqa: PLR0913 - the command's options
             render.events(service.attach(target))
             render.note(_READY)
             return
-        render.events(target.stack.prepare())
-        with _planned(target.stack, samples, options) as planned:
-            if not planned.changes:
-                render.note(_up_to_date(planned))
-                return
-            render.plan(planned)
-            service.guard(planned)
-            render.consent(planned, f"Deploy {planned.stack}", given=yes)
-            render.events(service.run(target, planned))
-    render.note(_READY)
+        applied = service.deploy(target, render, samples=samples, options=options, confirmed=yes)
+    render.note(_READY if applied.changes else f"{applied.stack} is up to date.")
 
 
 def teardown(
     ctx: typer.Context,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     keep_data: Annotated[bool, typer.Option("--keep-data", help="Keep topics, rows and checkpoints.")] = False,
 ) -> None:
     """Stop and remove the stack.
@@ -96,25 +83,9 @@ def teardown(
     context: Context = ctx.obj
     target, render = context.target, context.render
     with target.lock():
-        plan = target.stack.plan_teardown(keep_data=keep_data)
-        render.plan(plan)
-        render.consent(plan, f"Tear down {plan.stack}", given=yes)
-        render.events(service.teardown(target, plan))
+        plan = service.teardown(target, render, keep_data=keep_data, confirmed=yes)
     left = "its data is kept; `fraudctl deploy` brings it back" if keep_data else plan.outcome
     render.note(f"{plan.stack} is gone: {left}.")
-
-
-@contextmanager
-def _planned(stack: Stack, samples: bool | None, options: Options) -> Iterator[Plan]:
-    planned = stack.plan(samples=samples, options=options)
-    try:
-        yield planned
-    finally:
-        stack.discard(planned)
-
-
-def _up_to_date(planned: Plan) -> str:
-    return f"{planned.stack} is up to date."
 
 
 def _pairs(given: Sequence[str]) -> dict[str, str]:
@@ -123,7 +94,7 @@ def _pairs(given: Sequence[str]) -> dict[str, str]:
         name, equals, value = item.partition("=")
         if not (name and equals):
             raise BadConfig(
-                f"--set {item}: it needs a name and a value", hint="--set KafkaInstanceType=kafka.m7g.xlarge"
+                f"--set {item}: needs a name and a value", hint="write --set KafkaInstanceType=kafka.m7g.xlarge"
             )
         pairs[name] = value
     return pairs

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from fraudctl.context import Context
-from fraudctl.services import envelopes, sight, topics
+from fraudctl.services import record_formats, topics
 from fraudctl.services import tail as service
 
 
@@ -19,14 +19,16 @@ def tail(  # noqa: PLR0913 - the options
     most: Annotated[int | None, typer.Option("--max", min=1, help="Stop after N records.")] = None,
     follow: Annotated[
         bool | None,
-        typer.Option("--follow/--no-follow", "-f", help="Go on with new records.", show_default="unless --last"),
+        typer.Option("--follow/--no-follow", "-f", help="Wait for new records.", show_default="unless --last"),
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Start at this time: ISO with a zone, or 15m for ago.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Start at this time, such as 15m (ago) or 2026-11-24T10:00:00Z.")
+    ] = None,
     until: Annotated[str | None, typer.Option(help="Stop at this time.")] = None,
 ) -> None:
-    """Show a topic's records as they come.
+    """Show a topic's records as they arrive.
 
-    From now on, unless --last, --from-beginning or --since says otherwise.
+    Starts with new records, unless --last, --from-beginning or --since is given.
 
     Example: fraudctl tail processed --last 20
     """
@@ -37,8 +39,8 @@ def tail(  # noqa: PLR0913 - the options
     )
     context.render.batches(
         service.records(context.running, found, wanted, context.render.note),
-        lines=envelopes.Envelopes().lines,
-        columns=envelopes.COLUMNS,
-        row=envelopes.row,
-        line=sight.line,
+        lines=record_formats.JsonLines().lines,
+        columns=record_formats.COLUMNS,
+        row=record_formats.row,
+        people=record_formats.AlignedLines().lines,
     )

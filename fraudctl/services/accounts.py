@@ -20,8 +20,8 @@ _AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What to flag: `accounts`, or `random` of the sample accounts (as many as the function likes when None)."""
+class FlagRequest:
+    """What to flag or clear: `accounts`, or `random` of the sample accounts (five when that is None too)."""
 
     accounts: tuple[int, ...] = ()
     random: int | None = None
@@ -31,7 +31,7 @@ class Wish:
     flagged_by: str | None = None
 
 
-def wish(  # noqa: PLR0913 - the options of the command
+def flag_request(  # noqa: PLR0913 - the options of the command
     accounts: Sequence[str],
     *,
     file: Iterable[str] | None = None,
@@ -41,22 +41,22 @@ def wish(  # noqa: PLR0913 - the options of the command
     reason: str | None = None,
     flagged_by: str | None = None,
     clock: Callable[[], float] = time.time,
-) -> Wish:
-    """Check the options; `file` has an account a line. Raises `BadConfig` before anything is flagged."""
+) -> FlagRequest:
+    """Return the options as a request, checked; `file` has an account a line. Raises `BadConfig`."""
     numbers = [account(text) for text in accounts]
     for number, line in enumerate(file or (), 1):
         if line.strip():
             numbers.append(account(line.strip(), f"line {number}: "))
     if file is not None and not numbers:
-        raise BadConfig("--file: no account in it", hint="write an account a line")
+        raise BadConfig("--file: contains no account", hint="write one account on each line")
     if numbers and random is not None:
-        raise BadConfig("--random: accounts are named too", hint="give either accounts or --random N")
+        raise BadConfig("--random: cannot be combined with accounts", hint="name accounts, or use --random N")
     if clear and not numbers:
-        raise BadConfig("--clear: no account is named", hint="fraudctl flag-accounts --clear 1000000003")
+        raise BadConfig("--clear: no account given", hint="run `fraudctl flag-accounts --clear 1000000003`")
     if random is not None:
         _check_random(random)
     date = iso(time_options.parse(start, "--from", clock=clock)) if start is not None else None
-    chosen = Wish(
+    request = FlagRequest(
         accounts=tuple(dict.fromkeys(numbers)),
         random=random,
         clear=clear,
@@ -64,40 +64,38 @@ def wish(  # noqa: PLR0913 - the options of the command
         reason=reason,
         flagged_by=flagged_by,
     )
-    _check(chosen)
-    return chosen
+    _check(request)
+    return request
 
 
 def account(text: str, where: str = "") -> int:
-    """Read an account id; raises `BadConfig` unless it is a positive 64-bit integer in decimal digits."""
+    """Return an account id as a number; raises `BadConfig` unless it is a positive 64-bit integer in decimal digits."""
     if _ID.fullmatch(text) and int(text) <= MAX_INT64:
         return int(text)
-    raise BadConfig(
-        f"{where}account {text!r}: not an integer from 1 to {MAX_INT64}", hint="accounts are like 1000000003"
-    )
+    raise BadConfig(f"{where}account {text!r}: not an account number (digits only)", hint="write it like 1000000003")
 
 
-def flag(target: Target, chosen: Wish) -> Iterator[Mapping[str, Any]]:
-    """Yield each flag event as it was written, with its place in Kafka (see `COLUMNS`).
+def flag(target: Target, request: FlagRequest) -> Iterator[Mapping[str, Any]]:
+    """Yield each flag event as it was written, with its partition and offset (see `COLUMNS`).
 
-    Accounts go by the thousand: an `OperationFailed` says how many were written before.
+    Accounts are sent in batches of 1,000; `OperationFailed` says how many were written before the failure.
     """
     payload = {
-        "status": Status.CLEARED if chosen.clear else Status.FLAGGED,
-        "random": chosen.random,
-        "from": chosen.start,
-        "reason": chosen.reason,
-        "flagged_by": chosen.flagged_by,
+        "status": Status.CLEARED if request.clear else Status.FLAGGED,
+        "random": request.random,
+        "from": request.start,
+        "reason": request.reason,
+        "flagged_by": request.flagged_by,
     }
-    for start in range(0, len(chosen.accounts) or 1, _AT_ONCE):
-        some = list(chosen.accounts[start : start + _AT_ONCE]) or None
+    for start in range(0, len(request.accounts) or 1, _AT_ONCE):
+        some = list(request.accounts[start : start + _AT_ONCE]) or None
         try:
             yield from target.functions.invoke(_FUNCTION, {**payload, "accounts": some})["flags"]
         except FraudctlError as error:
             if not start:
                 raise
             raise OperationFailed(
-                f"{error}; the first {start:,} accounts were written", hint="run it again with the others"
+                f"{error}; the first {start:,} accounts were written", hint="run the command again with the others"
             ) from error
 
 
@@ -105,17 +103,20 @@ def _check_random(number: int) -> None:
     from fraudctl.pipeline.samples import FLAGGABLE  # not for `--help`: it takes milliseconds
 
     if not 1 <= number <= len(FLAGGABLE):
-        raise BadConfig(f"--random {number}: not from 1 to {len(FLAGGABLE)}", hint="name accounts for more")
+        raise BadConfig(
+            f"--random {number}: must be from 1 to {len(FLAGGABLE)}",
+            hint="there are ten sample accounts; name others explicitly",
+        )
 
 
-def _check(chosen: Wish) -> None:
-    """Apply the record's own rules to the options, which the function would only do later."""
+def _check(request: FlagRequest) -> None:
+    """Apply the record's own rules to the options, before the function does."""
     event = AccountFlag(
-        account_id=chosen.accounts[0] if chosen.accounts else 1,
-        flag_date=chosen.start or "1970-01-01T00:00:00.000Z",
+        account_id=request.accounts[0] if request.accounts else 1,
+        flag_date=request.start or "1970-01-01T00:00:00.000Z",
         status=Status.FLAGGED,
-        reason=chosen.reason,
-        flagged_by=chosen.flagged_by or "fraudctl",
+        reason=request.reason,
+        flagged_by=request.flagged_by or "fraudctl",
     )
     try:
         AccountFlag.parse(event.to_json())

@@ -1,4 +1,4 @@
-"""The audit table: the newest detections, of one account or of all, and single transactions."""
+"""Query the audit table: the newest detections, of one account or of all, and single transactions."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -43,11 +43,11 @@ def query(
 ) -> Iterator[AuditRow]:
     """Yield at most `limit` detections, newest first: one account's by transaction_date, all accounts' by detected_at.
 
-    `since` and `until` bound that same time, in epoch milliseconds: the first that counts, the first that does not.
-    Pages are fetched as they are needed. Raises `BadConfig`, `NotDeployed` and `Unreachable`.
+    `since` (inclusive) and `until` (exclusive) bound that time, in epoch milliseconds. Pages are fetched as needed.
+    Raises `BadConfig`, `NotDeployed` and `Unreachable`.
     """
     if account is not None and not 1 <= account <= MAX_INT64:
-        raise BadConfig(f"account {account}: not from 1 to {MAX_INT64}", hint="accounts are like 1000000003")
+        raise BadConfig(f"account {account}: not an account number", hint="write it like 1000000003")
     page = min(limit, _LARGEST_PAGE)
     with translated():
         yield from (
@@ -58,7 +58,7 @@ def query(
 
 
 def find(table: Any, transaction_id: str) -> list[AuditRow]:  # noqa: ANN401 - a boto3 Table
-    """Give the detections of a transaction id (several accounts may have used it); raises `NotDeployed` for none."""
+    """Return the detections of a transaction id (several accounts may have used it); raises `NotDeployed` for none."""
     from boto3.dynamodb.conditions import Key
 
     found = []
@@ -74,7 +74,8 @@ def find(table: Any, transaction_id: str) -> list[AuditRow]:  # noqa: ANN401 - a
                 found += [AuditRow.from_item(item)] if item else []
     if not found:
         raise NotDeployed(
-            f"transaction {transaction_id}: not in the audit table", hint="run `fraudctl audit query` to see what is"
+            f"transaction {transaction_id}: not in the audit table",
+            hint="run `fraudctl audit query` to see the newest detections",
         )
     return found
 
@@ -104,7 +105,7 @@ def _of_all(table: Any, page: int, since: int | None, until: int | None) -> Iter
 
 
 def _between(attribute: str, since: int | None, until: int | None) -> Any:  # noqa: ANN401 - boto3's condition
-    """Bound a sort key ``<date>#<transaction_id>``: longer than a bare date, it sorts right behind it."""
+    """Return the condition on a sort key ``<date>#<transaction_id>``, which sorts right behind the bare date."""
     from boto3.dynamodb.conditions import Key
 
     return Key(attribute).between(iso(since or 0), iso(until) if until is not None else ":")

@@ -1,10 +1,70 @@
-"""Deploy: stack (its topics and table in it), Flink and schedule as one stream of events, on any target."""
+"""The one way to deploy a stack, and to tear it down, on any target.
 
-from collections.abc import Generator, Iterator
+A deploy prepares what planning needs, plans, shows the plan, refuses what a guard forbids, asks for confirmation,
+applies the plan (topics and table are part of the stack), starts the Flink application and switches the sample
+transactions. What planning left behind is discarded in any case.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from fraudctl.errors import Refused
-from fraudctl.services.inside import interruptible
-from fraudctl.target import Event, Phase, Plan, Target
+from fraudctl.services.interrupts import interruptible
+from fraudctl.target import NO_OPTIONS, Event, Options, Phase, Plan, Stack, Target
+
+
+class Display(Protocol):
+    """What a deploy shows and asks; the renderer of the command line is one."""
+
+    def events(self, events: Iterable[Event]) -> None:
+        """Show the events of an operation as they come."""
+
+    def plan(self, plan: Plan) -> None:
+        """Show a plan."""
+
+    def consent(self, plan: Plan, question: str, subject: str, *, given: bool) -> None:
+        """Ask for the confirmation that the plan needs; raises `Refused`."""
+
+
+def preview(target: Target, display: Display, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
+    """Show what deploying would do, and return that plan; nothing is changed."""
+    display.events(target.stack.prepare())
+    with _planned(target.stack, options, samples=samples) as plan:
+        if plan.changes:
+            display.plan(plan)
+        return plan
+
+
+def deploy(
+    target: Target,
+    display: Display,
+    *,
+    samples: bool | None = None,
+    options: Options = NO_OPTIONS,
+    confirmed: bool = False,
+) -> Plan:
+    """Deploy, and return the plan that was applied; one without changes means that the stack was up to date.
+
+    Hold the stack's lock. Raises `Refused` when the plan would replace or remove what holds data, or is not confirmed.
+    """
+    display.events(target.stack.prepare())
+    with _planned(target.stack, options, samples=samples) as plan:
+        if plan.changes:
+            display.plan(plan)
+            guard(plan)
+            display.consent(plan, f"Deploy {plan.stack}", f"Deploying {plan.stack}", given=confirmed)
+            display.events(run(target, plan))
+        return plan
+
+
+def teardown(target: Target, display: Display, *, keep_data: bool, confirmed: bool = False) -> Plan:
+    """Tear down, and return the plan that was applied. Hold the stack's lock. Raises `Refused` unless confirmed."""
+    plan = target.stack.plan_teardown(keep_data=keep_data)
+    display.plan(plan)
+    display.consent(plan, f"Tear down {plan.stack}", f"Tearing down {plan.stack}", given=confirmed)
+    display.events(interruptible(_teardown(target, plan)))
+    return plan
 
 
 def guard(plan: Plan) -> None:
@@ -13,23 +73,27 @@ def guard(plan: Plan) -> None:
         allow = " ".join(f"--allow-replacement {change.component}" for change in plan.refusals)
         raise Refused(
             f"deploy {plan.stack}: {'; '.join(change.detail for change in plan.refusals)}",
-            hint=f"nothing was changed; if that is what you want, add {allow}",
+            hint=f"nothing was changed; to replace it with all it holds, run `fraudctl deploy {allow}`",
         )
 
 
 def run(target: Target, plan: Plan) -> Iterator[Event]:
-    """Apply the plan, then see to application and schedule. Hold the stack's lock."""
+    """Apply the plan, then start the application and switch the schedule. Hold the stack's lock."""
     return interruptible(_run(target, plan))
 
 
 def attach(target: Target) -> Iterator[Event]:
-    """Follow a deploy that goes on without fraudctl, then do what comes after it. Hold the stack's lock."""
+    """Follow a deploy that runs without fraudctl, then start the application. Hold the stack's lock."""
     return interruptible(_attach(target))
 
 
-def teardown(target: Target, plan: Plan) -> Iterator[Event]:
-    """Remove the stack. Hold its lock."""
-    return interruptible(_teardown(target, plan))
+@contextmanager
+def _planned(stack: Stack, options: Options, *, samples: bool | None) -> Iterator[Plan]:
+    plan = stack.plan(samples=samples, options=options)
+    try:
+        yield plan
+    finally:
+        stack.discard(plan)
 
 
 def _run(target: Target, plan: Plan) -> Generator[Event, None, None]:

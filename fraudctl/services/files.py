@@ -37,13 +37,13 @@ def lines(name: str) -> Iterator[str]:
 
 
 def buffered(stream: BinaryIO) -> io.BufferedReader:
-    """Give a stream that can be peeked into."""
+    """Return a stream that can be peeked into."""
     return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream))
 
 
 @contextmanager
 def rewindable(stream: io.BufferedReader) -> Iterator[io.BufferedReader]:
-    """Give a stream that can be read twice: itself, or for a pipe a copy on disk that is gone afterwards."""
+    """Yield a stream that can be read twice: the same one, or for a pipe a temporary copy on disk."""
     if stream.seekable():
         yield stream
         return
@@ -57,7 +57,7 @@ def rewindable(stream: io.BufferedReader) -> Iterator[io.BufferedReader]:
 
 
 def reading(stream: io.BufferedReader) -> Callable[[], tuple[int, int] | None]:
-    """Give a function that says how many bytes of how many were read; None for what has no size, like a pipe."""
+    """Return a function for the bytes read and in total; it returns None for a stream without a size, like a pipe."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, io.UnsupportedOperation):

@@ -1,4 +1,4 @@
-"""Tail a topic: which records, and what to say while Kafka is away."""
+"""Tail a topic: which records to read, and notes when Kafka stops answering."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +20,9 @@ def wanted(
     most: int | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Range:
-    """Turn the options into a range: from now on unless told otherwise; the last N records end by themselves.
+    """Return the options as a range: new records by default; reading the last N stops at the end.
 
-    Raises `BadConfig` for options that contradict each other.
+    Raises `BadConfig` for options that exclude each other.
     """
     given = [
         name
@@ -34,12 +34,10 @@ def wanted(
         if is_given
     ]
     if len(given) > 1:
-        raise BadConfig(f"{' and '.join(given)} cannot go together", hint=f"give {' or '.join(given)}")
+        raise BadConfig(f"{' and '.join(given)} cannot be combined", hint=f"use {' or '.join(given)}")
     first, end = time_options.span(since, until, clock=clock)
     if follow is False and not given and end is None:
-        raise BadConfig(
-            "--no-follow: nothing to show from now on", hint="add --last N, --from-beginning or --since TIME"
-        )
+        raise BadConfig("--no-follow: there is nothing to read", hint="add --last N, --from-beginning or --since TIME")
     past = end is not None and end <= clock() * 1000
     start = From.NOW
     if last is not None:
@@ -52,18 +50,18 @@ def wanted(
     return Range(start, count=last or 0, since=first, until=end, follow=endless and not past, limit=most)
 
 
-def records(target: Target, topic: Topic, what: Range, tell: Callable[[str], None]) -> Iterator[list[Record]]:
-    """Yield the records as they come; `tell` hears once when Kafka falls silent, and once when it is back."""
+def records(target: Target, topic: Topic, what: Range, note: Callable[[str], None]) -> Iterator[list[Record]]:
+    """Yield the records as they arrive; call `note` once when Kafka stops answering and once when it answers again."""
     silent = False
     for batch in target.records.batches(topic.name, what):
-        silent = _changed(batch, tell, silent=silent)
+        silent = _changed(batch, note, silent=silent)
         if batch.records:
             yield list(batch.records)
 
 
-def _changed(batch: Batch, tell: Callable[[str], None], *, silent: bool) -> bool:
+def _changed(batch: Batch, note: Callable[[str], None], *, silent: bool) -> bool:
     if batch.unreachable is not None and not silent:
-        tell("Kafka does not answer; waiting.")
+        note("Kafka does not answer; waiting.")
     elif batch.unreachable is None and silent:
-        tell("Kafka is back.")
+        note("Kafka is back.")
     return batch.unreachable is not None

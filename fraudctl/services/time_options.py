@@ -1,4 +1,4 @@
-"""Moments as people type them: ISO 8601 with a zone, ``now``, or how long ago (``15m``, ``1h30m``)."""
+"""Times as people type them: ISO 8601 with a zone, ``now``, or how long ago (``15m``, ``1h30m``)."""
 
 import re
 import time
@@ -17,7 +17,7 @@ _HINT: Final = "a time is like 2026-11-24T10:15:30Z, now, or how long ago: 30s, 
 
 
 def parse(text: str, option: str, *, clock: Callable[[], float] = time.time) -> int:
-    """Give the moment in epoch milliseconds; raises `BadConfig` naming the option."""
+    """Return the time in epoch milliseconds; raises `BadConfig` naming the option."""
     if text == "now":
         return int(clock() * 1000)
     if text and (ago := _AGO.fullmatch(text)):
@@ -27,7 +27,7 @@ def parse(text: str, option: str, *, clock: Callable[[], float] = time.time) -> 
         moment = parse_moment(text)
     except ValueError as error:
         if example := _in_utc(text):
-            raise BadConfig(f"{option}: {text!r} does not name its zone", hint=f"write {example} for UTC") from error
+            raise BadConfig(f"{option}: {text!r} has no time zone", hint=f"write {example} for UTC") from error
         raise BadConfig(f"{option}: {text!r} is not a time", hint=_HINT) from error
     if moment < _EPOCH:
         raise BadConfig(f"{option}: {text!r} is before 1970", hint=_HINT)
@@ -47,9 +47,9 @@ def _in_utc(text: str) -> str:
 def span(
     since: str | None, until: str | None, *, clock: Callable[[], float] = time.time
 ) -> tuple[int | None, int | None]:
-    """Read ``--since`` and ``--until`` as epoch milliseconds; raises `BadConfig`, also when their order is wrong."""
+    """Return ``--since`` and ``--until`` in epoch milliseconds; raises `BadConfig`, also when their order is wrong."""
     first = None if since is None else parse(since, "--since", clock=clock)
     last = None if until is None else parse(until, "--until", clock=clock)
     if first is not None and last is not None and first > last:
-        raise BadConfig(f"--since {since} is after --until {until}", hint="give the earlier time to --since")
+        raise BadConfig(f"--since {since} is after --until {until}", hint="--since takes the earlier time")
     return first, last

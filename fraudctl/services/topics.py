@@ -1,4 +1,4 @@
-"""The pipeline's topics by the names people type."""
+"""Find the pipeline's topics by the names that people type."""
 
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline import topics
@@ -6,9 +6,9 @@ from fraudctl.pipeline.topics import Topic
 
 
 def named(name: str) -> Topic:
-    """Find a topic by its alias or its full name; raises `BadConfig` with the names there are."""
+    """Return a topic by its alias or its full name; raises `BadConfig` with the aliases."""
     found = topics.find(name)
     if found is None:
         aliases = ", ".join(topic.alias for topic in topics.ALL)
-        raise BadConfig(f"topic {name!r}: unknown", hint=f"the topics are {aliases}")
+        raise BadConfig(f"topic {name!r}: no such topic", hint=f"the topics are {aliases}")
     return found

@@ -1,4 +1,4 @@
-"""Batches of transactions from a file: JSON Lines or CSV, each line checked against the record."""
+"""Read files of transactions: JSON Lines or CSV, each line checked against the record."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ _LONGEST_LINE: Final = 4 * MAX_VALUE_BYTES
 
 
 class FileFormat(StrEnum):
-    """What a file of transactions may be."""
+    """The formats of a file of transactions."""
 
     JSONL = "jsonl"
     CSV = "csv"
@@ -44,7 +44,10 @@ class Line:
 
 
 def format_of(name: str, stream: io.BufferedReader) -> FileFormat:
-    """Tell the format by the name's ending, else by the first character; an object is JSON Lines."""
+    """Return the format by the name's ending, else by the first character: an object means JSON Lines.
+
+    Raises `BadConfig` for a JSON array.
+    """
     start = stream.peek(4096).removeprefix(_BOM).lstrip()
     if start.startswith(b"["):
         raise BadConfig(
@@ -119,7 +122,7 @@ def _csv_rows(
 
 
 def _inside(first: int, last: int) -> Iterator[Line]:
-    """Account for every line that a bad row took in: a stray quote takes in good ones."""
+    """Yield every line that an invalid row swallowed: a stray quote swallows valid lines."""
     for number in range(first + 1, last + 1):
         yield Line(number, None, f"inside the quotes of line {first}")
 
@@ -129,7 +132,7 @@ def _check_header(header: Sequence[str], name: str) -> None:
     hint = f"the columns are {','.join(known)}"
     for column in header:
         if header.count(column) > 1:
-            raise BadConfig(f"{name}: column {column!r} is there twice", hint=hint)
+            raise BadConfig(f"{name}: column {column!r} appears twice", hint=hint)
         if column in Transaction.FORBIDDEN:
             raise BadConfig(f"{name}: column {column!r} is a field of detections, not of the input", hint=hint)
     missing = [column for column in known if column not in header]
@@ -165,13 +168,13 @@ def _checked(number: int, value: bytes) -> Line:
 
 
 def _normalised(number: int, value: bytes, reason: str) -> Line:
-    """Try once more with the date in the records' form; without a date to mend the first reason stands."""
+    """Return the line with its date in the records' form; with the first reason if the date is not what is wrong."""
     try:
         data = decode(value.decode())
         date = data.get("transaction_date")
-        if not isinstance(date, str) or (mended := normalise_date(date)) == date or len(value) > MAX_VALUE_BYTES:
+        if not isinstance(date, str) or (normalised := normalise_date(date)) == date or len(value) > MAX_VALUE_BYTES:
             return Line(number, None, reason)
-        transaction = Transaction.parse(Transaction.checked({**data, "transaction_date": mended}).to_json())
+        transaction = Transaction.parse(Transaction.checked({**data, "transaction_date": normalised}).to_json())
     except Malformed as error:
         return Line(number, None, str(error))
     except UnicodeDecodeError:

@@ -1,29 +1,33 @@
-"""Transactions into the pipeline: from a file, or made up at any pace."""
+"""Send transactions: those of a file, or sample ones at any rate."""
 
 import io
 import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
+from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
 from fraudctl.pipeline import topics
 from fraudctl.services import files, transaction_file
-from fraudctl.services.counting import Counter
-from fraudctl.services.interrupt import Brake
+from fraudctl.services.interrupts import GracefulStop
 from fraudctl.services.transaction_file import FileFormat, Line
-from fraudctl.target import Event, Outgoing, Report, Target
+from fraudctl.target import Event, Outgoing, Phase, Report, Target
 
 DEFAULT_COUNT: Final = 1000
 _LONGEST_PAUSE_SECONDS: Final = 0.1
+_MOST_LINES_NAMED: Final = 10
+_SHOW_EVERY_SECONDS: Final = 0.1
+_CHECK_CLOCK_EVERY: Final = 256  # records; asking the clock for each of a million would take longer than the rest
 
+T = TypeVar("T")
 Show = Callable[[Event], None]
+BytesRead = Callable[[], tuple[int, int] | None]
 
 
 class OnError(StrEnum):
-    """What bad lines of a file do: stay out, or keep everything from being sent."""
+    """What to do about invalid lines of a file: leave them out, or send nothing."""
 
     SKIP = "skip"
     STOP = "stop"
@@ -31,30 +35,84 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """How it ended: records delivered, lines that are no transactions, records that Kafka did not take."""
+    """What was sent: records delivered, invalid lines (the first of them by number), records that Kafka refused."""
 
     delivered: int = 0
-    bad: int = 0
+    invalid: int = 0
     failed: int = 0
     reasons: tuple[str, ...] = ()
     interrupted: bool = False
     seconds: float = 0.0
+    invalid_lines: tuple[int, ...] = ()
 
     def check(self) -> None:
-        """Raise `OperationFailed`, `NotAsAsked` or KeyboardInterrupt when not everything was sent as asked."""
+        """Raise `OperationFailed`, `NotAsAsked` or KeyboardInterrupt unless everything was sent."""
         if self.failed:
             raise OperationFailed(
                 f"transactions: {self.failed:,} not delivered: {'; '.join(self.reasons)}",
-                hint="run `fraudctl status`, then send them again: copies are detected once",
+                hint="run `fraudctl status`, then send them again: a transaction that is sent twice is detected once",
             )
         if self.interrupted:
             raise KeyboardInterrupt
-        if self.bad:
+        if self.invalid:
+            numbers = ", ".join(map(str, self.invalid_lines)) + (
+                ", …" if self.invalid > len(self.invalid_lines) else ""
+            )
             outcome = "the others were sent" if self.delivered else "nothing was sent"
             raise NotAsAsked(
-                f"transactions: {self.bad:,} bad line{'s' if self.bad > 1 else ''}; {outcome}",
-                hint="mend the lines listed and send them alone",
+                f"transactions: {self.invalid:,} invalid line{'s' if self.invalid > 1 else ''} ({numbers}); {outcome}",
+                hint="fix the lines listed and send them alone" if self.delivered else "fix the lines listed",
             )
+
+
+class Counter:
+    """Turns the items of a stream into progress events of one component, a few a second."""
+
+    def __init__(self, component: str, show: Show, clock: Clock = Clock()) -> None:  # noqa: B008 - frozen
+        """Store where events go, and start the stopwatch."""
+        self._component, self._show, self._clock = component, show, clock
+        self._started = clock.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since it was constructed."""
+        return self._clock.monotonic() - self._started
+
+    def count(self, items: Iterable[T], bytes_read: BytesRead = lambda: None) -> Iterator[T]:
+        """Yield the items and show how many there were; `bytes_read` returns bytes read and in total, if known."""
+        self._show(Event(self._component, Phase.STARTED))
+        last = self._clock.monotonic()
+        for number, item in enumerate(items, 1):
+            yield item
+            if number % _CHECK_CLOCK_EVERY and number > _CHECK_CLOCK_EVERY:
+                continue
+            if (now := self._clock.monotonic()) - last > _SHOW_EVERY_SECONDS:
+                last = now
+                done, total = bytes_read() or (None, None)
+                self._show(Event(self._component, Phase.PROGRESS, f"{number:,} so far", done, total))
+
+    def finish(self, text: str) -> None:
+        """Show the result."""
+        self._show(Event(self._component, Phase.DONE, text))
+
+
+class _Valid:
+    """The valid lines of a file as records to send; counts the invalid ones and passes them to a function."""
+
+    def __init__(self, lines: Iterable[Line], on_invalid: Callable[[Line], None]) -> None:
+        self._lines, self._on_invalid = lines, on_invalid
+        self.invalid = 0
+        self.invalid_lines: tuple[int, ...] = ()
+
+    def __iter__(self) -> Iterator[Outgoing]:
+        for line in self._lines:
+            if line.outgoing is not None:
+                yield line.outgoing
+                continue
+            self.invalid += 1
+            if self.invalid <= _MOST_LINES_NAMED:
+                self.invalid_lines += (line.number,)
+            self._on_invalid(line)
 
 
 def send(
@@ -64,29 +122,27 @@ def send(
     *,
     file_format: FileFormat | None,
     on_error: OnError,
-    bad: Callable[[Line], None],
+    on_invalid: Callable[[Line], None],
     show: Show,
 ) -> Sent:
-    """Send a file's transactions to the target that `running` gives; `bad` gets each invalid line.
+    """Send a file's transactions to the target that `running` returns; call `on_invalid` with each invalid line.
 
-    Raises `BadConfig` for a file that holds something else, before the target is asked for.
+    Raises `BadConfig` for a file of another kind, before `running` is called.
     """
     file_format = file_format or transaction_file.format_of(name, stream)
     if on_error is OnError.SKIP:
-        return _send(running, stream, name, file_format, bad, show)
+        return _send(running, stream, name, file_format, on_invalid, show)
     with files.rewindable(stream) as again:
-        wrong = 0
-        for line in transaction_file.lines(again, file_format, name):
-            if line.outgoing is None:
-                wrong += 1
-                bad(line)
-        if wrong:
-            return Sent(bad=wrong)
+        valid = _Valid(transaction_file.lines(again, file_format, name), on_invalid)
+        for _ in valid:
+            pass
+        if valid.invalid:
+            return Sent(invalid=valid.invalid, invalid_lines=valid.invalid_lines)
         again.seek(0)
-        return _send(running, again, name, file_format, bad, show)
+        return _send(running, again, name, file_format, on_invalid, show)
 
 
-def generate(  # noqa: PLR0913 - the command's options and where it reports
+def generate(
     target: Target,
     *,
     count: int | None = None,
@@ -94,16 +150,15 @@ def generate(  # noqa: PLR0913 - the command's options and where it reports
     seconds: float | None = None,
     seed: int | None = None,
     show: Show,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    clock: Clock = Clock(),  # noqa: B008 - frozen
 ) -> Sent:
-    """Send sample transactions: `count` as fast as can be, or evenly at a pace, until `seconds` or Ctrl-C ends it."""
+    """Send sample transactions: `count` at full speed, or at an even rate until `seconds` are over or Ctrl-C."""
     from random import Random  # neither is for `--help`: they take milliseconds
 
     from fraudctl.pipeline import samples
 
     if seconds is not None and (per_second is None or count is not None):
-        raise BadConfig("--seconds: it goes with --per-second alone", hint="--per-second 100 --seconds 30")
+        raise BadConfig("--seconds: needs --per-second, without --count", hint="--per-second 100 --seconds 30")
     if not math.isfinite((per_second or 0) * (seconds or 0)):
         raise BadConfig("--per-second, --seconds: not a number of transactions", hint="--per-second 100 --seconds 30")
     number = count
@@ -112,8 +167,8 @@ def generate(  # noqa: PLR0913 - the command's options and where it reports
     elif seconds is not None:
         number = round(per_second * seconds)
     drawn = samples.stream(Random(seed))  # noqa: S311 - made-up data
-    ticks = range(number or 0) if per_second is None else _pace(number, per_second, clock, sleep)
-    return _write(target, (Outgoing(*next(drawn)) for _ in ticks), Counter("generate", show), lambda: None)
+    turns = range(number or 0) if per_second is None else _at_rate(number, per_second, clock)
+    return _write(target, (Outgoing(*next(drawn)) for _ in turns), Counter("generate", show))
 
 
 def _send(
@@ -121,44 +176,30 @@ def _send(
     stream: io.BufferedReader,
     name: str,
     file_format: FileFormat,
-    bad: Callable[[Line], None],
+    on_invalid: Callable[[Line], None],
     show: Show,
 ) -> Sent:
-    lines = transaction_file.lines(stream, file_format, name)
-    wrong = 0
-
-    def good() -> Iterator[Outgoing]:
-        nonlocal wrong
-        for line in lines:
-            if line.outgoing is None:
-                wrong += 1
-                bad(line)
-            else:
-                yield line.outgoing
-
-    sent = _write(running(), good(), Counter("send", show), files.reading(stream))
-    return Sent(sent.delivered, wrong, sent.failed, sent.reasons, sent.interrupted, sent.seconds)
+    valid = _Valid(transaction_file.lines(stream, file_format, name), on_invalid)
+    sent = _write(running(), valid, Counter("send", show), files.reading(stream))
+    return replace(sent, invalid=valid.invalid, invalid_lines=valid.invalid_lines)
 
 
-def _write(
-    target: Target, records: Iterator[Outgoing], counter: Counter, done: Callable[[], tuple[int, int] | None]
-) -> Sent:
-    brake = Brake()
-    with brake.armed():
-        report: Report = target.records.write(topics.TRANSACTIONS.name, counter.over(brake.over(records), done))
+def _write(target: Target, records: Iterable[Outgoing], counter: Counter, bytes_read: BytesRead = lambda: None) -> Sent:
+    stop = GracefulStop()
+    with stop.on_interrupt():
+        counted = counter.count(stop.items(records), bytes_read)
+        report: Report = target.records.write(topics.TRANSACTIONS.name, counted)
     seconds = counter.seconds
     rate = f", {report.delivered / seconds:,.0f} a second" if seconds > 0 and report.delivered else ""
     counter.finish(f"{report.delivered:,} delivered{rate}")
-    return Sent(report.delivered, 0, report.failed, report.reasons, brake.pulled, seconds)
+    return Sent(report.delivered, 0, report.failed, report.reasons, stop.requested, seconds)
 
 
-def _pace(
-    number: int | None, per_second: float, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> Iterator[int]:
-    """Count at an even pace to `number`, or without end for None."""
-    start, index = clock(), 0
+def _at_rate(number: int | None, per_second: float, clock: Clock) -> Iterator[int]:
+    """Count at an even rate to `number`, or without end for None."""
+    start, index = clock.monotonic(), 0
     while number is None or index < number:
-        while (wait := start + index / per_second - clock()) > 0:
-            sleep(min(wait, _LONGEST_PAUSE_SECONDS))
+        while (wait := start + index / per_second - clock.monotonic()) > 0:
+            clock.sleep(min(wait, _LONGEST_PAUSE_SECONDS))
         yield index
         index += 1

@@ -90,7 +90,7 @@ def test_since_and_until_bound_the_order_s_own_time(run: Run, audit: Any) -> Non
     done = run(FakeTarget(table=audit), "audit", "query", "7", *bounds, output="json")
     assert [json.loads(line)["transaction_id"] for line in done.out.splitlines()] == ["t-3", "t-2"]
     done = run(FakeTarget(table=audit), "audit", "query", *bounds)
-    assert (done.code, done.out, done.err) == (0, "", "Nothing was detected there.\n")
+    assert (done.code, done.out, done.err) == (0, "", "No detections found.\n")
     bounds = ("--since", "2026-11-24T00:00:01Z", "--until", "2026-11-24T00:00:02Z")
     done = run(FakeTarget(table=audit), "audit", "query", *bounds, output="json")
     assert [json.loads(line)["transaction_id"] for line in done.out.splitlines()] == ["t-2"]
@@ -101,7 +101,7 @@ def test_an_account_that_is_none_is_a_usage_error(run: Run, account: str) -> Non
     """The table is not asked."""
     done = run(Undeployed(), "audit", "query", account)
     assert (done.code, done.out) == (2, "")
-    assert f"account '{account}': not an integer from 1" in done.err
+    assert f"account '{account}': not an account number" in done.err
 
 
 def test_since_after_until_is_a_usage_error(run: Run) -> None:

@@ -95,7 +95,7 @@ def test_an_unknown_topic_is_a_usage_error_with_the_names(run: Run) -> None:
     target = FakeTarget()
     done = run(target, "tail", "procesed")
     assert (done.code, done.out) == (2, "")
-    assert "Error: topic 'procesed': unknown" in done.err
+    assert "Error: topic 'procesed': no such topic" in done.err
     assert "transactions, flagged, processed, dead-letters" in done.err
     assert target.records.asked == []
 

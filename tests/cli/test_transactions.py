@@ -16,7 +16,7 @@ GOOD = (
 HEADER = "transaction_id,account_id,customer_name,transaction_date,merchant_type,transaction_type,amount"
 
 
-def test_send_skips_bad_lines_and_says_which(run: Run, tmp_path: Path) -> None:
+def test_send_skips_invalid_lines_and_says_which(run: Run, tmp_path: Path) -> None:
     """The good ones are sent as their own bytes; exit 8; blank lines are no lines."""
     file = tmp_path / "mixed.jsonl"
     file.write_text(f'{GOOD}\n\n{{"a":1}}\n  {GOOD.replace("t-1", "t-2")}\nnonsense\n')
@@ -32,24 +32,28 @@ def test_send_skips_bad_lines_and_says_which(run: Run, tmp_path: Path) -> None:
     assert "transaction_id is missing" in done.err
     assert "line 5" in done.err
     assert "not JSON" in done.err
-    assert "Error: transactions: 2 bad lines; the others were sent" in done.err
-    assert done.out.splitlines()[:3] == ["delivered  2", "bad        2", "failed     0"]
+    assert "Error: transactions: 2 invalid lines (3, 5); the others were sent" in done.err
+    assert done.out.splitlines()[:3] == ["delivered  2", "invalid    2", "failed     0"]
 
 
-def test_send_as_json_lists_the_bad_lines_then_the_summary(run: Run, tmp_path: Path) -> None:
-    """One document a bad line, the summary last."""
+def test_send_as_json_lists_the_invalid_lines_then_the_summary(run: Run, tmp_path: Path) -> None:
+    """One document for each invalid line, the summary last."""
     file = tmp_path / "mixed.jsonl"
     file.write_text(f"{GOOD}\n{{}}\n")
     done = run(FakeTarget(), "transactions", "send", str(file), output="json")
     assert done.code == 8
     bad, summary = map(json.loads, done.out.splitlines())
     assert bad == {"line": 2, "reason": "transaction_id is missing"}
-    assert {name: summary[name] for name in ("delivered", "bad", "failed")} == {"delivered": 1, "bad": 1, "failed": 0}
+    assert {name: summary[name] for name in ("delivered", "invalid", "failed")} == {
+        "delivered": 1,
+        "invalid": 1,
+        "failed": 0,
+    }
 
 
 @pytest.mark.parametrize("stdin", [False, True], ids=["file", "stdin"])
 def test_send_on_error_stop_sends_nothing_when_a_line_is_bad(run: Run, tmp_path: Path, *, stdin: bool) -> None:
-    """All bad lines are listed, nothing is sent, exit 8; a good file goes whole."""
+    """All invalid lines are listed, nothing is sent, exit 8; a good file goes whole."""
     target = FakeTarget()
 
     def send(text: str) -> tuple[int, str]:
@@ -122,7 +126,7 @@ def test_send_csv(run: Run, tmp_path: Path) -> None:
     [
         (HEADER.replace("amount", "amuont"), "column 'amount' is missing; unknown: 'amuont'"),
         (f"{HEADER},flag_date", "column 'flag_date' is a field of detections"),
-        (f"{HEADER},amount", "column 'amount' is there twice"),
+        (f"{HEADER},amount", "column 'amount' appears twice"),
     ],
 )
 def test_send_csv_with_a_wrong_column_is_a_usage_error(run: Run, header: str, said: str) -> None:
@@ -188,8 +192,8 @@ def test_generate_seconds_need_a_pace(run: Run) -> None:
 def test_start_and_stop_switch_the_schedule(run: Run) -> None:
     """Already so is fine, and said."""
     target = FakeTarget(schedule=FakeSchedule(on=True))
-    assert run(target, "transactions", "start").err == "Sample transactions flow already.\n"
+    assert run(target, "transactions", "start").err == "Sample transactions are already on.\n"
     assert run(target, "transactions", "stop").code == 0
     assert target.schedule.on is False
     done = run(target, "transactions", "stop")
-    assert (done.code, done.err) == (0, "Sample transactions were off already.\n")
+    assert (done.code, done.err) == (0, "Sample transactions are already off.\n")

@@ -22,7 +22,7 @@ def deployed(fraudctl: Fraudctl) -> Fraudctl:
     """A stack with one audit row, made by the demonstration."""
     done = fraudctl("demo")
     assert "flag to first audit row" in done.err
-    assert done.err.rstrip().endswith("running; stop it with `fraudctl teardown`")
+    assert done.err.rstrip().endswith("The stack is running. Stop it with `fraudctl teardown`.")
     return fraudctl
 
 

@@ -85,7 +85,8 @@ def test_exactly_the_expected_fraud_is_audited(fraudctl: Fraudctl, tmp_path: Pat
     file.write_text("\n".join(text) + "\n")
     sent = fraudctl("transactions", "send", str(file), code=8)
     assert "line 3" in sent.err
-    assert "7 " in sent.err or '"delivered":7' in sent.out
+    line, summary = sent.documents
+    assert (line["line"], summary["delivered"], summary["invalid"], summary["failed"]) == (3, 7, 1, 0)
     fraudctl("flag-accounts", str(LATE), "--from", (now - timedelta(minutes=1)).isoformat(), "--reason", "late")
 
     def rows() -> list[dict[str, Any]]:

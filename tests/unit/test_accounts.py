@@ -23,21 +23,21 @@ def test_account_ids(text: str, number: int) -> None:
 )
 def test_what_is_no_account(text: str) -> None:
     """Whatever Python would make of it."""
-    with pytest.raises(BadConfig, match="not an integer from 1 to 9223372036854775807"):
+    with pytest.raises(BadConfig, match=r"not an account number \(digits only\)"):
         accounts.account(text)
 
 
 def test_the_start_may_lie_in_the_past() -> None:
     """Relative times are counted from now and written as the records have them."""
-    assert accounts.wish(["7"], start="15m", clock=lambda: NOW).start == "2026-09-21T13:58:20.000Z"
-    assert accounts.wish(["7"]).start is None
+    assert accounts.flag_request(["7"], start="15m", clock=lambda: NOW).start == "2026-09-21T13:58:20.000Z"
+    assert accounts.flag_request(["7"]).start is None
 
 
 def test_who_flags_is_passed_on() -> None:
     """With the reason, for every account."""
     target = FakeTarget()
-    wish = accounts.wish(["7", "8"], reason="", flagged_by="bo", clear=True)
-    flags = list(accounts.flag(target, wish))
+    request = accounts.flag_request(["7", "8"], reason="", flagged_by="bo", clear=True)
+    flags = list(accounts.flag(target, request))
     assert [(flag["account_id"], flag["flagged_by"], flag["reason"]) for flag in flags] == [
         (7, "bo", ""),
         (8, "bo", ""),
@@ -50,8 +50,8 @@ def test_who_flags_is_passed_on() -> None:
 @pytest.mark.parametrize("lines", [[], ["\n"], ["", " \n"]], ids=repr)
 def test_an_empty_file_flags_nobody(lines: list[str]) -> None:
     """It is not the same as no file, which flags sample accounts."""
-    with pytest.raises(BadConfig, match="--file: no account in it"):
-        accounts.wish([], file=lines)
+    with pytest.raises(BadConfig, match="--file: contains no account"):
+        accounts.flag_request([], file=lines)
 
 
 def test_a_later_failure_says_what_was_written() -> None:
@@ -63,6 +63,6 @@ def test_a_later_failure_says_what_was_written() -> None:
                 raise OperationFailed(f"{name}: no Kafka")
             return super().invoke(name, payload)
 
-    chosen = accounts.wish([str(number) for number in range(1, 1501)])
+    request = accounts.flag_request([str(number) for number in range(1, 1501)])
     with pytest.raises(OperationFailed, match="FlagAccountGenerator: no Kafka; the first 1,000 accounts were written"):
-        list(accounts.flag(FakeTarget(functions=Failing()), chosen))
+        list(accounts.flag(FakeTarget(functions=Failing()), request))

@@ -60,7 +60,7 @@ def test_data_never_drives_the_terminal(output: Format) -> None:
         lines=lambda batch: (json.dumps(batch[0]) + "\n").encode(),
         columns=["name"],
         row=lambda text: {"name": text},
-        line=str,
+        people=lambda batch: map(str, batch),
     )
     render.text(HOSTILE)
     render.note(HOSTILE)
@@ -132,7 +132,7 @@ def test_streams_are_printed_as_they_come(output: Format) -> None:
         lines=lambda batch: json.dumps(batch[0]).encode() + b"\n",
         columns=["n"],
         row=lambda row: row,
-        line=lambda row: str(row["n"]),
+        people=lambda batch: [str(row["n"]) for row in batch],
     )
     assert seen == [True] * 6
 
@@ -142,7 +142,9 @@ def test_batches_of_json_go_out_as_the_bytes_they_are() -> None:
     binary = io.BytesIO()
     render = Renderer(Format.JSON, out=io.TextIOWrapper(binary, encoding="ascii", write_through=True))
     render.text("é".encode("ascii", "backslashreplace").decode())
-    render.batches([[1], [2]], lines=lambda _: "é\n".encode(), columns=[], row=lambda _: {}, line=str)
+    render.batches(
+        [[1], [2]], lines=lambda _: "é\n".encode(), columns=[], row=lambda _: {}, people=lambda batch: map(str, batch)
+    )
     assert binary.getvalue() == b"\\xe9\n" + "é\né\n".encode()
 
 
@@ -175,10 +177,10 @@ def test_consent_on_a_terminal(consent: Consent, answer: str, *, given: bool) ->
     render = Renderer(out=Terminal(), err=err, stdin=Terminal(answer + "\n"))
     plan = Plan("orders", (), consent)
     if given:
-        render.consent(plan, "Tear down orders", given=False)
+        render.consent(plan, "Tear down orders", "Tearing down orders", given=False)
     else:
         with pytest.raises(Refused, match="declined, nothing was changed"):
-            render.consent(plan, "Tear down orders", given=False)
+            render.consent(plan, "Tear down orders", "Tearing down orders", given=False)
     assert ("Tear down orders?" in err.getvalue()) is (consent is not Consent.NONE)
 
 
@@ -186,9 +188,10 @@ def test_consent_without_a_terminal_needs_the_option() -> None:
     """It must not wait for an answer that nobody can give."""
     render = Renderer(err=io.StringIO(), stdin=io.StringIO("orders\n"))
     with pytest.raises(Refused) as raised:
-        render.consent(PLAN, "Tear down orders", given=False)
+        render.consent(PLAN, "Tear down orders", "Tearing down orders", given=False)
+    assert str(raised.value) == "Tearing down orders needs confirmation, and there is no terminal to ask on"
     assert raised.value.hint == "add --yes"
-    render.consent(PLAN, "Tear down orders", given=True)
+    render.consent(PLAN, "Tear down orders", "Tearing down orders", given=True)
 
 
 def test_moments_and_spans_of_time() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline.reader import Record
-from fraudctl.services import sight, tail, time_options
-from fraudctl.services.envelopes import Envelopes
+from fraudctl.services import tail, time_options
+from fraudctl.services.record_formats import AlignedLines, JsonLines
 from fraudctl.target import From, Range
 
 NOW = 1_790_000_000.5
@@ -21,9 +21,15 @@ NOW = 1_790_000_000.5
 
 def lines(*records: Record) -> list[Any]:
     """Write records as JSON Lines and read them again."""
-    text = Envelopes().lines(records)
+    text = JsonLines().lines(records)
     assert text.endswith(b"\n")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def line(seen: Record) -> str:
+    """Return a record's line for people."""
+    (text,) = AlignedLines().lines([seen])
+    return text
 
 
 @pytest.mark.parametrize(
@@ -130,7 +136,7 @@ def test_an_hour_ago_is_so() -> None:
 )
 def test_json_values_are_spliced_byte_for_byte(value: bytes) -> None:
     """No number passes through a float."""
-    assert b'"value":' + value + b',"headers"' in Envelopes().lines([record(1, value)])
+    assert b'"value":' + value + b',"headers"' in JsonLines().lines([record(1, value)])
 
 
 @pytest.mark.parametrize(
@@ -159,7 +165,7 @@ def test_nothing_is_null() -> None:
 
 def test_line_ends_between_tokens_become_blanks() -> None:
     """One document stays one line."""
-    text = Envelopes().lines([record(1, b'{\r\n\t"a":\n1}'), record(2, b"2")])
+    text = JsonLines().lines([record(1, b'{\r\n\t"a":\n1}'), record(2, b"2")])
     assert text.count(b"\n") == 2
     assert b"\r" not in text
     assert json.loads(text.splitlines()[0])["value"] == {"a": 1}
@@ -175,7 +181,7 @@ json_value = st.recursive(
 @given(st.lists(st.tuples(anything, anything), max_size=5))
 def test_any_bytes_give_one_safe_document_each(pairs: list[tuple[bytes | None, bytes | None]]) -> None:
     """Whatever lies in Kafka: valid JSON Lines, nothing a terminal obeys."""
-    text = Envelopes().lines([record(number, value, key=key) for number, (key, value) in enumerate(pairs)]).decode()
+    text = JsonLines().lines([record(number, value, key=key) for number, (key, value) in enumerate(pairs)]).decode()
     documents = [json.loads(line) for line in text.split("\n")[:-1]]
     assert [document["offset"] for document in documents] == list(range(len(pairs)))
     assert not set(text) & {
@@ -200,12 +206,12 @@ def test_any_json_keeps_its_meaning(value: Any, pretty: Any) -> None:
 @given(anything, st.sampled_from(["demo_transactions", "flagged_accounts", "processed_topic", "dead_letters"]))
 def test_people_get_a_line_for_any_bytes(value: bytes | None, topic: str) -> None:
     """What cannot be read is quoted."""
-    assert sight.line(record(1, value, topic=topic)).startswith("2026-09-21T14:13:21.000Z  ")
+    assert line(record(1, value, topic=topic)).startswith("2026-09-21T14:13:21.000Z  ")
 
 
 def test_a_long_value_is_cut_for_people() -> None:
     """And how much is missing is said."""
-    assert sight.line(record(1, b"x" * 1000)).endswith("xxx' and 600 bytes more")
+    assert line(record(1, b"x" * 1000)).endswith("xxx' and 600 more bytes")
 
 
 def test_times_change_from_record_to_record() -> None:
@@ -227,13 +233,58 @@ def test_people_see_fields_of_any_kind(value: bytes) -> None:
     transaction = (
         b'{"account_id":%s,"amount":1.00,"merchant_type":"m","customer_name":"c","transaction_id":"x"}' % value
     )
-    assert "account_id" in sight.line(record(0, transaction))
+    assert "account_id" in line(record(0, transaction))
     flag = b'{"account_id":1,"status":%s,"flag_date":"d","flagged_by":"f"}' % value
-    assert "flagged_by" in sight.line(record(0, flag, topic="flagged_accounts"))
+    assert "flagged_by" in line(record(0, flag, topic="flagged_accounts"))
 
 
 def test_a_timestamp_that_is_no_date_is_shown_as_it_is() -> None:
     """A producer may write nanoseconds for milliseconds."""
     strange = record(0, b"{}", timestamp=1_764_000_000_000_000_000)
-    assert sight.line(strange).startswith("1764000000000000000  ")
+    assert line(strange).startswith("1764000000000000000  ")
     assert lines(strange)[0]["timestamp"] == "1764000000000000000"
+
+
+def sent(account: int, merchant: str, name: str, number: str) -> bytes:
+    """Return a transaction as it lies on the topic."""
+    return json.dumps(
+        {
+            "transaction_id": number,
+            "account_id": account,
+            "amount": 12.5,
+            "merchant_type": merchant,
+            "customer_name": name,
+        }
+    ).encode()
+
+
+def test_columns_widen_with_what_they_show() -> None:
+    """Names of 30 characters, and the widest account, stay in line with their batch and with what follows."""
+    batches = [
+        [sent(1, "Grocery", "Ada", "AAA"), sent(2**63 - 1, "M" * 30, "N" * 30, "AAA")],
+        [sent(7, "Fuel", "Bo", "AAA")],
+    ]
+    formatted = AlignedLines()
+    shown = [text for values in batches for text in formatted.lines([record(1, value) for value in values])]
+    assert len(shown) == 3
+    assert len({text.index("AAA") for text in shown}) == 1, shown
+    assert len({text.index("12.5") for text in shown}) == 1, shown
+    assert shown[2].split() == ["2026-09-21T14:13:21.000Z", "7", "12.5", "Fuel", "Bo", "AAA"]
+
+
+def test_a_very_long_value_moves_only_its_own_line() -> None:
+    """Fields may have 256 characters; the columns of all others stay readable."""
+    formatted = AlignedLines()
+    formatted.lines([record(1, sent(1, "M" * 256, "Ada", "AAA"))])
+    (after,) = formatted.lines([record(1, sent(1, "Fuel", "Ada", "AAA"))])
+    assert len(after) < 150
+
+
+def test_flags_are_aligned_too() -> None:
+    """Their columns are their own."""
+    flags = [
+        json.dumps({"account_id": account, "status": "CLEARED", "flag_date": "D", "flagged_by": "bo"}).encode()
+        for account in (1, 2**63 - 1)
+    ]
+    shown = AlignedLines().lines([record(1, value, topic="flagged_accounts") for value in flags])
+    assert len({text.index("CLEARED  from D  by bo") for text in shown}) == 1, shown

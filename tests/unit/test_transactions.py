@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from fakes import FakeRecords, FakeTarget
 
+from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
 from fraudctl.pipeline.records import Transaction
 from fraudctl.services import files, transaction_file, transactions
-from fraudctl.services.counting import Counter
-from fraudctl.services.interrupt import Brake
+from fraudctl.services.interrupts import GracefulStop
 from fraudctl.services.transaction_file import FileFormat, Line
-from fraudctl.services.transactions import OnError, Sent
+from fraudctl.services.transactions import Counter, OnError, Sent
 from fraudctl.target import Event, Outgoing, Phase
 
 GOOD = {
@@ -180,10 +180,10 @@ def test_a_file_is_streamed() -> None:
     writer.start()
     with os.fdopen(out, "rb") as source:
         sent = transactions.send(
-            lambda: target, source, "-", file_format=None, on_error=OnError.SKIP, bad=seen, show=lambda _: None
+            lambda: target, source, "-", file_format=None, on_error=OnError.SKIP, on_invalid=seen, show=lambda _: None
         )
     writer.join()
-    assert (sent.delivered, sent.bad) == (2, 1)
+    assert (sent.delivered, sent.invalid) == (2, 1)
 
 
 def test_progress_counts_records_and_bytes(tmp_path: Path) -> None:
@@ -192,10 +192,10 @@ def test_progress_counts_records_and_bytes(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 1000)
     times = iter(range(100))
     events: list[Event] = []
-    counter = Counter("send", events.append, clock=lambda: next(times))
+    counter = Counter("send", events.append, clock=Clock(monotonic=lambda: next(times)))
     with files.opened(str(path)) as source:
         source.read(250)
-        assert list(counter.over(range(3), files.reading(source))) == [0, 1, 2]
+        assert list(counter.count(range(3), files.reading(source))) == [0, 1, 2]
     counter.finish("3 delivered")
     assert [(event.phase, event.detail) for event in (events[0], events[-1])] == [
         (Phase.STARTED, ""),
@@ -218,14 +218,14 @@ def test_a_pipe_has_no_size_and_is_copied_to_be_read_twice() -> None:
 
 
 def test_how_sending_ended_decides_the_exit() -> None:
-    """Kafka's no weighs more than Ctrl-C, and that more than bad lines."""
+    """Kafka's no weighs more than Ctrl-C, and that more than invalid lines."""
     Sent(delivered=3).check()
     with pytest.raises(OperationFailed, match="1 not delivered: full"):
-        Sent(delivered=3, failed=1, reasons=("full",), bad=1, interrupted=True).check()
+        Sent(delivered=3, failed=1, reasons=("full",), invalid=1, interrupted=True).check()
     with pytest.raises(KeyboardInterrupt):
-        Sent(delivered=3, bad=1, interrupted=True).check()
-    with pytest.raises(NotAsAsked, match="1 bad line; the others were sent"):
-        Sent(delivered=3, bad=1).check()
+        Sent(delivered=3, invalid=1, interrupted=True).check()
+    with pytest.raises(NotAsAsked, match=r"1 invalid line \(7\); the others were sent"):
+        Sent(delivered=3, invalid=1, invalid_lines=(7,)).check()
 
 
 def test_generating_at_a_pace() -> None:
@@ -238,7 +238,7 @@ def test_generating_at_a_pace() -> None:
 
     target = FakeTarget()
     sent = transactions.generate(
-        target, per_second=4, seconds=2.5, show=lambda _: None, clock=lambda: now[0], sleep=sleep
+        target, per_second=4, seconds=2.5, show=lambda _: None, clock=Clock(sleep=sleep, monotonic=lambda: now[0])
     )
     assert sent.delivered == 10
     assert sum(naps) == pytest.approx(9 / 4)
@@ -256,32 +256,32 @@ def test_ctrl_c_ends_generating_and_says_how_many() -> None:
 
     moments = iter(range(1000))
     sent = transactions.generate(
-        FakeTarget(), per_second=0.25, show=lambda _: None, clock=lambda: next(moments), sleep=sleep
+        FakeTarget(), per_second=0.25, show=lambda _: None, clock=Clock(sleep=sleep, monotonic=lambda: next(moments))
     )
     assert sent.interrupted
     assert 0 < sent.delivered < 6
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_the_brake_between_two_items() -> None:
+def test_ctrl_c_between_two_items() -> None:
     """A signal while an item is worked on ends the stream after it; a second one interrupts at once."""
-    brake = Brake()
+    stop = GracefulStop()
     done = []
-    with brake.armed():
-        for item in brake.over(range(10)):
+    with stop.on_interrupt():
+        for item in stop.items(range(10)):
             if item == 3:
                 signal.raise_signal(signal.SIGINT)
             done.append(item)
     assert done == [0, 1, 2, 3]
-    brake = Brake()
+    stop = GracefulStop()
 
     def twice() -> Iterator[None]:
-        for _ in brake.over([None]):
+        for _ in stop.items([None]):
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             yield
 
-    with brake.armed(), pytest.raises(KeyboardInterrupt):
+    with stop.on_interrupt(), pytest.raises(KeyboardInterrupt):
         list(twice())
 
 
@@ -295,7 +295,7 @@ def test_what_kafka_does_not_take_is_counted() -> None:
 
 
 def test_every_line_that_a_stray_quote_takes_in_is_named() -> None:
-    """They were not sent, so they are bad lines too: up to the next quote, the reader's limit or the end."""
+    """They were not sent, so they are invalid lines too: up to the next quote, the reader's limit or the end."""
     row = "t-{},1,{},2026-11-24T10:15:30Z,g,o,1.50"
     rows = [row.format(number, '"Bob' if number == 3 else "Ada") for number in range(2, 3000)]
     found = read("\n".join([HEADER, *rows]).encode(), FileFormat.CSV)

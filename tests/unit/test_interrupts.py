@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from fraudctl.services.inside import interruptible
+from fraudctl.services.interrupts import interruptible
 
 
 def steps(heard: list[str]) -> Generator[str, None, None]:
