@@ -4,6 +4,8 @@ import json
 import re
 import socket
 import subprocess
+import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -106,6 +108,20 @@ def test_every_detection_becomes_one_row(make: Make) -> None:
     assert pipeline.committed() == {partition: end for partition, end in ends.items() if end}
 
 
+def put_aside(pipeline: Pipeline) -> dict[tuple[int, int], tuple[dict[str, Any], str]]:
+    """Give the records in the on-failure folder by partition and offset, each with what is said to be wrong with it."""
+    found: dict[tuple[int, int], tuple[dict[str, Any], str]] = {}
+    for file in pipeline.on_failure.iterdir():
+        document = json.loads(file.read_text())
+        assert document["requestContext"]["approximateInvokeCount"] == 1
+        for kept in json.loads(document["payload"])["records"].values():
+            for record in kept:
+                place = record["partition"], record["offset"]
+                assert place not in found
+                found[place] = record, document["errors"][str(record["offset"])]
+    return found
+
+
 def test_poison_goes_on_file_and_the_rest_on(make: Make) -> None:
     """Records that are no detections end as files with their whole payload, are committed, and block nothing."""
     pipeline = make(retries=2)
@@ -117,15 +133,56 @@ def test_poison_goes_on_file_and_the_rest_on(make: Make) -> None:
     wait_until_done(pipeline, 10)
     wait_for(lambda: sum(pipeline.committed().values()) == len(messages), "all is committed, the last poison too")
     assert numbers(pipeline) == list(range(10))
-    bad = {f"{pipeline.topic}-{m.partition()}-{m.offset()}.json": m for m in messages if m.value() in poison}
-    files = {file.name: json.loads(file.read_text()) for file in pipeline.on_failure.iterdir()}
-    assert set(files) == set(bad)
-    for name, document in files.items():
-        ((entry,),) = json.loads(document["payload"])["records"].values()
-        assert (entry["partition"], entry["offset"]) == (bad[name].partition(), bad[name].offset())
-        assert document["requestContext"]["approximateInvokeCount"] == 3
-        assert f"offset {entry['offset']} is no detection" in document["log"]
-    assert (pipeline.mapping()["failed"], pipeline.mapping()["on_failure"]) == (4, 4)
+    bad = {(m.partition(), m.offset()): m.value() for m in messages if m.value() in poison}
+    found = put_aside(pipeline)
+    assert {
+        place: b64decode(record["value"]) if "value" in record else None for place, (record, _) in found.items()
+    } == bad
+    reasons = {bad[place]: reason for place, (_, reason) in found.items()}
+    assert (reasons[None], reasons[b"\xff\xfe"]) == ("the value is null", "not UTF-8 at byte 1")
+    assert "not JSON" in reasons[b"nonsense"]
+    status = pipeline.mapping()
+    assert (status["retried"], status["on_failure"], status["on_failure_folder"]) == (0, 4, str(pipeline.on_failure))
+    assert status["on_failure_oldest"] <= status["on_failure_newest"]
+
+
+def test_thousands_of_foreign_records_hold_nothing_up(make: Make) -> None:
+    """10,000 records of others with detections between them are through in seconds, every one where it belongs."""
+    pipeline = make()
+    values = [(number % 5 + 1, b"foreign %d" % number) for number in range(10_000)]
+    for number in range(200):
+        values.insert(51 * number, detections(number, 1)[0])  # type: ignore[arg-type] # it is bytes
+    messages = send(pipeline, *values)
+    start = time.monotonic()
+    wait_for(lambda: sum(pipeline.committed().values()) == 10_200, "all is committed", 60)
+    took = time.monotonic() - start
+    assert took < 20, f"{took:.1f} s; tried four times with pauses it would be 80"
+    assert numbers(pipeline) == list(range(200))
+    bad = {(m.partition(), m.offset()): m.value() for m in messages if (m.value() or b"").startswith(b"foreign")}
+    assert {place: b64decode(record["value"]) for place, (record, _) in put_aside(pipeline).items()} == bad
+    assert len(list(pipeline.on_failure.iterdir())) < 1_000
+    assert (pipeline.mapping()["on_failure"], pipeline.mapping()["retried"]) == (10_000, 0)
+
+
+def test_keys_and_headers_of_any_bytes_reach_the_function(make: Make) -> None:
+    """Repeated headers, headers without a value, and keys and headers that are no text arrive as they were sent."""
+    pipeline = make()
+    headers: list[tuple[str, bytes | None]] = [
+        ("trace", b"one"),
+        ("trace", b"two"),
+        ("bin", b"\xff\xfe"),
+        ("nul", None),
+    ]
+    with kafka.open_producer(kafka.producer(kafka.client(pipeline.servers.brokers))) as producer:
+        producer.produce(pipeline.topic, b"x", b"\xff\x00\x01", headers=headers)  # type: ignore[arg-type] # a stub's slip
+        producer.produce(pipeline.topic, b"x", b"\\xff\\x00\\x01")
+        assert producer.flush(30) == 0
+    wait_for(lambda: sum(pipeline.committed().values()) == 2, "both are committed")
+    found = {b64decode(record["key"]): record["headers"] for record, _ in put_aside(pipeline).values()}
+    assert found == {
+        b"\xff\x00\x01": [{"trace": [*b"one"]}, {"trace": [*b"two"]}, {"bin": [255, 254]}, {"nul": []}],
+        b"\\xff\\x00\\x01": [],
+    }
 
 
 def test_the_largest_detections_pass(make: Make) -> None:

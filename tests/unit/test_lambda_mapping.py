@@ -222,7 +222,7 @@ def test_a_given_up_record_is_committed_with_its_file(
     wait_for(lambda: consumer.commits, "the commit")
     assert functions.events == [[(0, 4), (0, 5), (0, 6)], [(0, 5)]]
     assert consumer.commits == [{0: 7}]
-    assert [file.name for file in (tmp_path / "failed").iterdir()] == ["processed_topic-0-5.json"]
+    assert [file.name for file in (tmp_path / "failed").iterdir()] == ["processed_topic-0.5-5.1.5.json"]
     assert (mapping.status()["failed"], mapping.status()["on_failure"]) == (1, 1)
 
 

@@ -98,7 +98,7 @@ class EventSourceMapping:
             "retried": counts.retried,
             "failed": counts.failed,
             "batches": counts.batches,
-            "on_failure": self._on_failure.count(),
+            **self._on_failure.status(),
         }
 
     def _problem(self) -> str | None:
