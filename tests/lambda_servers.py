@@ -139,6 +139,7 @@ class Pipeline:
                 topic=self.topic,
                 group=self.group,
                 on_failure=str(self.on_failure),
+                state_file=str(self.folder / "mapping.json"),
                 **mapping,
             ),
         )

@@ -14,11 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, ConsumerGroupState, Message, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
 from lambda_servers import Pipeline, Servers, servers
 from lambda_tools import detection, wait_for
 
-from fraudctl.pipeline import kafka, records
+from fraudctl.pipeline import kafka, records, topics
 from fraudctl.pipeline.text import iso
 
 pytestmark = pytest.mark.integration
@@ -183,6 +191,130 @@ def test_keys_and_headers_of_any_bytes_reach_the_function(make: Make) -> None:
         b"\xff\x00\x01": [{"trace": [*b"one"]}, {"trace": [*b"two"]}, {"bin": [255, 254]}, {"nul": []}],
         b"\\xff\\x00\\x01": [],
     }
+
+
+def make_topic_again(pipeline: Pipeline) -> None:
+    """Delete the topic and make it again, as soon as Kafka allows that."""
+    admin = pipeline.servers.admin
+    admin.delete_topics([pipeline.topic])[pipeline.topic].result(30)
+    topic = NewTopic(pipeline.topic, topics.PARTITIONS, 1, config=topics.PROCESSED.config)
+
+    def made() -> bool:
+        try:
+            admin.create_topics([topic])[pipeline.topic].result(30)
+        except KafkaException:
+            return False
+        return True
+
+    wait_for(made, "the topic is made again")
+
+
+def test_a_topic_deleted_and_made_again_is_read_from_its_beginning(make: Make) -> None:
+    """Five times in mid-run: whatever was committed, and however many records the new topic has, each gets its row."""
+    pipeline = make()
+    first = 0
+    for number in (40, 80, 20, 200, 10):
+        if first:
+            make_topic_again(pipeline)
+        send(pipeline, *detections(first, number))
+        first += number
+        wait_for(lambda: pipeline.count() == first, f"{first} rows")  # noqa: B023 - asked at once
+        wait_for(lambda: caught_up(pipeline), "the mapping has caught up")
+    assert numbers(pipeline) == list(range(first))
+    assert (pipeline.mapping()["losses"], pipeline.mapping()["accepted_losses"]) == ([], [])
+
+
+def test_a_topic_made_again_while_the_runner_is_down(make: Make) -> None:
+    """Offsets committed in the topic before, even if they came after it was deleted, hide none of its records."""
+    pipeline = make()
+    send(pipeline, *detections(0, 100))
+    wait_until_done(pipeline, 100)
+    assert pipeline.runner.terminate() == 0
+    before = pipeline.committed()
+    make_topic_again(pipeline)
+    send(pipeline, *detections(100, 400))
+    places = [TopicPartition(pipeline.topic, partition, offset) for partition, offset in before.items()]
+    request = [ConsumerGroupTopicPartitions(pipeline.group, places)]
+    pipeline.servers.admin.alter_consumer_group_offsets(request)[pipeline.group].result(30)
+    pipeline.runner.start()
+    wait_until_done(pipeline, 500)
+    assert numbers(pipeline) == list(range(500))
+    assert "made again" in pipeline.log() or "is read from offset 0" in pipeline.log()
+
+
+def test_a_topic_made_later_is_found(make: Make, running: Servers) -> None:
+    """A runner whose topic is missing says so and goes on by itself when it is made, before any record comes."""
+    pipeline = make()
+    wait_for(lambda: caught_up(pipeline), "the start")
+    running.admin.delete_topics([pipeline.topic])[pipeline.topic].result(30)
+    problem = f"PROBLEM: there is no topic {pipeline.topic}"
+    wait_for(lambda: pipeline.mapping()["last_result"] == problem, "the problem")
+    running.admin.create_topics([NewTopic(pipeline.topic, topics.PARTITIONS, 1)])[pipeline.topic].result(30)
+    wait_for(lambda: caught_up(pipeline), "the recovery")
+
+
+def number(message: Message) -> int:
+    """Give a detection's number."""
+    return records.FlaggedTransaction.parse(message.value()).transaction_offset
+
+
+def delete_records(pipeline: Pipeline, before: dict[int, int]) -> None:
+    """Move the log start, as retention does."""
+    places = [TopicPartition(pipeline.topic, partition, offset) for partition, offset in before.items()]
+    for done in pipeline.servers.admin.delete_records(places).values():
+        done.result(30)
+
+
+def test_records_deleted_unread_stop_their_partition_until_that_is_accepted(make: Make) -> None:
+    """What retention takes while the runner is down is named by partition and offsets; the other partitions go on."""
+    pipeline = make()
+    send(pipeline, *detections(0, 100))
+    wait_until_done(pipeline, 100)
+    assert pipeline.runner.terminate() == 0
+    before = pipeline.committed()
+    messages = send(pipeline, *detections(100, 100))
+    (partition, *_) = sorted({place for message in messages if (place := message.partition()) is not None})
+    end = before[partition] + 7
+    delete_records(pipeline, {partition: end})
+    pipeline.runner.start()
+    wait_for(lambda: pipeline.mapping()["losses"], "the loss")
+    loss = {"topic": pipeline.topic, "partition": partition, "from": before[partition], "to": end}
+    assert pipeline.mapping()["losses"] == [loss]
+    sent = {number(message): message for message in messages}
+    others = {which for which, message in sent.items() if message.partition() != partition}
+    wait_for(lambda: set(numbers(pipeline)) == {*range(100), *others}, "the other partitions go on")
+    assert pipeline.mapping()["last_result"].startswith("PROBLEM: records of")
+
+    assert pipeline.post("/_fraudctl/mapping/accept-loss")["accepted"][0].items() >= loss.items()
+    left = {which for which in sent.keys() - others if (sent[which].offset() or 0) >= end}
+    wait_for(lambda: set(numbers(pipeline)) == {*range(100), *others, *left}, "the rest of the partition")
+    wait_for(lambda: caught_up(pipeline), "the recovery")
+    pipeline.runner.kill()
+    pipeline.runner.start()
+    wait_for(lambda: caught_up(pipeline), "the next start")
+    assert pipeline.mapping()["losses"] == []
+    assert pipeline.mapping()["accepted_losses"][0].items() >= loss.items()
+
+
+def test_records_deleted_before_a_running_mapping_reads_them(make: Make, running: Servers) -> None:
+    """While the function cannot write, retention takes what waits: named, not skipped, even in mid-run."""
+    pipeline = make(batch_size=1)
+    send(pipeline, *((1, detection(which)) for which in range(10)))
+    wait_until_done(pipeline, 10)
+    (partition,) = pipeline.committed()
+    running.dynamodb.kill()
+    try:
+        filler = json.dumps({"filler": "x" * 60_000})
+        send(pipeline, *((1, detection(which, extra=filler)) for which in range(10, 800)))
+        wait_for(lambda: pipeline.mapping()["last_result"] == "PROBLEM: Function call failed", "the problem")
+        delete_records(pipeline, {partition: 800})
+    finally:
+        running.dynamodb.start()
+    wait_for(lambda: pipeline.mapping()["losses"], "the loss", 60)
+    (loss,) = pipeline.mapping()["losses"]
+    assert (loss["partition"], loss["to"]) == (partition, 800)
+    assert numbers(pipeline) == list(range(loss["from"])), "what had been fetched is written, the rest is named"
+    assert 10 < loss["from"] < 800
 
 
 def test_the_largest_detections_pass(make: Make) -> None:

@@ -68,7 +68,12 @@ def make(tmp_path: Path, pauses: list[float]) -> Callable[..., Delivery]:
     def maker(functions: Any, *, stop_after: int = 1000, **changes: Any) -> Delivery:
         folder = tmp_path / "on failure %"
         spec = EventSourceMappingSpec(
-            function="writer", topic="processed_topic", group="g", on_failure=str(folder), **changes
+            function="writer",
+            topic="processed_topic",
+            group="g",
+            on_failure=str(folder),
+            state_file="unused",
+            **changes,
         )
 
         def pause(seconds: float) -> bool:

@@ -57,6 +57,7 @@ def definition(paths: StackPaths, state: StackState, _tools: Tools) -> Definitio
             topic=topics.PROCESSED.name,
             group=WRITER_GROUP,
             on_failure=str(paths.on_failure),
+            state_file=str(paths.event_source_mapping),
         ),
     )
     file = paths.config / "lambda_runner.json"
