@@ -33,7 +33,7 @@ from fraudctl.pipeline import records, topics
 
 CORPUS = Path(__file__).parent / "data" / "records.jsonl"
 NOBODY = 5
-# What the records of that account carry: a name that dead letters add too, a repeated one, bytes that are no text, none.
+# What records of that account carry: a name that dead letters add too, a repeated one, bytes that are no text, none.
 HEADERS: list[tuple[str, bytes | None]] = [
     ("error", b"of an earlier pipeline"),
     ("trace", b"one"),

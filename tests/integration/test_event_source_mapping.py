@@ -24,7 +24,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
 from lambda_servers import Pipeline, Servers, servers
-from lambda_tools import detection, wait_for
+from lambda_tools import detection, send_with_header_name, wait_for
 
 from fraudctl.pipeline import kafka, records, topics
 from fraudctl.pipeline.text import iso
@@ -191,6 +191,20 @@ def test_keys_and_headers_of_any_bytes_reach_the_function(make: Make) -> None:
         b"\xff\x00\x01": [{"trace": [*b"one"]}, {"trace": [*b"two"]}, {"bin": [255, 254]}, {"nul": []}],
         b"\\xff\\x00\\x01": [],
     }
+
+
+def test_a_header_name_that_is_no_text_stops_nothing(make: Make) -> None:
+    """Clients in C write any bytes; the record arrives, marked, and so do those around it."""
+    pipeline = make()
+    send(pipeline, *detections(0, 5))
+    send_with_header_name(pipeline.servers.brokers, pipeline.topic, b"na\xffme", detection(5))
+    send(pipeline, *detections(6, 5))
+    wait_until_done(pipeline, 11)
+    assert numbers(pipeline) == list(range(11))
+    send_with_header_name(pipeline.servers.brokers, pipeline.topic, b"na\xffme", b"foreign")
+    wait_for(lambda: pipeline.mapping()["on_failure"], "the foreign one is put aside")
+    ((record, _),) = put_aside(pipeline).values()
+    assert record["headers"] == [{kafka.UNREADABLE_HEADERS: []}]
 
 
 def make_topic_again(pipeline: Pipeline) -> None:
