@@ -33,6 +33,13 @@ from fraudctl.pipeline import records, topics
 
 CORPUS = Path(__file__).parent / "data" / "records.jsonl"
 NOBODY = 5
+# What records of that account carry: a name that dead letters add too, a repeated one, bytes that are no text, none.
+HEADERS: list[tuple[str, bytes | None]] = [
+    ("error", b"of an earlier pipeline"),
+    ("trace", b"one"),
+    ("trace", b"\xff\x00"),
+    ("none", None),
+]
 DEADLINE = 90.0
 _OPENS = ("java.util", "java.lang", "java.time")
 _QUIET = ("org.apache.kafka", "org.apache.flink.runtime.source.coordinator", "org.apache.flink.metrics")
@@ -132,7 +139,8 @@ class Topics:
             producer.init_transactions(30)
             producer.begin_transaction()
         for number, (topic, published, account, value) in enumerate(messages):
-            producer.produce(self.names()[topic], value, records.key(account), timestamp=published)
+            headers: Any = HEADERS if account == NOBODY else None
+            producer.produce(self.names()[topic], value, records.key(account), timestamp=published, headers=headers)
             if number % 1000 == 0:
                 producer.poll(0)
         if transaction:

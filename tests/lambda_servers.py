@@ -105,7 +105,11 @@ class Pipeline:
         self.on_failure = self.folder / "on-failure"
         chosen, _ = ports.choose(["lambda"], {}, lambda _: False)
         self.address = f"http://127.0.0.1:{chosen['lambda']}"
-        writer = {"WRITER_TABLE": self.table, "WRITER_DYNAMODB": json.dumps(servers.dynamodb_options)}
+        writer = {
+            "WRITER_TABLE": self.table,
+            "WRITER_DYNAMODB": json.dumps(servers.dynamodb_options),
+            "WRITER_ON_FAILURE": self.on_failure.as_uri(),
+        }
         brokers = servers.brokers
         spec = RunnerSpec(
             port=chosen["lambda"],
@@ -135,6 +139,7 @@ class Pipeline:
                 topic=self.topic,
                 group=self.group,
                 on_failure=str(self.on_failure),
+                state_file=str(self.folder / "mapping.json"),
                 **mapping,
             ),
         )

@@ -1,5 +1,6 @@
 """What the tests of the Lambda functions and of their runner share."""
 
+import ctypes
 import importlib.util
 import time
 from base64 import b64encode
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import confluent_kafka
 from confluent_kafka import Message, Producer, TopicPartition
 
 from fraudctl.pipeline import kafka
@@ -61,6 +63,24 @@ def read(brokers: str, topic: str, number: int) -> list[Message]:
     consumer.close()
     assert len(found) == number
     return found
+
+
+def send_with_header_name(brokers: str, topic: str, name: bytes, value: bytes) -> None:
+    """Write a record with a header of any name, as clients in C can; Python's takes only text."""
+    (library,) = Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka*")
+    librdkafka = ctypes.CDLL(str(library))
+    for function in ("rd_kafka_conf_new", "rd_kafka_new", "rd_kafka_headers_new"):
+        getattr(librdkafka, function).restype = ctypes.c_void_p
+    conf, headers = ctypes.c_void_p(librdkafka.rd_kafka_conf_new()), ctypes.c_void_p(librdkafka.rd_kafka_headers_new(1))
+    error = ctypes.create_string_buffer(500)
+    assert librdkafka.rd_kafka_conf_set(conf, b"bootstrap.servers", brokers.encode(), error, 500) == 0, error.value
+    client = ctypes.c_void_p(librdkafka.rd_kafka_new(0, conf, error, 500))
+    librdkafka.rd_kafka_header_add(headers, name, ctypes.c_ssize_t(len(name)), b"v", ctypes.c_ssize_t(1))
+    # Its variable arguments: RD_KAFKA_VTYPE_TOPIC, _VALUE, _HEADERS and _END.
+    arguments = [1, topic.encode(), 4, value, ctypes.c_size_t(len(value)), 10, headers, 0]
+    assert librdkafka.rd_kafka_producev(client, *arguments) == 0
+    assert librdkafka.rd_kafka_flush(client, 10_000) == 0
+    librdkafka.rd_kafka_destroy(client)
 
 
 def detection(number: int, **changes: Any) -> bytes:

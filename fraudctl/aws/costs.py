@@ -35,7 +35,7 @@ _KAFDROP_INSTANCE: Final = 0.0168
 _KAFDROP_GIB: Final = 8
 _GP3_GIB_MONTH: Final = 0.08
 _ALARM_MONTH: Final = 0.10
-_ALARMS: Final = 5
+_ALARMS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,5 +154,5 @@ def _event_source_mapping(probes: Probes) -> list[Component]:
     left = mapping.get("on_failure") or 0
     result = str(mapping.get("last_result") or "")
     problem = result.startswith("PROBLEM")
-    detail = "; ".join(filter(None, (result, f"{left} records in the on-failure folder" if left else "")))
+    detail = "; ".join(filter(None, (result, f"{left} records in {mapping.get('on_failure_folder')}" if left else "")))
     return [Component(name="audit mapping", health=Health.UNHEALTHY if problem else Health.HEALTHY, detail=detail)]

@@ -21,6 +21,7 @@ _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT([01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", 
 _INTEGER: Final = re.compile(r"0|[1-9]\d{0,18}", re.ASCII)
 _AMOUNT: Final = re.compile(r"(0|[1-9]\d{0,8})(\.\d{1,2})?", re.ASCII)
 _CENT: Final = Decimal("0.01")
+_CONFLUENT_BYTES: Final = 5  # what Confluent's serializers put before the data: a zero byte and the schema's id
 
 
 class Malformed(ValueError):
@@ -106,7 +107,7 @@ def parse_date(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
-        raise Malformed(str(error)) from error
+        raise Malformed("there is no such date or time") from error
 
 
 def normalise_date(text: str) -> str:
@@ -143,7 +144,10 @@ def decode_value(value: bytes | None, limit: int) -> dict[str, Any]:
     if value is None:
         raise Malformed("the value is null")
     if len(value) > limit:
-        raise Malformed(f"{len(value)} bytes, the limit is {limit}")
+        raise Malformed(f"too long: {len(value)} bytes, the limit is {limit}")
+    if value[:1] == b"\0" and len(value) >= _CONFLUENT_BYTES:
+        schema = int.from_bytes(value[1:_CONFLUENT_BYTES])
+        raise Malformed(f"Confluent wire format (magic byte 0, schema id {schema}), not JSON")
     try:
         text = value.decode()
     except UnicodeDecodeError as error:
@@ -161,7 +165,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> None:
-    raise Malformed(f"{name} is not a JSON number")
+    raise Malformed(f"not JSON: {name} is not a JSON number")
 
 
 def _depth(value: object) -> int:

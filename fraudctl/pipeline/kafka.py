@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ _POLL_EVERY: Final = 1000
 _BUFFER_FULL_WAIT_S: Final = 0.1
 _PURGE_WAIT_S: Final = 5.0
 _LARGEST_MESSAGE_BYTES: Final = 2 * 1024 * 1024
+
+UNREADABLE_HEADERS: Final = "(unreadable: a header's name is not UTF-8)"
+
+# confluent_kafka 2.16 returns a result and leaves an exception set. This way to call it finds that at once and raises
+# SystemError; a plain call, once Python has specialised it, does not look, and the exception appears anywhere later.
+_headers: Final = methodcaller("headers")
 
 log = logging.getLogger("librdkafka")
 log.addHandler(logging.NullHandler())
@@ -92,6 +99,20 @@ def open_consumer(properties: Properties) -> "Consumer":
 
     _sign(properties)
     return Consumer(properties)
+
+
+def headers(message: "Message") -> tuple[tuple[str, bytes | None], ...]:
+    """Return a consumed record's headers in their order, repeated names too.
+
+    Clients in C or Go can write a header name that is not UTF-8, which confluent_kafka cannot read, nor the headers
+    beside it; such a record has the one header `UNREADABLE_HEADERS`, without a value.
+    """
+    try:
+        found: Any = _headers(message) or ()
+    except (SystemError, UnicodeDecodeError):
+        return ((UNREADABLE_HEADERS, None),)
+    pairs = found.items() if isinstance(found, dict) else found
+    return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)
 
 
 class KeptProducer:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from heapq import merge
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
+from fraudctl.pipeline.kafka import headers
+
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, TopicPartition
 
@@ -145,7 +147,6 @@ class Reader:
                 continue
             partition, offset = message.partition(), message.offset()
             kind, timestamp = message.timestamp()
-            headers = message.headers()
             records.append(
                 Record(
                     topic,
@@ -154,7 +155,7 @@ class Reader:
                     timestamp if kind else None,
                     message.key(),
                     message.value(),
-                    tuple(headers) if headers else (),
+                    headers(message),
                 )
             )
             positions[partition] = offset + 1

@@ -1,20 +1,26 @@
 """AuditWriter: writes each detection of an MSK event into the audit table, the first time it comes.
 
-A record that is no detection, or that the table refuses, is reported as a failed item; anything else that goes wrong
-(no table, no answer, throttled) fails the whole batch, which is then delivered again.
+A record that is no detection goes to the on-failure destination at once, since no retry makes it one: WRITER_ON_FAILURE
+is a URL, ``s3://BUCKET`` or ``file:///FOLDER``. Without that variable it is reported as a failed item, as is a record
+that the table refuses. Anything else that goes wrong (no table, no answer, throttled) fails the whole batch, which is
+then delivered again.
 """
 
 import json
 import logging
 import os
+import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
+from fraudctl.pipeline import on_failure
 from fraudctl.pipeline.audit_table import item
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
 
@@ -53,17 +59,56 @@ class Put:
         return _failure(self.partition, self.offset)
 
 
-def decode(event: Mapping[str, Any]) -> tuple[list[Put], list[dict[str, Any]]]:
-    """Read the event's detections, and report the records that are none."""
-    puts, failures = [], []
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """One record that is no detection: its key in the event, itself, and why."""
+
+    partition: str
+    record: Mapping[str, Any]
+    reason: str
+
+
+def decode(event: Mapping[str, Any]) -> tuple[list[Put], list[Bad]]:
+    """Read the event's detections, and the records that are none."""
+    puts, bad = [], []
     for partition, records in event["records"].items():
         for record in records:
             try:
                 puts.append(Put(partition, record["offset"], _item(record)))
             except Malformed as error:
-                log.warning("%s offset %d is no detection: %s", partition, record["offset"], error)
-                failures.append(_failure(partition, record["offset"]))
-    return puts, failures
+                bad.append(Bad(partition, record, str(error)))
+    return puts, bad
+
+
+def put_aside(event: Mapping[str, Any], bad: Sequence[Bad], context: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - Lambda's
+    """Write the records that are no detections to the on-failure destination; gives the failed items if there is none.
+
+    Raises OSError or what boto3 raises when they cannot be written: the batch then has to come again.
+    """
+    destination = os.environ.get("WRITER_ON_FAILURE")
+    if not destination:
+        for found in bad:
+            log.warning("%s offset %d is no detection: %s", found.partition, found.record["offset"], found.reason)
+        return [_failure(found.partition, found.record["offset"]) for found in bad]
+    failure = on_failure.Failure(
+        function_arn=context.invoked_function_arn,
+        version=context.function_version,
+        request_id=context.aws_request_id,
+        condition=on_failure.MALFORMED,
+        attempts=1,
+        error="these records are no detections",
+        reasons={(found.record["partition"], found.record["offset"]): found.reason for found in bad},
+    )
+    records = [found.record for found in bad]
+    for name, content in on_failure.documents(event, records, failure, int(time.time() * 1000)):
+        _store(destination, name, content)
+    # One line a batch. The metric filter of the AWS stack counts these lines by their first words.
+    first = bad[0]
+    log.warning(
+        "no detections: %d records, now in %s; the first: %s offset %d: %s",
+        *(len(bad), destination, first.partition, first.record["offset"], first.reason),
+    )
+    return []
 
 
 def chunks(puts: Sequence[Put]) -> Iterator[list[Put]]:
@@ -124,6 +169,15 @@ def dynamodb() -> Any:  # noqa: ANN401 - boto3's
 
 
 @cache
+def s3() -> Any:  # noqa: ANN401 - boto3's
+    """Give the client for an on-failure destination in S3."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client("s3", config=Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard"}))
+
+
+@cache
 def threads() -> ThreadPoolExecutor:
     """Give the threads that write chunks side by side."""
     return ThreadPoolExecutor(THREADS, thread_name_prefix="audit-writer")
@@ -134,12 +188,14 @@ def warm() -> None:
     dynamodb().describe_table(TableName=os.environ["WRITER_TABLE"])
 
 
-def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-    """Write the event's detections and report the records that could not be written."""
+def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
+    """Write the event's detections, put aside what is none, and report the records that could not be written."""
     client, table = dynamodb(), os.environ["WRITER_TABLE"]
-    puts, failures = decode(event)
-    written = threads().map(lambda chunk: write(client, table, chunk), chunks(puts))
-    return {"batchItemFailures": [*failures, *chain.from_iterable(written)]}
+    puts, bad = decode(event)
+    failures = list(chain.from_iterable(threads().map(lambda chunk: write(client, table, chunk), chunks(puts))))
+    if bad:
+        failures += put_aside(event, bad, context)
+    return {"batchItemFailures": failures}
 
 
 def _item(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -150,6 +206,18 @@ def _item(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     except OverflowError as error:
         raise Malformed(f"its Kafka timestamp {record['timestamp']} is no date") from error
     return {name: {"S": value} if isinstance(value, str) else {"N": str(value)} for name, value in attributes.items()}
+
+
+def _store(destination: str, name: str, content: bytes) -> None:
+    url = urlsplit(destination)
+    if url.scheme == "s3":
+        s3().put_object(Bucket=url.netloc, Key=f"malformed/{name}", Body=content, ContentType="application/json")
+        return
+    from fraudctl.atomic import atomic_write  # the zip for Lambda lacks it, and needs no folder
+
+    folder = Path(unquote(url.path))
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    atomic_write(folder / name, content, durable=True)
 
 
 def _write_one(client: Any, table: str, put: Put) -> bool:  # noqa: ANN401 - boto3's

@@ -208,6 +208,27 @@ def test_mapping_feeds_detections_to_the_writer(template: Template, tmp_path: Pa
     assert {"ProcessedTopic", "PollersToBrokers"} <= set(template.resources["EventSourceMapping"]["DependsOn"])
 
 
+def test_what_is_no_detection_goes_to_the_same_bucket(template: Template, tmp_path: Path) -> None:
+    """The writer's own destination is the mapping's, on both targets, it may put objects there, and an alarm tells."""
+    name = text(template.properties("OnFailureBucket")["BucketName"])
+    environment = template.properties("AuditWriter")["Environment"]["Variables"]
+    assert text(environment["WRITER_ON_FAILURE"]) == f"s3://{name}"
+    (allowed,) = (found for found in template.statements("AuditWriterRole") if found["Sid"] == "OnFailure")
+    assert "s3:PutObject" in allowed["Action"]
+    assert f"arn:aws:s3:::{name}/*" in [text(resource_) for resource_ in allowed["Resource"]]
+    local = local_functions(tmp_path)
+    writer = local["functions"]["AuditWriter"]
+    assert writer["environment"]["WRITER_ON_FAILURE"] == Path(local["mapping"]["on_failure"]).as_uri()
+
+    counted = template.properties("MalformedDetectionsFilter")
+    assert counted["LogGroupName"] == template.properties("AuditWriter")["LoggingConfig"]["LogGroup"]
+    words = counted["FilterPattern"].strip('"')
+    assert f'"{words} %d records' in (resource("lambdas") / "audit_writer" / "handler.py").read_text()
+    (metric,) = counted["MetricTransformations"]
+    alarm = template.properties("MalformedDetectionsAlarm")
+    assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+
+
 def test_schedule_ticks_as_locally(template: Template, tmp_path: Path) -> None:
     """Each minute the same payload as locally; off until the brokers' address is known."""
     local, schedule = local_functions(tmp_path)["schedule"], template.properties("Schedule")

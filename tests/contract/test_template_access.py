@@ -22,6 +22,7 @@ UNTAGGED = {
     "AWS::IAM::ManagedPolicy",
     "AWS::KinesisAnalyticsV2::ApplicationCloudWatchLoggingOption",
     "AWS::Logs::LogStream",
+    "AWS::Logs::MetricFilter",
     "AWS::MSK::Configuration",
     "AWS::MSK::Topic",
     "AWS::S3::BucketPolicy",

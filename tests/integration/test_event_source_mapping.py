@@ -4,6 +4,8 @@ import json
 import re
 import socket
 import subprocess
+import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
@@ -12,11 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, ConsumerGroupState, Message, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
 from lambda_servers import Pipeline, Servers, servers
-from lambda_tools import detection, wait_for
+from lambda_tools import detection, send_with_header_name, wait_for
 
-from fraudctl.pipeline import kafka, records
+from fraudctl.pipeline import kafka, records, topics
 from fraudctl.pipeline.text import iso
 
 pytestmark = pytest.mark.integration
@@ -106,6 +116,20 @@ def test_every_detection_becomes_one_row(make: Make) -> None:
     assert pipeline.committed() == {partition: end for partition, end in ends.items() if end}
 
 
+def put_aside(pipeline: Pipeline) -> dict[tuple[int, int], tuple[dict[str, Any], str]]:
+    """Give the records in the on-failure folder by partition and offset, each with what is said to be wrong with it."""
+    found: dict[tuple[int, int], tuple[dict[str, Any], str]] = {}
+    for file in pipeline.on_failure.iterdir():
+        document = json.loads(file.read_text())
+        assert document["requestContext"]["approximateInvokeCount"] == 1
+        for kept in json.loads(document["payload"])["records"].values():
+            for record in kept:
+                place = record["partition"], record["offset"]
+                assert place not in found
+                found[place] = record, document["errors"][str(record["offset"])]
+    return found
+
+
 def test_poison_goes_on_file_and_the_rest_on(make: Make) -> None:
     """Records that are no detections end as files with their whole payload, are committed, and block nothing."""
     pipeline = make(retries=2)
@@ -117,15 +141,194 @@ def test_poison_goes_on_file_and_the_rest_on(make: Make) -> None:
     wait_until_done(pipeline, 10)
     wait_for(lambda: sum(pipeline.committed().values()) == len(messages), "all is committed, the last poison too")
     assert numbers(pipeline) == list(range(10))
-    bad = {f"{pipeline.topic}-{m.partition()}-{m.offset()}.json": m for m in messages if m.value() in poison}
-    files = {file.name: json.loads(file.read_text()) for file in pipeline.on_failure.iterdir()}
-    assert set(files) == set(bad)
-    for name, document in files.items():
-        ((entry,),) = json.loads(document["payload"])["records"].values()
-        assert (entry["partition"], entry["offset"]) == (bad[name].partition(), bad[name].offset())
-        assert document["requestContext"]["approximateInvokeCount"] == 3
-        assert f"offset {entry['offset']} is no detection" in document["log"]
-    assert (pipeline.mapping()["failed"], pipeline.mapping()["on_failure"]) == (4, 4)
+    bad = {(m.partition(), m.offset()): m.value() for m in messages if m.value() in poison}
+    found = put_aside(pipeline)
+    assert {
+        place: b64decode(record["value"]) if "value" in record else None for place, (record, _) in found.items()
+    } == bad
+    reasons = {bad[place]: reason for place, (_, reason) in found.items()}
+    assert (reasons[None], reasons[b"\xff\xfe"]) == ("the value is null", "not UTF-8 at byte 1")
+    assert "not JSON" in reasons[b"nonsense"]
+    status = pipeline.mapping()
+    assert (status["retried"], status["on_failure"], status["on_failure_folder"]) == (0, 4, str(pipeline.on_failure))
+    assert status["on_failure_oldest"] <= status["on_failure_newest"]
+
+
+def test_thousands_of_foreign_records_hold_nothing_up(make: Make) -> None:
+    """10,000 records of others with detections between them are through in seconds, every one where it belongs."""
+    pipeline = make()
+    values = [(number % 5 + 1, b"foreign %d" % number) for number in range(10_000)]
+    for number in range(200):
+        values.insert(51 * number, detections(number, 1)[0])  # type: ignore[arg-type] # it is bytes
+    messages = send(pipeline, *values)
+    start = time.monotonic()
+    wait_for(lambda: sum(pipeline.committed().values()) == 10_200, "all is committed", 60)
+    took = time.monotonic() - start
+    assert took < 20, f"{took:.1f} s; tried four times with pauses it would be 80"
+    assert numbers(pipeline) == list(range(200))
+    bad = {(m.partition(), m.offset()): m.value() for m in messages if (m.value() or b"").startswith(b"foreign")}
+    assert {place: b64decode(record["value"]) for place, (record, _) in put_aside(pipeline).items()} == bad
+    assert len(list(pipeline.on_failure.iterdir())) < 1_000
+    assert (pipeline.mapping()["on_failure"], pipeline.mapping()["retried"]) == (10_000, 0)
+
+
+def test_keys_and_headers_of_any_bytes_reach_the_function(make: Make) -> None:
+    """Repeated headers, headers without a value, and keys and headers that are no text arrive as they were sent."""
+    pipeline = make()
+    headers: list[tuple[str, bytes | None]] = [
+        ("trace", b"one"),
+        ("trace", b"two"),
+        ("bin", b"\xff\xfe"),
+        ("nul", None),
+    ]
+    with kafka.open_producer(kafka.producer(kafka.client(pipeline.servers.brokers))) as producer:
+        producer.produce(pipeline.topic, b"x", b"\xff\x00\x01", headers=headers)  # type: ignore[arg-type] # a stub's slip
+        producer.produce(pipeline.topic, b"x", b"\\xff\\x00\\x01")
+        assert producer.flush(30) == 0
+    wait_for(lambda: sum(pipeline.committed().values()) == 2, "both are committed")
+    found = {b64decode(record["key"]): record["headers"] for record, _ in put_aside(pipeline).values()}
+    assert found == {
+        b"\xff\x00\x01": [{"trace": [*b"one"]}, {"trace": [*b"two"]}, {"bin": [255, 254]}, {"nul": []}],
+        b"\\xff\\x00\\x01": [],
+    }
+
+
+def test_a_header_name_that_is_no_text_stops_nothing(make: Make) -> None:
+    """Clients in C write any bytes; the record arrives, marked, and so do those around it."""
+    pipeline = make()
+    send(pipeline, *detections(0, 5))
+    send_with_header_name(pipeline.servers.brokers, pipeline.topic, b"na\xffme", detection(5))
+    send(pipeline, *detections(6, 5))
+    wait_until_done(pipeline, 11)
+    assert numbers(pipeline) == list(range(11))
+    send_with_header_name(pipeline.servers.brokers, pipeline.topic, b"na\xffme", b"foreign")
+    wait_for(lambda: pipeline.mapping()["on_failure"], "the foreign one is put aside")
+    ((record, _),) = put_aside(pipeline).values()
+    assert record["headers"] == [{kafka.UNREADABLE_HEADERS: []}]
+
+
+def make_topic_again(pipeline: Pipeline) -> None:
+    """Delete the topic and make it again, as soon as Kafka allows that."""
+    admin = pipeline.servers.admin
+    admin.delete_topics([pipeline.topic])[pipeline.topic].result(30)
+    topic = NewTopic(pipeline.topic, topics.PARTITIONS, 1, config=topics.PROCESSED.config)
+
+    def made() -> bool:
+        try:
+            admin.create_topics([topic])[pipeline.topic].result(30)
+        except KafkaException:
+            return False
+        return True
+
+    wait_for(made, "the topic is made again")
+
+
+def test_a_topic_deleted_and_made_again_is_read_from_its_beginning(make: Make) -> None:
+    """Five times in mid-run: whatever was committed, and however many records the new topic has, each gets its row."""
+    pipeline = make()
+    first = 0
+    for number in (40, 80, 20, 200, 10):
+        if first:
+            make_topic_again(pipeline)
+        send(pipeline, *detections(first, number))
+        first += number
+        wait_for(lambda: pipeline.count() == first, f"{first} rows")  # noqa: B023 - asked at once
+        wait_for(lambda: caught_up(pipeline), "the mapping has caught up")
+    assert numbers(pipeline) == list(range(first))
+    assert (pipeline.mapping()["losses"], pipeline.mapping()["accepted_losses"]) == ([], [])
+
+
+def test_a_topic_made_again_while_the_runner_is_down(make: Make) -> None:
+    """Offsets committed in the topic before, even if they came after it was deleted, hide none of its records."""
+    pipeline = make()
+    send(pipeline, *detections(0, 100))
+    wait_until_done(pipeline, 100)
+    assert pipeline.runner.terminate() == 0
+    before = pipeline.committed()
+    make_topic_again(pipeline)
+    send(pipeline, *detections(100, 400))
+    places = [TopicPartition(pipeline.topic, partition, offset) for partition, offset in before.items()]
+    request = [ConsumerGroupTopicPartitions(pipeline.group, places)]
+    pipeline.servers.admin.alter_consumer_group_offsets(request)[pipeline.group].result(30)
+    pipeline.runner.start()
+    wait_until_done(pipeline, 500)
+    assert numbers(pipeline) == list(range(500))
+    assert "made again" in pipeline.log() or "is read from offset 0" in pipeline.log()
+
+
+def test_a_topic_made_later_is_found(make: Make, running: Servers) -> None:
+    """A runner whose topic is missing says so and goes on by itself when it is made, before any record comes."""
+    pipeline = make()
+    wait_for(lambda: caught_up(pipeline), "the start")
+    running.admin.delete_topics([pipeline.topic])[pipeline.topic].result(30)
+    problem = f"PROBLEM: there is no topic {pipeline.topic}"
+    wait_for(lambda: pipeline.mapping()["last_result"] == problem, "the problem")
+    running.admin.create_topics([NewTopic(pipeline.topic, topics.PARTITIONS, 1)])[pipeline.topic].result(30)
+    wait_for(lambda: caught_up(pipeline), "the recovery")
+
+
+def number(message: Message) -> int:
+    """Give a detection's number."""
+    return records.FlaggedTransaction.parse(message.value()).transaction_offset
+
+
+def delete_records(pipeline: Pipeline, before: dict[int, int]) -> None:
+    """Move the log start, as retention does."""
+    places = [TopicPartition(pipeline.topic, partition, offset) for partition, offset in before.items()]
+    for done in pipeline.servers.admin.delete_records(places).values():
+        done.result(30)
+
+
+def test_records_deleted_unread_stop_their_partition_until_that_is_accepted(make: Make) -> None:
+    """What retention takes while the runner is down is named by partition and offsets; the other partitions go on."""
+    pipeline = make()
+    send(pipeline, *detections(0, 100))
+    wait_until_done(pipeline, 100)
+    assert pipeline.runner.terminate() == 0
+    before = pipeline.committed()
+    messages = send(pipeline, *detections(100, 100))
+    (partition, *_) = sorted({place for message in messages if (place := message.partition()) is not None})
+    end = before[partition] + 7
+    delete_records(pipeline, {partition: end})
+    pipeline.runner.start()
+    wait_for(lambda: pipeline.mapping()["losses"], "the loss")
+    loss = {"topic": pipeline.topic, "partition": partition, "from": before[partition], "to": end}
+    assert pipeline.mapping()["losses"] == [loss]
+    sent = {number(message): message for message in messages}
+    others = {which for which, message in sent.items() if message.partition() != partition}
+    wait_for(lambda: set(numbers(pipeline)) == {*range(100), *others}, "the other partitions go on")
+    assert pipeline.mapping()["last_result"].startswith("PROBLEM: records of")
+
+    assert pipeline.post("/_fraudctl/mapping/accept-loss")["accepted"][0].items() >= loss.items()
+    left = {which for which in sent.keys() - others if (sent[which].offset() or 0) >= end}
+    wait_for(lambda: set(numbers(pipeline)) == {*range(100), *others, *left}, "the rest of the partition")
+    wait_for(lambda: caught_up(pipeline), "the recovery")
+    pipeline.runner.kill()
+    pipeline.runner.start()
+    wait_for(lambda: caught_up(pipeline), "the next start")
+    assert pipeline.mapping()["losses"] == []
+    assert pipeline.mapping()["accepted_losses"][0].items() >= loss.items()
+
+
+def test_records_deleted_before_a_running_mapping_reads_them(make: Make, running: Servers) -> None:
+    """While the function cannot write, retention takes what waits: named, not skipped, even in mid-run."""
+    pipeline = make(batch_size=1)
+    send(pipeline, *((1, detection(which)) for which in range(10)))
+    wait_until_done(pipeline, 10)
+    (partition,) = pipeline.committed()
+    running.dynamodb.kill()
+    try:
+        filler = json.dumps({"filler": "x" * 60_000})
+        send(pipeline, *((1, detection(which, extra=filler)) for which in range(10, 800)))
+        wait_for(lambda: pipeline.mapping()["last_result"] == "PROBLEM: Function call failed", "the problem")
+        delete_records(pipeline, {partition: 800})
+    finally:
+        running.dynamodb.start()
+    wait_for(lambda: pipeline.mapping()["losses"], "the loss", 60)
+    (loss,) = pipeline.mapping()["losses"]
+    assert (loss["partition"], loss["to"]) == (partition, 800)
+    assert numbers(pipeline) == list(range(loss["from"])), "what had been fetched is written, the rest is named"
+    assert 10 < loss["from"] < 800
 
 
 def test_the_largest_detections_pass(make: Make) -> None:

@@ -4,10 +4,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME
 from flink_runs import (
     CORPUS,
+    HEADERS,
     NOBODY,
     Application,
     Detected,
@@ -21,6 +24,8 @@ from flink_runs import (
 )
 from histories import flag_json, history, messages, transaction_json
 from oracle import Flag, Transaction, detections
+
+from fraudctl.pipeline.text import iso
 
 pytestmark = pytest.mark.integration
 
@@ -47,6 +52,7 @@ class Replay:
     wanted: set[tuple[tuple[int, int, str], int, str]]
     found: list[Detected]
     metrics: dict[str, float]
+    started: int
 
 
 @pytest.fixture(scope="module", params=["transactions are read first", "flag events are read first"])
@@ -89,7 +95,9 @@ def replay(request: pytest.FixtureRequest, broker: str, tmp_path_factory: pytest
             return len(found) >= len(wanted) and application.metrics().get("detection.pending") == 0
 
         wait_until(complete, "every detection, and nothing pending", logs=[application.log])
-        yield Replay(topics, bad, wanted, detected(topics.read(topics.processed)), application.metrics())
+        yield Replay(
+            topics, bad, wanted, detected(topics.read(topics.processed)), application.metrics(), start + 3_600_000
+        )
     finally:
         application.kill()
 
@@ -102,7 +110,7 @@ def test_exact(replay: Replay) -> None:
 
 
 def test_dead_letters(replay: Replay) -> None:
-    """Each malformed record is a dead letter: its bytes, its key, and headers that say why and where it lay."""
+    """Each malformed record is a dead letter: its bytes, key and headers, then headers that say why, where and when."""
     places = {
         (message.topic(), message.partition(), message.offset()): message
         for topic in (replay.topics.transactions, replay.topics.flagged)
@@ -111,11 +119,15 @@ def test_dead_letters(replay: Replay) -> None:
     letters = replay.topics.read(replay.topics.dead_letters)
     assert len(letters) == len(replay.bad)
     for letter in letters:
-        headers = {str(name): bytes(value).decode() for name, value in list(letter.headers() or [])}  # type: ignore[arg-type]
-        assert set(headers) == {"error", "topic", "partition", "offset"}
+        found: Any = list(letter.headers() or [])
+        assert found[: len(HEADERS)] == HEADERS
+        assert [name for name, _ in found[len(HEADERS) :]] == ["error", "topic", "partition", "offset", "timestamp"]
+        headers = {name: bytes(value).decode() for name, value in found[len(HEADERS) :]}
         original = places[headers["topic"], int(headers["partition"]), int(headers["offset"])]
         assert (letter.value(), letter.key()) == (original.value(), original.key())
         assert headers["error"].isprintable()
+        assert (headers["timestamp"], letter.timestamp()[0]) == (iso(original.timestamp()[1]), TIMESTAMP_CREATE_TIME)
+        assert letter.timestamp()[1] >= replay.started, "retention goes by when it became a dead letter"
     assert Counter(letter.value() for letter in letters) == Counter(value for _, value in replay.bad)
 
 

@@ -84,10 +84,10 @@ public final class DetectionMain {
       Memory memory = memories.computeIfAbsent(account, key -> new Memory(key, detection.lists(), wakes, out));
       if (part[0].equals("t")) {
         long offset = Long.parseLong(part[4]);
-        detection.transaction(new Event(Event.TRANSACTION, account, date, published, 0, offset, part[5], null, null), clock, memory);
+        detection.transaction(new Event(Event.TRANSACTION, account, date, published, 0, offset, part[5], null, null, null), clock, memory);
       } else {
         byte kind = part[4].equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
-        detection.flag(new Event(kind, account, date, published, 0, Long.parseLong(part[5]), "", null, null), clock, memory);
+        detection.flag(new Event(kind, account, date, published, 0, Long.parseLong(part[5]), "", null, null, null), clock, memory);
       }
     }
     int flags = 0, transactions = 0, emitted = 0;

@@ -2,7 +2,6 @@ package io.fraudctl.flink;
 
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
-import java.time.DateTimeException;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
@@ -25,11 +24,11 @@ public final class ParseMain {
       String[] part = line.split(" ", 2);
       byte[] value = part[1].equals("null") ? null : Base64.getDecoder().decode(part[1]);
       try {
-        Event event = (part[0].equals("flag") ? flags : transactions).parse(new Event(Event.RAW, 0, 0, 0, 0, 0, "", value, null));
+        Event event = (part[0].equals("flag") ? flags : transactions).parse(new Event(Event.RAW, 0, 0, 0, 0, 0, "", value, null, null));
         Base64.Encoder base64 = Base64.getEncoder();
         System.out.println("good " + event.kind() + " " + event.account() + " " + event.date() + " "
             + base64.encodeToString(event.text().getBytes("UTF-8")) + " " + base64.encodeToString(event.value()));
-      } catch (java.io.IOException | DateTimeException | NumberFormatException e) {
+      } catch (java.io.IOException e) {
         System.out.println("malformed " + String.valueOf(e.getMessage()).replaceAll("\\s+", " "));
       }
       System.out.flush();

@@ -1,6 +1,7 @@
 """MSK events, their answers, retries and the on-failure destination, without any Kafka."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,12 @@ def make(tmp_path: Path, pauses: list[float]) -> Callable[..., Delivery]:
     def maker(functions: Any, *, stop_after: int = 1000, **changes: Any) -> Delivery:
         folder = tmp_path / "on failure %"
         spec = EventSourceMappingSpec(
-            function="writer", topic="processed_topic", group="g", on_failure=str(folder), **changes
+            function="writer",
+            topic="processed_topic",
+            group="g",
+            on_failure=str(folder),
+            state_file="unused",
+            **changes,
         )
 
         def pause(seconds: float) -> bool:
@@ -206,13 +212,14 @@ def test_only_failed_records_are_tried_again(
 
 
 def test_records_that_keep_failing_go_on_file(make: Callable[..., Delivery], tmp_path: Path) -> None:
-    """After the retries each failed record is a file that holds its whole event and why; the batch is done."""
+    """After the retries the failed records are a file a partition that holds their whole event and why."""
     functions = Invoked(report((0, 1), (1, 5)))
     delivery = make(functions, retries=2)
     delivery.deliver([delivered(0), delivered(1, value=b"poison"), delivered(5, 1, None)])
     assert len(functions.events) == 3
-    assert set(files(tmp_path)) == {"processed_topic-0-1.json", "processed_topic-1-5.json"}
-    document = files(tmp_path)["processed_topic-0-1.json"]
+    first, second = "processed_topic-0.1-1.1.1795515331001.json", "processed_topic-1.5-5.1.1795515331005.json"
+    assert set(files(tmp_path)) == {first, second}
+    document = files(tmp_path)[first]
     assert json.loads(document["payload"]) == batches.event([delivered(1, value=b"poison")], "127.0.0.1:9092")
     assert document["requestContext"] == {
         "requestId": "id",
@@ -263,13 +270,22 @@ def test_failed_invocations_do_not_use_up_retries(make: Callable[..., Delivery],
 def test_failed_invocations_can_be_limited(make: Callable[..., Delivery], tmp_path: Path) -> None:
     """With a limit for failed invocations the whole batch goes on file, with the function's error."""
     functions = Invoked(ValueError("bug"))
-    make(functions, error_retries=2).deliver([delivered(0), delivered(1)])
+    delivery = make(functions, error_retries=2)
+    delivery.deliver([delivered(0), delivered(1)])
     assert len(functions.events) == 3
-    assert {name: document["error"] for name, document in files(tmp_path).items()} == {
-        "processed_topic-0-0.json": "bug",
-        "processed_topic-0-1.json": "bug",
+    ((name, document),) = files(tmp_path).items()
+    assert (name, document["error"]) == ("processed_topic-0.0-1.2.1795515331000.json", "bug")
+    assert document["responseContext"]["functionError"] == "Unhandled"
+    assert places(json.loads(document["payload"])) == [(0, 0), (0, 1)]
+    assert document["KafkaBatchInfo"]["recordsInfo"] == {
+        "processed_topic-0": {
+            "firstRecordOffset": "0",
+            "lastRecordOffset": "1",
+            "firstRecordTimestamp": "2026-11-24T10:15:31.000Z",
+            "lastRecordTimestamp": "2026-11-24T10:15:31.001Z",
+        }
     }
-    assert files(tmp_path)["processed_topic-0-0.json"]["responseContext"]["functionError"] == "Unhandled"
+    assert delivery.counts.failed == 2
 
 
 def test_a_stop_between_attempts_leaves_the_batch_undone(make: Callable[..., Delivery], tmp_path: Path) -> None:
@@ -289,7 +305,7 @@ def test_a_full_disk_loses_nothing(make: Callable[..., Delivery], tmp_path: Path
     assert (len(pauses), delivery.counts.failed) == (3, 0)
     (tmp_path / "on failure %").unlink()
     delivery.deliver([delivered(0)])
-    assert set(files(tmp_path)) == {"processed_topic-0-0.json"}
+    assert set(files(tmp_path)) == {"processed_topic-0.0-0.1.1795515331000.json"}
 
 
 def test_giving_up_again_makes_no_second_file(make: Callable[..., Delivery], tmp_path: Path) -> None:
@@ -297,6 +313,46 @@ def test_giving_up_again_makes_no_second_file(make: Callable[..., Delivery], tmp
     delivery = make(Invoked(report((0, 0))), retries=0)
     delivery.deliver([delivered(0)])
     delivery.deliver([delivered(0)])
-    assert set(files(tmp_path)) == {"processed_topic-0-0.json"}
+    assert set(files(tmp_path)) == {"processed_topic-0.0-0.1.1795515331000.json"}
     assert OnFailure(tmp_path / "on failure %", "writer").count() == 1
     assert OnFailure(tmp_path / "nowhere", "writer").count() == 0
+
+
+def test_records_are_counted_not_files(make: Callable[..., Delivery], tmp_path: Path) -> None:
+    """A record in several files, as batches are cut otherwise after a crash, counts once; files of old count too."""
+    delivery = make(Invoked(ValueError("bug")), error_retries=0)
+    delivery.deliver([delivered(offset) for offset in range(10)] + [delivered(3, 1)])
+    delivery.deliver([delivered(offset) for offset in range(8, 12)])
+    folder = tmp_path / "on failure %"
+    assert len(list(folder.iterdir())) == 3
+    assert OnFailure(folder, "writer").count() == 12 + 1
+    (folder / "processed_topic-0-77.json").write_text(json.dumps({"payload": json.dumps({"records": {}})}))
+    (folder / "notes.json").write_text("{}")
+    assert OnFailure(folder, "writer").count() == 12 + 1 + 1
+
+
+def test_a_topic_made_again_overwrites_nothing(make: Callable[..., Delivery], tmp_path: Path) -> None:
+    """A record of another time at the offset of an earlier one is another record, with a file of its own."""
+    delivery = make(Invoked(report((0, 4))), retries=0)
+    delivery.deliver([delivered(4)])
+    delivery.deliver([Delivered.of(Message("processed_topic", 0, 4, b"1", b"later", timestamp=(1, 1_795_600_000_000)))])
+    assert len(files(tmp_path)) == 2
+    assert OnFailure(tmp_path / "on failure %", "writer").count() == 2
+
+
+def test_where_given_up_records_lie(make: Callable[..., Delivery], tmp_path: Path) -> None:
+    """The status has the folder, how many records are in it, and since when and until when."""
+    folder = tmp_path / "on failure %"
+    destination = OnFailure(folder, "writer")
+    nothing = {"on_failure": 0, "on_failure_folder": str(folder), "on_failure_oldest": None, "on_failure_newest": None}
+    assert destination.status() == nothing
+    make(Invoked(ValueError("bug")), error_retries=0).deliver([delivered(4), delivered(5, 1)])
+    for name, seconds in ((4, 1_795_515_331), (5, 1_795_515_392)):
+        (file,) = folder.glob(f"*.{name}-*")
+        os.utime(file, (seconds, seconds))
+    assert destination.status() == {
+        "on_failure": 2,
+        "on_failure_folder": str(folder),
+        "on_failure_oldest": "2026-11-24T10:15:31.000Z",
+        "on_failure_newest": "2026-11-24T10:16:32.000Z",
+    }

@@ -247,7 +247,9 @@ def test_a_specification_survives_json() -> None:
         functions=functions,
         bootstrap_servers="127.0.0.1:2",
         schedule=ScheduleSpec(function="a", payload={"count": 1}, state_file="/s", enabled=False),
-        mapping=EventSourceMappingSpec(function="a", topic="t", group="g", on_failure="/o", retries=0),
+        mapping=EventSourceMappingSpec(
+            function="a", topic="t", group="g", on_failure="/o", state_file="state.json", retries=0
+        ),
         log_level="DEBUG",
     )
     for spec in (bare, full):

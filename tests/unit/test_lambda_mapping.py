@@ -31,6 +31,9 @@ class Pretended:
         self.refuse_commits = False
         self.loses = False
         self.answers = True
+        self.topic_id: str | None = "first"
+        self.low, self.high = 2, 10
+        self.assigned: dict[int, int] = {}
         self.properties: dict[str, Any] = {}
         self.opened = self.closed = 0
 
@@ -46,10 +49,14 @@ class Pretended:
             self.waiting += [Message("processed_topic", *place, b"k", b"v", timestamp=(1, 5)) for place in places]
 
     def subscribe(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
-        """Be given both partitions."""
+        """Be given both partitions at the next look for records, as librdkafka does."""
         assert topics == ["processed_topic"]
         self.on_revoke, self.on_lost = on_revoke, on_lost
         on_assign(self, self.assignment())
+
+    def assign(self, places: list[TopicPartition]) -> None:
+        """Read these partitions from there."""
+        self.assigned = {place.partition: place.offset for place in places}
 
     def assignment(self) -> list[TopicPartition]:
         """Have both partitions."""
@@ -77,9 +84,9 @@ class Pretended:
         ]
 
     def get_watermark_offsets(self, place: TopicPartition, **_: Any) -> tuple[int, int]:
-        """Say that each partition begins at 2 and ends at 10."""
+        """Say where each partition begins and ends: at 2 and 10 unless the test says otherwise."""
         assert place.topic == "processed_topic"
-        return (2, 10)
+        return (self.low, self.high)
 
     def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
         """Keep the commit, or refuse it."""
@@ -87,12 +94,14 @@ class Pretended:
         if self.refuse_commits:
             raise KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))
         self.commits.append({place.partition: place.offset for place in offsets})
+        self.committed_offsets |= self.commits[-1]
 
-    def list_topics(self, topic: str, timeout: float) -> None:
+    def ask_topic_id(self, topic: str) -> str | None:
         """Answer, or not."""
-        assert (topic, timeout) == ("processed_topic", 1.0)
+        assert topic == "processed_topic"
         if not self.answers:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
+        return self.topic_id
 
     def close(self) -> None:
         """Give the partitions back."""
@@ -147,12 +156,13 @@ def make(tmp_path: Path, consumer: Pretended, functions: Invoked) -> Iterator[Ma
                 "topic": "processed_topic",
                 "group": "audit",
                 "on_failure": str(tmp_path / "failed"),
+                "state_file": str(tmp_path / "data" / "mapping.json"),
             }
             | changes
         )
         opener: Any = consumer.open
         invoked: Any = functions
-        made.append(EventSourceMapping(spec, "127.0.0.1:9092", invoked, opener=opener))
+        made.append(EventSourceMapping(spec, "127.0.0.1:9092", invoked, opener=opener, topic_ids=consumer.ask_topic_id))
         made[-1].start_thread()
         return made[-1]
 
@@ -164,11 +174,11 @@ def make(tmp_path: Path, consumer: Pretended, functions: Invoked) -> Iterator[Ma
 
 
 def test_the_consumer_is_the_designs(make: Make, consumer: Pretended) -> None:
-    """It is a group's member that reads committed records from the beginning and commits by hand."""
+    """It is a group's member that reads committed records, commits by hand, and skips nothing by itself."""
     make()
     wait_for(lambda: consumer.opened, "the consumer is opened")
     properties = consumer.properties
-    assert (properties["group.id"], properties["auto.offset.reset"]) == ("audit", "earliest")
+    assert (properties["group.id"], properties["auto.offset.reset"]) == ("audit", "error")
     assert (properties["isolation.level"], properties["enable.auto.commit"]) == ("read_committed", False)
 
 
@@ -222,7 +232,7 @@ def test_a_given_up_record_is_committed_with_its_file(
     wait_for(lambda: consumer.commits, "the commit")
     assert functions.events == [[(0, 4), (0, 5), (0, 6)], [(0, 5)]]
     assert consumer.commits == [{0: 7}]
-    assert [file.name for file in (tmp_path / "failed").iterdir()] == ["processed_topic-0-5.json"]
+    assert [file.name for file in (tmp_path / "failed").iterdir()] == ["processed_topic-0.5-5.1.5.json"]
     assert (mapping.status()["failed"], mapping.status()["on_failure"]) == (1, 1)
 
 
@@ -307,18 +317,109 @@ def test_an_outage_is_said_once(make: Make, consumer: Pretended, caplog: pytest.
 
 
 def test_a_missing_topic_is_waited_for(make: Make, consumer: Pretended, caplog: pytest.LogCaptureFixture) -> None:
-    """A topic that is not there yet is a problem that is said once and passes with the first record."""
+    """A topic that is not there yet is a problem that is said once and passes when it is made."""
+    consumer.topic_id = None
     mapping = make()
     with caplog.at_level(logging.INFO):
-        error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-        consumer.waiting += [Message("processed_topic", 0, -1, error=error)] * 3
         problem = "PROBLEM: there is no topic processed_topic"
         wait_for(lambda: mapping.status()["last_result"] == problem, "the problem")
-        wait_for(lambda: not consumer.waiting, "all errors")
+        assert consumer.opened == 0
+        consumer.topic_id = "first"
+        wait_for(lambda: mapping.status()["last_result"] == "No records processed", "the recovery, without any record")
         consumer.feed((0, 4))
-        wait_for(lambda: mapping.status()["last_result"] == "OK", "the recovery")
         wait_for(lambda: consumer.commits == [{0: 5}], "the commit")
     assert caplog.messages.count("there is no topic processed_topic; waiting") == 1
+
+
+def test_a_topic_made_again_is_read_from_its_beginning(make: Make, consumer: Pretended, tmp_path: Path) -> None:
+    """Another id is another topic: a new consumer begins at its start, whatever is committed, and that is no loss."""
+    mapping = make()
+    wait_for(lambda: consumer.assigned == {0: 4, 1: 2}, "the first assignment")
+    consumer.committed_offsets = {0: 9, 1: 2}
+    consumer.topic_id, consumer.low = "second", 0
+    error = KafkaError(KafkaError.UNKNOWN_TOPIC_ID)
+    consumer.waiting.append(Message("processed_topic", 0, -1, error=error))
+    wait_for(lambda: consumer.assigned == {0: 0, 1: 0}, "the second assignment")
+    assert (consumer.opened, consumer.closed) == (2, 1)
+    assert consumer.committed_offsets == {0: 0, 1: 0}, "committed before the new id is kept"
+    assert json.loads((tmp_path / "data" / "mapping.json").read_text())["topic_id"] == "second"
+    status = mapping.status()
+    assert (status["last_result"], status["losses"]) == ("No records processed", [])
+
+
+def test_a_topic_made_again_while_the_runner_was_down(make: Make, consumer: Pretended, tmp_path: Path) -> None:
+    """The id is kept across runs: offsets that lie within the new topic, but are the old one's, hide nothing."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mapping.json").write_text('{"topic_id": "zeroth", "accepted": []}')
+    consumer.committed_offsets = {0: 7}
+    make()
+    wait_for(lambda: consumer.assigned == {0: 2, 1: 2}, "the assignment")
+
+
+def test_a_deleted_topic_is_waited_for(make: Make, consumer: Pretended) -> None:
+    """A topic deleted in mid-run is noticed without any error from librdkafka, and read when it is back."""
+    mapping = make()
+    wait_for(lambda: consumer.assigned, "the first assignment")
+    consumer.assigned, consumer.topic_id = {}, None
+    wait_for(lambda: mapping.status()["last_result"] == "PROBLEM: there is no topic processed_topic", "the problem")
+    consumer.topic_id = "second"
+    wait_for(lambda: consumer.assigned == {0: 2, 1: 2}, "the second assignment")
+    wait_for(lambda: mapping.status()["last_result"] == "No records processed", "the recovery")
+
+
+def test_offsets_beyond_the_end_hide_nothing(make: Make, consumer: Pretended, caplog: pytest.LogCaptureFixture) -> None:
+    """A committed offset behind the last record begins anew, for good, and the log says so."""
+    consumer.committed_offsets = {0: 11, 1: 10}
+    make()
+    wait_for(lambda: consumer.assigned == {0: 2, 1: 10}, "the assignment")
+    assert consumer.committed_offsets == {0: 2, 1: 10}
+    assert "processed_topic-0 is read from offset 2, not 11" in caplog.messages
+
+
+def test_records_deleted_unread_are_a_named_problem(make: Make, consumer: Pretended) -> None:
+    """A log start beyond a committed offset stops that partition, not the other, until the loss is accepted."""
+    consumer.committed_offsets = {0: 4, 1: 8}
+    consumer.low = 7
+    mapping = make()
+    problem = "PROBLEM: records of processed_topic were deleted unread: 3 in partition 0 (offsets 4 to 6)"
+    wait_for(lambda: mapping.status()["last_result"] == problem, "the problem")
+    loss = {"topic": "processed_topic", "partition": 0, "from": 4, "to": 7}
+    assert mapping.status()["losses"] == [loss]
+    assert consumer.assigned == {1: 8}
+    consumer.feed((1, 8))
+    wait_for(lambda: consumer.commits == [{1: 9}], "the other partition goes on")
+    assert mapping.status()["last_result"] == problem
+
+    accepted = mapping.accept_loss()["accepted"]
+    assert [{name: found[name] for name in loss} for found in accepted] == [loss]
+    wait_for(lambda: consumer.assigned == {0: 7, 1: 9}, "both partitions")
+    wait_for(lambda: mapping.status()["last_result"] == "OK", "the recovery")
+    assert consumer.committed_offsets == {0: 7, 1: 9}
+    assert (mapping.status()["losses"], mapping.status()["accepted_losses"]) == ([], accepted)
+    assert mapping.accept_loss() == {"accepted": []}
+
+
+def test_an_accepted_loss_does_not_cover_more(make: Make, consumer: Pretended) -> None:
+    """What is deleted unread after a loss was accepted is a loss of its own."""
+    consumer.committed_offsets, consumer.low = {0: 4, 1: 8}, 6
+    mapping = make()
+    wait_for(lambda: mapping.status()["losses"], "the loss")
+    consumer.low = 8
+    mapping.accept_loss()
+    wait_for(lambda: mapping.status()["losses"], "the second loss")
+    assert mapping.status()["losses"] == [{"topic": "processed_topic", "partition": 0, "from": 6, "to": 8}]
+
+
+def test_a_running_consumer_skips_nothing(make: Make, consumer: Pretended) -> None:
+    """When librdkafka reports an offset out of range, the mapping looks anew and names what was lost."""
+    mapping = make()
+    wait_for(lambda: consumer.assigned, "the first assignment")
+    consumer.low = 6
+    error = KafkaError(KafkaError._AUTO_OFFSET_RESET)
+    consumer.waiting.append(Message("processed_topic", 0, 4, error=error))
+    wait_for(lambda: mapping.status()["losses"], "the loss")
+    assert mapping.status()["losses"] == [{"topic": "processed_topic", "partition": 0, "from": 4, "to": 6}]
+    assert consumer.opened == 2
 
 
 def test_a_lost_consumer_is_opened_again(make: Make, consumer: Pretended) -> None:

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -97,6 +99,80 @@ def test_what_is_no_detection_is_reported(writer: Any, caplog: pytest.LogCapture
     assert failures(answer) == [("processed_topic-0", 101), ("processed_topic-0", 102), ("processed_topic-0", 104)]
     assert [row.processed_offset for row in rows(writer)] == [100, 103]
     assert "processed_topic-0 offset 102 is no detection: the value is null" in caplog.messages
+
+
+CONTEXT = SimpleNamespace(
+    aws_request_id="request-1", invoked_function_arn="arn:aws:lambda:::function:writer", function_version="$LATEST"
+)
+
+
+def test_what_is_no_detection_is_put_aside_in_a_folder(
+    writer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With an on-failure destination nothing is reported: a document a partition has the records and reasons."""
+    folder = tmp_path / "on failure %"
+    monkeypatch.setenv("WRITER_ON_FAILURE", folder.as_uri())
+    event = msk(detection(0), b"nonsense", None, detection(3), b"\xff", first=100)
+    event["records"] |= msk(b"[]", partition=3, first=7)["records"]
+    assert writer.handler(event, CONTEXT) == {"batchItemFailures": []}
+    assert writer.handler(event, CONTEXT) == {"batchItemFailures": []}
+    assert [row.processed_offset for row in rows(writer)] == [100, 103]
+    documents = {file.name: json.loads(file.read_text()) for file in folder.iterdir()}
+    first, second = "processed_topic-0.101-104.3.1795515331101.json", "processed_topic-3.7-7.1.1795515331007.json"
+    assert set(documents) == {first, second}
+    document = documents[first]
+    assert document["requestContext"] == {
+        "requestId": "request-1",
+        "functionArn": "arn:aws:lambda:::function:writer",
+        "condition": "MalformedRecord",
+        "approximateInvokeCount": 1,
+    }
+    assert document["KafkaBatchInfo"]["recordsInfo"] == {
+        "processed_topic-0": {
+            "firstRecordOffset": "101",
+            "lastRecordOffset": "104",
+            "firstRecordTimestamp": "2026-11-24T10:15:31.101Z",
+            "lastRecordTimestamp": "2026-11-24T10:15:31.104Z",
+        }
+    }
+    assert document["KafkaBatchInfo"]["batchSize"] == 3
+    assert document["errors"] == {
+        "101": "not JSON: Expecting value at character 1",
+        "102": "the value is null",
+        "104": "not UTF-8 at byte 1",
+    }
+    kept = json.loads(document["payload"])
+    assert kept == {
+        **event,
+        "records": {"processed_topic-0": [event["records"]["processed_topic-0"][i] for i in (1, 2, 4)]},
+    }
+    assert documents[second]["errors"] == {"7": "not a JSON object"}
+    lines = [message for message in caplog.messages if message.startswith("no detections: 4 records")]
+    assert len(lines) == 2, "one line a batch"
+
+
+def test_what_is_no_detection_is_put_aside_in_a_bucket(writer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On AWS the same document is an object of the on-failure bucket."""
+    monkeypatch.setenv("WRITER_ON_FAILURE", "s3://failed-here")
+    for name, value in (("REGION", "us-east-1"), ("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test")):
+        monkeypatch.setenv(f"AWS_DEFAULT_{name}" if name == "REGION" else f"AWS_{name}", value)
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket="failed-here")
+    assert writer.handler(msk(b"nonsense", detection(1)), CONTEXT) == {"batchItemFailures": []}
+    (found,) = s3.list_objects_v2(Bucket="failed-here")["Contents"]
+    assert found["Key"] == "malformed/processed_topic-0.0-0.1.1795515331000.json"
+    document = json.load(s3.get_object(Bucket="failed-here", Key=found["Key"])["Body"])
+    assert document["errors"] == {"0": "not JSON: Expecting value at character 1"}
+    assert len(rows(writer)) == 1
+
+
+def test_what_cannot_be_put_aside_comes_again(writer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """When the destination takes nothing the invocation fails, so nothing is lost; the detections are written."""
+    (tmp_path / "file").write_text("where the folder belongs")
+    monkeypatch.setenv("WRITER_ON_FAILURE", (tmp_path / "file").as_uri())
+    with pytest.raises(OSError, match="file"):
+        writer.handler(msk(b"nonsense", detection(1)), CONTEXT)
+    assert len(rows(writer)) == 1
 
 
 def test_a_timestamp_that_is_no_date_is_reported(writer: Any, caplog: pytest.LogCaptureFixture) -> None:

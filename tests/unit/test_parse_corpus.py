@@ -63,6 +63,64 @@ def test_corpus(parse: LineProgram) -> None:
     assert {answer.split()[0] for answer in answers} == {"good", "malformed"}
 
 
+def reason(kind: str, value: bytes | None) -> str | None:
+    """Give what `records.py` says of a malformed value; None for a good one."""
+    try:
+        (records.Transaction if kind == "transaction" else records.AccountFlag).parse(value)
+    except records.Malformed as error:
+        return str(error)
+    return None
+
+
+def alike(java: str, python: str | None, *, several: bool = False) -> bool:
+    """Say whether both give the same reason; what two JSON parsers say of what is no JSON differs in its details.
+
+    Where `several` things may be wrong with the JSON as such, either may be found first.
+    """
+    found = java.removeprefix("malformed ") if java.startswith("malformed ") else None
+    syntax = ("not JSON: ", *(("a field is repeated", "nested deeper than") if several else ()))
+    return found == python or ((found or "").startswith(syntax) and (python or "").startswith(syntax))
+
+
+def test_reasons(parse: LineProgram) -> None:
+    """Java and Python say the same of every malformed line of the corpus, and in more than a few words overall."""
+    answers = parse.ask([line(KINDS[case["topic"]], value_of(case)) for case in CORPUS])
+    said = [
+        (case["name"], answer, expected)
+        for case, answer in zip(CORPUS, answers, strict=True)
+        if not alike(answer, expected := reason(KINDS[case["topic"]], value_of(case)))
+    ]
+    assert not said
+    assert len({answer for answer in answers if answer.startswith("malformed ")}) > 40
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b"\x00\x00\x00\x00\x2a\x08abcd\xd2\xf5", "Confluent wire format (magic byte 0, schema id 42), not JSON"),
+        (b"\x00\xff\xff\xff\xff", "Confluent wire format (magic byte 0, schema id 4294967295), not JSON"),
+        (b'{"n":"\xe9"}', "not UTF-8 at byte 7"),
+        (b'{"n":"\xf0\x9f\x98', "not UTF-8 at byte 7"),
+        (b"\x1f\x8b\x08\x00", "not UTF-8 at byte 2"),
+        (b"\xef\xbb\xbf{}", "starts with a byte-order mark"),
+        (None, "the value is null"),
+        (b"[" + GOOD + b"]", "not a JSON object"),
+        (b'{"before":null,"after":{},"op":"c"}', "transaction_id is missing"),
+        (b"x" * 70_000, "too long: 70000 bytes, the limit is 65536"),
+        (GOOD.replace(b"1.5", b'"1.5"'), "amount is not a number from 0.00 to 999999999.99 with at most two decimals"),
+        (GOOD.replace(b":7,", b":9223372036854775808,"), "account_id is not an integer from 1 to 9223372036854775807"),
+        (GOOD.replace(b"11-24", b"02-30"), "transaction_date is not a date: there is no such date or time"),
+        (GOOD.replace(b'"2026-11-24T10:15:30.123Z"', b"1732444800000"), "transaction_date is not a string"),
+        (GOOD.replace(b'"n"', b'""'), "customer_name has 0 characters, not 1 to 256"),
+        (GOOD.replace(b'"t"', b'"a\\u0000"'), "transaction_id holds a control character"),
+    ],
+)
+def test_reasons_for_people(parse: LineProgram, value: bytes | None, expected: str) -> None:
+    """What other producers really send is refused in words that say what it is, the same in both."""
+    assert reason("transaction", value) == expected
+    assert parse.ask([line("transaction", value)]) == [f"malformed {expected}"]
+
+
 def test_what_is_kept_of_a_transaction(parse: LineProgram) -> None:
     """Java keeps the account, the date and the id of a transaction, and its bytes as they are."""
     for case in CORPUS:
@@ -136,7 +194,9 @@ def damaged(draw: st.DrawFn) -> bytes:
 def test_damaged_bytes(parse: LineProgram, value: bytes) -> None:
     """Whatever happens to the bytes, Java's verdict is that of `records.py`."""
     for kind in KINDS.values():
-        assert parse.ask([line(kind, value)])[0].split()[0] == verdict(kind, value)
+        answer = parse.ask([line(kind, value)])[0]
+        assert answer.split()[0] == verdict(kind, value)
+        assert alike(answer, reason(kind, value), several=True)
 
 
 @settings(max_examples=1000)
@@ -157,4 +217,6 @@ def test_values(parse: LineProgram, name: str, text: str) -> None:
     whole = json.loads(GOOD)
     whole.pop(name, None)
     value = json.dumps(whole)[:-1].encode() + f',"{name}":{text}}}'.encode()
-    assert parse.ask([line("transaction", value)])[0].split()[0] == verdict("transaction", value)
+    answer = parse.ask([line("transaction", value)])[0]
+    assert answer.split()[0] == verdict("transaction", value)
+    assert alike(answer, reason("transaction", value), several=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from fraudctl.local.lambda_runner.functions import PAYLOAD_LIMIT
+from fraudctl.pipeline import kafka
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -41,7 +42,7 @@ class Delivered:
             "timestampType": _TIMESTAMP_TYPES[kind],
             **_base64("key", message.key()),
             **_base64("value", message.value()),
-            "headers": [{name: list(_bytes(value))} for name, value in _pairs(message.headers())],
+            "headers": [{name: list(value or b"")} for name, value in kafka.headers(message)],
         }
         return cls(topic, partition, offset, timestamp, body, len(json.dumps(body)))
 
@@ -99,11 +100,3 @@ def failed(answer: object, records: Sequence[Delivered]) -> list[Delivered]:
 
 def _base64(name: str, content: bytes | None) -> dict[str, str]:
     return {} if content is None else {name: b64encode(content).decode()}
-
-
-def _pairs(headers: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - a dict, a list or nothing
-    return headers.items() if isinstance(headers, dict) else headers or []
-
-
-def _bytes(value: str | bytes | None) -> bytes:
-    return value.encode() if isinstance(value, str) else value or b""

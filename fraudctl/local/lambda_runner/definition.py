@@ -43,6 +43,7 @@ def definition(paths: StackPaths, state: StackState, _tools: Tools) -> Definitio
                 60,
                 WRITER_TABLE=names.audit_table(paths.stack),
                 WRITER_DYNAMODB=json.dumps(endpoint),
+                WRITER_ON_FAILURE=paths.on_failure.as_uri(),
             ),
         ),
         bootstrap_servers=bootstrap,
@@ -56,6 +57,7 @@ def definition(paths: StackPaths, state: StackState, _tools: Tools) -> Definitio
             topic=topics.PROCESSED.name,
             group=WRITER_GROUP,
             on_failure=str(paths.on_failure),
+            state_file=str(paths.event_source_mapping),
         ),
     )
     file = paths.config / "lambda_runner.json"

@@ -26,7 +26,7 @@ class Counts:
     received: int = 0
     processed: int = 0
     retried: int = 0
-    failed: int = 0  # went to the on-failure destination
+    failed: int = 0  # given up here; what the function itself puts on file it counts as processed
     batches: int = 0
 
 
@@ -80,24 +80,21 @@ class Delivery:
             records = left
 
     def _give_up(self, records: Sequence[Delivered], result: Result, attempts: int, why: str) -> None:
-        for record in records:
-            self._keep(record, result, attempts, why)
-            self.counts.failed += 1
-        self.last_result = "OK"  # the batch is done; what lies on file is counted beside
-
-    def _keep(self, record: Delivered, result: Result, attempts: int, why: str) -> None:
+        batch = event(records, self._bootstrap_servers)
         pauses = 0
         while True:
             try:
-                file = self._on_failure.write(record, event([record], self._bootstrap_servers), result, attempts, why)
+                files = self._on_failure.write(records, batch, result, attempts, why)
+                break
             except OSError as error:
-                # A full disk must not lose the record: nothing is committed until the file is there.
-                log.error("%s offset %d cannot be kept: %s", *record.place, error)  # noqa: TRY400 - no bug of ours
+                # A full disk must not lose records: nothing is committed until the files are there.
+                log.error("%d records cannot be kept: %s", len(records), error)  # noqa: TRY400 - no bug of ours
                 pauses += 1
                 self._wait(pauses)
-            else:
-                log.warning("%s offset %d given up after %d attempts: %s", *record.place, attempts, file)
-                return
+        places = ", ".join(str(file) for file in files)
+        log.warning("%d records given up after %d attempts: %s", len(records), attempts, places)
+        self.counts.failed += len(records)
+        self.last_result = "OK"  # the batch is done; what lies on file is counted beside
 
     def _wait(self, attempts: int) -> None:
         if self._pause(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts - 1, 10))):

@@ -1,64 +1,90 @@
-"""The on-failure destination: one file for each record that the function could not take, in the form of Lambda's S3."""
+"""The on-failure destination: a folder with what the function gave up, in the form of Lambda's S3 destination.
 
-import json
+Both the event source mapping and the function itself write to it; see `fraudctl.pipeline.on_failure`.
+"""
+
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fraudctl.atomic import atomic_write
-from fraudctl.local.lambda_runner.batches import CLUSTER_ARN, Delivered
+from fraudctl.local.lambda_runner.batches import Delivered
 from fraudctl.local.lambda_runner.functions import VERSION, Result, arn
+from fraudctl.pipeline import on_failure
 from fraudctl.pipeline.text import iso
 
 
 class OnFailure:
-    """A folder with one file ``topic-partition-offset.json`` for each record that was given up."""
+    """A folder of on-failure documents."""
 
     def __init__(self, folder: Path, function: str, *, wall: Callable[[], float] = time.time) -> None:
         """Store the folder; it is created with the first file."""
         self._folder, self._function, self._wall = folder, function, wall
+        self._read: dict[str, set[tuple[int, int]]] = {}
 
     def count(self) -> int:
-        """Count the records given up, those of earlier runs too."""
-        return sum(1 for _ in self._folder.glob("*.json"))
+        """Count the records given up, those of earlier runs too; one that lies in several files counts once."""
+        return sum(self._distinct(files) for files in self._overlapping())
 
-    def write(self, record: Delivered, event: Mapping[str, Any], result: Result, attempts: int, error: str) -> Path:
-        """Write the record, its event and why it was given up, and return the file, which is whole or not there.
-
-        Raises OSError.
-        """
-        payload = json.dumps(event)
-        moment = iso(record.timestamp)
-        document = {
-            "requestContext": {
-                "requestId": result.request_id,
-                "functionArn": arn(self._function),
-                "condition": "RetryAttemptsExhausted",
-                "approximateInvokeCount": attempts,
-            },
-            "responseContext": {"statusCode": 200, "executedVersion": VERSION, "functionError": result.error},
-            "version": "1.0",
-            "timestamp": iso(int(self._wall() * 1000)),
-            "KafkaBatchInfo": {
-                "batchSize": 1,
-                "eventSourceArn": CLUSTER_ARN,
-                "bootstrapServers": event["bootstrapServers"],
-                "payloadSize": len(payload),
-                "recordsInfo": {
-                    record.place[0]: {
-                        "firstRecordOffset": str(record.offset),
-                        "lastRecordOffset": str(record.offset),
-                        "firstRecordTimestamp": moment,
-                        "lastRecordTimestamp": moment,
-                    }
-                },
-            },
-            "payload": payload,
-            "error": error,
-            "log": result.log_tail.decode(errors="replace"),
+    def status(self) -> dict[str, Any]:
+        """Return the number of records, the folder, and when the oldest and the newest file were written."""
+        times = []
+        for file in self._folder.glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                times.append(int(file.stat().st_mtime * 1000))
+        return {
+            "on_failure": self.count(),
+            "on_failure_folder": str(self._folder),
+            "on_failure_oldest": iso(min(times, default=None)),
+            "on_failure_newest": iso(max(times, default=None)),
         }
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._folder / f"{record.topic}-{record.partition}-{record.offset}.json"
-        atomic_write(file, json.dumps(document, indent=2).encode(), durable=True)
-        return file
+
+    def write(
+        self, records: Sequence[Delivered], event: Mapping[str, Any], result: Result, attempts: int, error: str
+    ) -> list[Path]:
+        """Write the records with why they were given up, a file for each partition, and return the files.
+
+        A file is whole or not there. Raises OSError.
+        """
+        failure = on_failure.Failure(
+            function_arn=arn(self._function),
+            version=VERSION,
+            request_id=result.request_id,
+            condition=on_failure.RETRIES_EXHAUSTED,
+            attempts=attempts,
+            error=error,
+            function_error=result.error,
+            log=result.log_tail.decode(errors="replace"),
+        )
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files = []
+        bodies = [record.body for record in records]
+        for name, content in on_failure.documents(event, bodies, failure, int(self._wall() * 1000)):
+            atomic_write(self._folder / name, content, durable=True)
+            files.append(self._folder / name)
+        return files
+
+    def _overlapping(self) -> Iterator[list[tuple[on_failure.Name, Path]]]:
+        """Yield the files, together those that may hold the same records because their offsets overlap."""
+        named = [(name, file) for file in self._folder.glob("*.json") if (name := on_failure.Name.parse(file.name))]
+        group: list[tuple[on_failure.Name, Path]] = []
+        for name, file in sorted(named, key=lambda entry: (entry[0].partition, entry[0].first)):
+            if group and (name.partition != group[0][0].partition or name.first > max(seen.last for seen, _ in group)):
+                yield group
+                group = []
+            group.append((name, file))
+        if group:
+            yield group
+
+    def _distinct(self, files: list[tuple[on_failure.Name, Path]]) -> int:
+        if len(files) == 1:
+            return files[0][0].records
+        found: set[tuple[int, int]] = set()
+        for _, file in files:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                if file.name not in self._read:  # its name says what is in it, so it does not change
+                    self._read[file.name] = on_failure.records_of(file.read_bytes())
+                found |= self._read[file.name]
+        return len(found)

@@ -71,6 +71,8 @@ class Runner:
         if self._schedule:
             controls["POST /schedule/start"] = self._schedule.start
             controls["POST /schedule/stop"] = self._schedule.stop
+        if self._mapping:
+            controls["POST /mapping/accept-loss"] = self._mapping.accept_loss
         return controls
 
     def _status(self) -> dict[str, Any]:

@@ -31,13 +31,15 @@ class EventSourceMappingSpec:
     """Feed `topic` to `function` as MSK events.
 
     `retries` bounds how often records that the function reports as failed are tried again before they go to the folder
-    `on_failure`; `error_retries` the same for invocations that fail as a whole, where -1 means for ever.
+    `on_failure`; `error_retries` the same for invocations that fail as a whole, where -1 means for ever. `state_file`
+    keeps which topic the group's offsets belong to, and which losses were accepted.
     """
 
     function: str
     topic: str
     group: str
     on_failure: str
+    state_file: str
     batch_size: int = 100
     window_ms: int = 100
     retries: int = 3

@@ -89,6 +89,11 @@ class StackPaths:
         return self.data / "lambda" / "schedule.json"
 
     @property
+    def event_source_mapping(self) -> Path:
+        """The file in which the event source mapping keeps what it has to know beyond its group's offsets."""
+        return self.schedule.with_name("event_source_mapping.json")
+
+    @property
     def on_failure(self) -> Path:
         """The on-failure destination of the event source mapping."""
         return self.data / "on-failure"

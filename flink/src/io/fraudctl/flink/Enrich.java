@@ -97,6 +97,6 @@ final class Enrich extends KeyedProcessFunction<Long, Event, Event> implements D
         .getBytes(StandardCharsets.US_ASCII);
     byte[] value = ByteBuffer.allocate(end + 1 + flag.value().length + places.length)
         .put(json, 0, end).put((byte) ',').put(flag.value()).put(places).array();
-    out.collect(new Event(Event.DETECTION, transaction.account(), 0, 0, 0, 0, "", value, null));
+    out.collect(new Event(Event.DETECTION, transaction.account(), 0, 0, 0, 0, "", value, null, null));
   }
 }

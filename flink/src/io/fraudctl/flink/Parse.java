@@ -9,6 +9,7 @@ import java.util.regex.Pattern;
 import org.apache.flink.api.common.functions.OpenContext;
 import org.apache.flink.metrics.Counter;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.*;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.core.exc.StreamConstraintsException;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.streaming.api.functions.ProcessFunction;
 import org.apache.flink.util.*;
@@ -18,14 +19,17 @@ import org.apache.flink.util.*;
 final class Parse extends ProcessFunction<Event, Event> {
   static final OutputTag<Event> DEAD = new OutputTag<>("dead-letters", Event.TYPE);
 
-  /** What a field holds: number or string, its text, and what is said of another one. */
+  private static final String LARGEST = "" + Long.MAX_VALUE;
+  private static final Pattern UNPAIRED = Pattern.compile("\\p{Cs}");
+
+  /** What a field holds: number or string, its text, and what is said of another one, in the words of `fields.py`. */
   private enum Kind {
-    ACCOUNT(true, "[1-9]\\d*", "is not an integer from 1 on"),
-    AMOUNT(true, "\\d{1,9}(\\.\\d{1,2})?", "is not an amount from 0.00 to 999999999.99"),
-    DATE(false, "(?!0000)\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z", "is not YYYY-MM-DDTHH:MM:SS.mmmZ"),
-    IDENTIFIER(false, "[^\\p{Cc}\\p{Cs}]*", "is not a string without control characters and unpaired surrogates"),
+    ACCOUNT(true, "[1-9]\\d{0,18}", "is not an integer from 1 to " + LARGEST),
+    AMOUNT(true, "\\d{1,9}(\\.\\d{1,2})?", "is not a number from 0.00 to 999999999.99 with at most two decimals"),
+    DATE(false, "\\d{4}-\\d\\d-\\d\\dT(?:[01]\\d|2[0-3]):\\d\\d:\\d\\d\\.\\d{3}Z", "is not a date: not YYYY-MM-DDTHH:MM:SS.mmmZ"),
+    IDENTIFIER(false, "[^\\p{Cc}]*", "holds a control character"),
     STATUS(false, "FLAGGED|CLEARED", "is neither FLAGGED nor CLEARED"),
-    TEXT(false, "[^\\p{Cs}]*", "is not a string without unpaired surrogates");
+    TEXT(false, "(?s).*", "");
 
     private final boolean number;
     private final Pattern pattern;
@@ -40,21 +44,35 @@ final class Parse extends ProcessFunction<Event, Event> {
 
   /** One field as `name:kind:shortest:longest:null|set` says it; lengths are in Unicode characters. */
   private record Field(String name, Kind kind, int shortest, int longest, boolean nullable) implements Serializable {
-    String text(JsonToken token, String text) throws IOException {
+    String check(Found found) throws IOException {
+      require(found != null, name, "is missing");
+      JsonToken token = found.token;
+      String text = found.text;
       if (token == JsonToken.VALUE_NULL && nullable) return null;
-      require(kind.number ? token.isNumeric() : token == JsonToken.VALUE_STRING, name, kind.wrong);
+      if (kind.number) {
+        boolean fits = token.isNumeric() && kind.pattern.matcher(text).matches();
+        require(fits && (kind != Kind.ACCOUNT || text.length() < 19 || text.compareTo(LARGEST) <= 0), name, kind.wrong);
+        return text;
+      }
+      require(token == JsonToken.VALUE_STRING, name, "is not a string");
       int length = text.codePointCount(0, text.length());
-      require(length >= shortest && length <= longest, name, "has too few or too many characters");
-      require(kind.pattern.matcher(text).matches(), name, kind.wrong);
+      if (length < shortest || length > longest)
+        throw new IOException(name + " has " + length + " characters, not " + shortest + " to " + longest);
+      require(!UNPAIRED.matcher(text).find(), name, "holds an unpaired surrogate");
+      require(kind == Kind.TEXT || kind.pattern.matcher(text).matches(), name, kind.wrong);
+      require(kind != Kind.DATE || exists(text), name, "is not a date: there is no such date or time");
       return text;
     }
   }
+
+  /** What a field of a record was found to be. */
+  private record Found(JsonToken token, String text) { }
 
   private final boolean flags;
   private final Map<String, Field> fields = new LinkedHashMap<>();
   private final Set<String> forbidden;
   private final Map<String, String> copied = new LinkedHashMap<>(); // field of a flag event -> its name in a detection
-  private final int maxBytes;
+  private final int maxBytes, maxDepth;
   private final ObjectMapper json;
   private transient Counter good, bad;
 
@@ -69,9 +87,10 @@ final class Parse extends ProcessFunction<Event, Event> {
     forbidden = flags ? Set.of() : Set.of(properties.getRequired("fields.own").split(","));
     for (String pair : properties.getRequired("fields.copied").split(",")) copied.put(pair.split("=")[0], pair.split("=")[1]);
     maxBytes = properties.getInt("max.value.bytes");
+    maxDepth = properties.getInt("max.depth");
     // The limit on bytes bounds everything but depth. Names come from strangers: neither intern them nor refuse odd ones.
     json = new ObjectMapper(new JsonFactoryBuilder().streamReadConstraints(StreamReadConstraints.builder().maxNumberLength(maxBytes)
-        .maxNameLength(maxBytes).maxNestingDepth(properties.getInt("max.depth")).build())
+        .maxNameLength(maxBytes).maxNestingDepth(maxDepth).build())
         .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).disable(JsonFactory.Feature.INTERN_FIELD_NAMES)
         .disable(JsonFactory.Feature.FAIL_ON_SYMBOL_HASH_OVERFLOW).build());
   }
@@ -85,10 +104,9 @@ final class Parse extends ProcessFunction<Event, Event> {
     Event event;
     try {
       event = parse(raw);
-    } catch (IOException | DateTimeException | NumberFormatException e) {
-      String why = e instanceof JsonProcessingException j ? j.getOriginalMessage() : e.getMessage();
-      byte kind = flags ? Event.BAD_FLAG : Event.BAD_TRANSACTION;
-      context.output(DEAD, raw.as(kind, 0, 0, why.replaceAll("[\\p{C}\\p{Z}&&[^ ]]", "?"), raw.value(), raw.key()));
+    } catch (IOException e) {
+      String why = e.getMessage().replaceAll("[\\p{C}\\p{Z}&&[^ ]]", "?");
+      context.output(DEAD, raw.bad(flags ? Event.BAD_FLAG : Event.BAD_TRANSACTION, why));
       bad.inc();
       return;
     }
@@ -96,33 +114,73 @@ final class Parse extends ProcessFunction<Event, Event> {
     good.inc();
   }
 
-  /** Makes a raw record a transaction or a flag event; the exceptions caught above say what is wrong with it. */
+  /** Makes a raw record a transaction or a flag event; the exception says what is wrong with it, as `records.py` does. */
   Event parse(Event raw) throws IOException {
-    require(raw.value() != null, "the value", "is null");
-    require(raw.value().length <= maxBytes, "the value", "is too long");
-    CharBuffer text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(raw.value())); // Jackson's is less strict
-    Map<String, String> found = new HashMap<>();
+    Map<String, Found> found = new HashMap<>();
+    String foreign = null; // the first field that only detections have
+    CharBuffer text = text(raw.value()); // Jackson's decoder is less strict
     try (JsonParser parser = json.createParser(text.array(), 0, text.length())) {
-      require(parser.nextToken() == JsonToken.START_OBJECT, "the value", "is not a JSON object");
-      while (parser.nextToken() == JsonToken.FIELD_NAME) {
+      boolean object = parser.nextToken() == JsonToken.START_OBJECT;
+      if (!object) require(parser.currentToken() != null, "not JSON:", "there is nothing");
+      if (!object) parser.skipChildren();
+      while (object && parser.nextToken() == JsonToken.FIELD_NAME) {
         String name = parser.currentName();
-        Field field = fields.get(name);
-        require(field != null || !forbidden.contains(name), name, "is a field of detections");
         JsonToken token = parser.nextToken();
-        if (field == null) parser.skipChildren();
-        else found.put(name, field.text(token, parser.getText()));
+        if (fields.containsKey(name)) found.put(name, new Found(token, parser.getText()));
+        else if (foreign == null && forbidden.contains(name)) foreign = name;
+        parser.skipChildren();
       }
-      require(parser.nextToken() == null, "the value", "goes on after the JSON object");
+      require(parser.nextToken() == null, "not JSON:", "it goes on after its end");
+      require(object, "not", "a JSON object");
+    } catch (JsonProcessingException e) {
+      throw new IOException(why(e), e);
     }
-    for (String name : fields.keySet()) require(found.containsKey(name), name, "is missing");
-    long account = Long.parseLong(found.get("account_id")), date = millis(found.get(flags ? "flag_date" : "transaction_date"));
-    if (!flags) return raw.as(Event.TRANSACTION, account, date, found.get("transaction_id"), raw.value(), null);
-    byte kind = found.get("status").equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
-    return raw.as(kind, account, date, "", members(found), null);
+    require(foreign == null, foreign, "is a field of detections, not of the input");
+    Map<String, String> values = new HashMap<>();
+    for (Field field : fields.values()) values.put(field.name, field.check(found.get(field.name)));
+    long account = Long.parseLong(values.get("account_id")), date = millis(values.get(flags ? "flag_date" : "transaction_date"));
+    if (!flags) return raw.as(Event.TRANSACTION, account, date, values.get("transaction_id"), raw.value());
+    byte kind = values.get("status").equals("FLAGGED") ? Event.FLAGGED : Event.CLEARED;
+    return raw.as(kind, account, date, "", members(values));
+  }
+
+  private CharBuffer text(byte[] value) throws IOException {
+    require(value != null, "the value", "is null");
+    if (value.length > maxBytes) throw new IOException("too long: " + value.length + " bytes, the limit is " + maxBytes);
+    ByteBuffer bytes = ByteBuffer.wrap(value);
+    if (value.length >= 5 && value[0] == 0) {
+      String schema = Integer.toUnsignedString(bytes.getInt(1));
+      throw new IOException("Confluent wire format (magic byte 0, schema id " + schema + "), not JSON");
+    }
+    CharBuffer text = CharBuffer.allocate(value.length);
+    if (StandardCharsets.UTF_8.newDecoder().decode(bytes, text, true).isError())
+      throw new IOException("not UTF-8 at byte " + (bytes.position() + 1));
+    text.flip();
+    require(text.isEmpty() || text.get(0) != '\ufeff', "starts", "with a byte-order mark");
+    return text;
+  }
+
+  /** What Jackson found, without the parts of its texts that are for programmers. */
+  private String why(JsonProcessingException e) {
+    String text = e.getOriginalMessage();
+    if (text.startsWith("Duplicate field")) return "a field is repeated";
+    if (e instanceof StreamConstraintsException) return "nested deeper than " + maxDepth;
+    long at = e.getLocation() == null ? -1 : e.getLocation().getCharOffset();
+    return "not JSON: " + text.lines().findFirst().orElse("").replaceFirst("( \\(start marker at|: enable ).*", "")
+        + (at < 0 ? "" : " at character " + (at + 1));
   }
 
   private static void require(boolean right, String what, String why) throws IOException {
     if (!right) throw new IOException(what + " " + why);
+  }
+
+  private static boolean exists(String date) {
+    try {
+      millis(date);
+      return !date.startsWith("0000");
+    } catch (DateTimeException e) {
+      return false;
+    }
   }
 
   private static long millis(String date) { // Java's own parser takes four times as long
