@@ -131,10 +131,15 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A record that was not confirmed, and why; it may still have been written when the reason is time."""
+    """A record that was not confirmed, and why.
+
+    `unanswered`: the brokers did not say no, they said nothing in time. The record may still be written, from a request
+    that waits in a broker's socket.
+    """
 
     record: Outgoing
     reason: str
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +162,23 @@ def deliver(
     The iterable may take its time. `timeout_s` bounds the wait after the last record; what is unconfirmed then is given
     up and counts as failed. `on_delivered` gets each confirmed message (partition, offset, broker timestamp).
     """
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
 
+    unanswered = {
+        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are named so
+        KafkaError._PURGE_QUEUE,  # noqa: SLF001
+        KafkaError._PURGE_INFLIGHT,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+    }
     delivered = 0
     failed: list[Failed] = []
 
     def report(error: "KafkaError | None", message: "Message") -> None:
         nonlocal delivered
         if error is not None:
-            failed.append(Failed(Outgoing(message.topic() or "", message.key(), message.value()), error.str()))
+            record = Outgoing(message.topic() or "", message.key(), message.value())
+            failed.append(Failed(record, error.str(), error.code() in unanswered))
             return
         delivered += 1
         if on_delivered:
