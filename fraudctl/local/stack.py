@@ -10,7 +10,7 @@ from fraudctl.atomic import atomic_write
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, OperationFailed
 from fraudctl.local import clients
-from fraudctl.local.components import Answer, Probes, is_hung, judge
+from fraudctl.local.components import Answer, Probes, is_hung, is_watchdog_hung, judge
 from fraudctl.local.definitions import HOLDS, NAMES, PORTS, SUPERVISED, WATCHDOG, definitions
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.topics import LocalTopics
@@ -269,7 +269,7 @@ class LocalStack:
     def _start_watchdog(self) -> None:
         """Start the watchdog; one that has hung is replaced."""
         info = self.supervisor.programs().get(WATCHDOG)
-        if info is not None and info.pid is not None and process_table.is_stopped(info.pid):
+        if info is not None and is_watchdog_hung(self.paths, info):
             self.supervisor.stop_program(WATCHDOG, grace=_GRACE_SECONDS)
         self.supervisor.start_program(WATCHDOG)
 

@@ -28,8 +28,10 @@ from fraudctl.pipeline import names
 
 HUNG_SECONDS: Final = 15.0
 EVERY_SECONDS: Final = 3.0
+# Longer than `status` waits: a busy program is not to be killed.
+_ANSWER_SECONDS: Final = 4.0
 # After a longer pause between two turns it was the machine, or the watchdog, that stood still.
-_GAP_SECONDS: Final = 4 * EVERY_SECONDS
+_GAP_SECONDS: Final = 15.0
 
 
 @dataclass(slots=True)
@@ -142,7 +144,7 @@ def main() -> None:
     home, stack, runtime = sys.argv[1:]
     paths = StackPaths(Path(home), stack, Path(runtime))
     state = StackState.load(paths.state) or StackState()
-    probes = Probes(state.ports, names.audit_table(stack))
+    probes = Probes(state.ports, names.audit_table(stack), seconds=_ANSWER_SECONDS)
     watchdog = Watchdog(paths, Supervisor(paths, {}).programs, lambda programs: probes.look(programs).answers)
     for _ in Clock().poll(EVERY_SECONDS):
         watchdog.turn()

@@ -164,13 +164,8 @@ def deliver(
     """
     from confluent_kafka import KafkaError, KafkaException
 
-    unanswered = {
-        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001 - librdkafka's own codes are named so
-        KafkaError._PURGE_QUEUE,  # noqa: SLF001
-        KafkaError._PURGE_INFLIGHT,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-    }
+    given_up = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - librdkafka's own are named so
+    unanswered = {*given_up, KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._TRANSPORT}  # noqa: SLF001
     delivered = 0
     failed: list[Failed] = []
 
@@ -178,7 +173,8 @@ def deliver(
         nonlocal delivered
         if error is not None:
             record = Outgoing(message.topic() or "", message.key(), message.value())
-            failed.append(Failed(record, error.str(), error.code() in unanswered))
+            reason = f"no answer within {timeout_s:.0f} s" if error.code() in given_up else error.str()
+            failed.append(Failed(record, reason, error.code() in unanswered))
             return
         delivered += 1
         if on_delivered:

@@ -167,17 +167,10 @@ class Supervisor:
 
     def standing(self) -> Standing:
         """Return whether supervisord runs and can be asked: hung is not dead, and a socket that is gone neither."""
-        trouble, hung = "it does not listen on its control socket", False
         try:
             return Standing(psutil.Process(int(self._call("supervisor.getPID"))))
-        except TimeoutError:
-            trouble, hung = "it does not answer", True
-        except FileNotFoundError:
-            trouble = "its control socket is missing"
-        except (OSError, psutil.NoSuchProcess):
-            pass
-        process = self.recorded()
-        return Standing(process, trouble, hung) if process else Standing(None)
+        except (OSError, psutil.NoSuchProcess) as error:
+            return self._standing(error)
 
     def recorded(self) -> psutil.Process | None:
         """Return the process that supervisord's pid file names, whether it answers or not; None when it has ended."""
@@ -231,7 +224,8 @@ class Supervisor:
         try:
             infos: list[dict[str, Any]] = self._call("supervisor.getAllProcessInfo")
         except OSError as error:
-            if isinstance(error, TimeoutError | FileNotFoundError) and (standing := self.standing()).trouble:
+            standing = self._standing(error)
+            if standing.process is not None and isinstance(error, TimeoutError | FileNotFoundError):
                 raise unreachable(standing) from error
             return {}
         return {
@@ -293,6 +287,17 @@ class Supervisor:
             return psutil.Process(pid) if pid else None
         except psutil.NoSuchProcess:
             return None
+
+    def _standing(self, error: Exception) -> Standing:
+        """Return what it means that supervisord has not answered."""
+        process = self.recorded()
+        if process is None:
+            return Standing(None)
+        if isinstance(error, TimeoutError):
+            return Standing(process, "it does not answer", hung=True)
+        missing = isinstance(error, FileNotFoundError)
+        trouble = "its control socket is missing" if missing else "it does not listen on its control socket"
+        return Standing(process, trouble)
 
     def _end(self, pid: int, grace: float | None) -> None:
         """Let the SIGTERM that supervisord has sent reach a process that was stopped; kill it after `grace` seconds."""
