@@ -139,6 +139,15 @@ def called_as() -> str:
     return shlex.quote(str(shorter))
 
 
+def program_environment() -> dict[str, str]:
+    """Return the environment for the programs of a local stack: they need neither an AWS account nor a proxy."""
+    return {
+        name: value
+        for name, value in child_environment().items()
+        if not (name.startswith("AWS_") or name.upper().endswith("_PROXY"))
+    }
+
+
 def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))

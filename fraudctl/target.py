@@ -94,6 +94,7 @@ class Health(StrEnum):
 
     HEALTHY = "healthy"
     STARTING = "starting"
+    RESTARTING = "restarting"  # by itself, after an end that nobody asked for
     UNHEALTHY = "unhealthy"
     STOPPED = "stopped"
 

@@ -22,7 +22,7 @@ def logs(
     Example: fraudctl logs flink --last 100 --follow
     """
     context: Context = ctx.obj
-    lines = context.running.logs.lines(component, last=last, follow=follow)
+    lines = context.target.logs.lines(component, last=last, follow=follow)
     context.render.stream(
         ({"component": component, "line": line} for line in lines),
         ("component", "line"),

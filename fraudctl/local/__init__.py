@@ -2,6 +2,7 @@
 
 target         the adapters behind the Protocols of `fraudctl.target`
 stack          plan, apply, teardown; every deploy is a repair
+watchdog       kills what runs and does not answer, so that supervisord starts it again
 components     the health of every component
 definitions    the programs that make up a stack
 functions      the Lambda functions and their schedule, as the function runner hosts them

@@ -1,64 +1,113 @@
-"""The health of every component of a local stack, by asking each a real question."""
+"""The health of every component of a local stack, by asking each a real question.
 
+`status` shows this list, and a deploy repairs whatever in it is not healthy.
+"""
+
+import json
 import sys
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import cached_property
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
-from fraudctl.errors import FraudctlError
-from fraudctl.local import clients
-from fraudctl.local.clients import JsonClient
-from fraudctl.local.definitions import NAMES
-from fraudctl.local.flink.rest import FlinkRest
-from fraudctl.local.processes import process_table
+from fraudctl.errors import FraudctlError, OperationFailed, Unreachable
+from fraudctl.local.clients import DynamoDbClient, JsonClient
+from fraudctl.local.definitions import NAMES, WATCHDOG
+from fraudctl.local.flink.rest import FlinkRest, all_running
+from fraudctl.local.processes import ports, process_table
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.ports import address, bootstrap_servers
 from fraudctl.local.processes.state import StackState
-from fraudctl.local.processes.supervisor import ProgramInfo, Restarts, Supervisor, restarts
-from fraudctl.pipeline import kafka
+from fraudctl.local.processes.supervisor import ProgramInfo, Restarts, Standing, Supervisor, restarts
+from fraudctl.pipeline import kafka, names
 from fraudctl.target import Component, Health
 
-_ANSWER_SECONDS: Final = 0.5
-_ALIVE: Final = frozenset({"RUNNING", "STARTING"})
+# `status` answers within 5 s whatever hangs, and all are asked at the same time.
+_ANSWER_SECONDS: Final = 1.5
+_ALIVE: Final = frozenset({"RUNNING", "STARTING", "BACKOFF"})
+# A start takes this long on a slow machine; supervisord itself calls a program RUNNING after 3 s.
+_STARTING_SECONDS: Final = 60.0
+# Nobody has seen it answer: Kafka may be reading its log again after a crash, which takes minutes with much data.
+_RECOVERY_SECONDS: Final = 300.0
+# supervisord's pauses between tries grow to 8 s, and it gives whole seconds.
+_FOLLOWS_MS: Final = 10_000
+# The watchdog's turns are a few seconds apart.
+_TURN_SECONDS: Final = 30.0
+
+
+class Answer(StrEnum):
+    """What a program says to a real question."""
+
+    READY = "ready"
+    BUSY = "busy"  # it answers, and is not ready
+    SILENT = "silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at all programs. `runner` is the function runner's status, `table` whether the audit table exists.
+
+    Both are None when nobody answered.
+    """
+
+    answers: Mapping[str, Answer]
+    runner: Mapping[str, Any] | None = None
+    table: bool | None = None
 
 
 class Probes:
     """Asks the programs of one stack; a client is opened once and kept."""
 
-    def __init__(self, ports: Mapping[str, int]) -> None:
-        """Store the ports; no I/O."""
-        self._ports = ports
+    def __init__(self, ports: Mapping[str, int], table: str, *, seconds: float = _ANSWER_SECONDS) -> None:
+        """Store the ports, the audit table's name, and how long an answer may take; no I/O."""
+        self._ports, self._table, self._seconds = ports, table, seconds
         self._runner = JsonClient("lambda", lambda: address("lambda", ports["lambda"]))
         self._flink = FlinkRest(lambda: address("flink", ports["flink"]))
+        self._dynamodb = DynamoDbClient(ports["dynamodb"])
+
+    def look(self, programs: Sequence[str] = NAMES) -> Look:
+        """Ask the programs side by side; it takes as long as the slowest."""
+        if not programs:
+            return Look({})
+        with ThreadPoolExecutor(len(programs)) as pool:
+            found = dict(zip(programs, pool.map(self._ask, programs), strict=True))
+        return Look(
+            {name: answer for name, (answer, _) in found.items()},
+            runner=found["lambda"][1] if "lambda" in found else None,
+            table=found["dynamodb"][1] if "dynamodb" in found else None,
+        )
+
+    def answer(self, name: str) -> Answer:
+        """Return what one program says."""
+        return self._ask(name)[0]
 
     def ready(self, name: str) -> bool:
         """Return whether the program answers a real question."""
-        questions: dict[str, Callable[[], bool]] = {
-            "kafka": self._kafka,
-            "dynamodb": self._dynamodb,
-            "lambda": lambda: self.runner() is not None,
-            "flink": self._flink.ready,
-        }
-        return questions[name]()
-
-    def runner(self) -> Mapping[str, Any] | None:
-        """Return the function runner's status; None when it does not answer."""
-        try:
-            found: Mapping[str, Any] = self._runner.get("/_fraudctl/status")
-        except FraudctlError:
-            return None
-        return found
+        return self.answer(name) is Answer.READY
 
     def samples(self) -> bool | None:
         """Return whether sample transactions flow; None when the function runner does not answer."""
-        status = self.runner()
+        status = self._ask_lambda()[1]
         return None if status is None else bool(status["schedule"]["enabled"])
 
-    @cached_property
-    def dynamodb(self) -> Any:  # noqa: ANN401 - a boto3 client
-        """A client of DynamoDB Local that gives up soon."""
-        return clients.dynamodb(self._ports["dynamodb"], read_timeout=5)
+    def mapping(self) -> Component | None:
+        """Return the event source mapping; None when the function runner does not answer."""
+        return _event_source_mapping(self._ask_lambda()[1])
+
+    def _ask(self, name: str) -> tuple[Answer, Any]:
+        questions: dict[str, Callable[[], tuple[Answer, Any]]] = {
+            "kafka": self._ask_kafka,
+            "dynamodb": self._ask_dynamodb,
+            "lambda": self._ask_lambda,
+            "flink": self._ask_flink,
+        }
+        return questions[name]()
 
     @cached_property
     def _admin(self) -> Any:  # noqa: ANN401 - confluent_kafka has no types
@@ -67,92 +116,224 @@ class Probes:
         connection = kafka.client(bootstrap_servers(self._ports))
         return AdminClient({**connection, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100})
 
-    def _kafka(self) -> bool:
+    def _ask_kafka(self) -> tuple[Answer, None]:
         from confluent_kafka import KafkaException
 
         try:
-            return bool(self._admin.list_topics(timeout=_ANSWER_SECONDS).brokers)
+            return Answer.READY if self._admin.list_topics(timeout=self._seconds).brokers else Answer.BUSY, None
         except KafkaException:
-            return False
+            return Answer.SILENT, None
 
-    def _dynamodb(self) -> bool:
-        from botocore.exceptions import BotoCoreError, ClientError
-
+    def _ask_dynamodb(self) -> tuple[Answer, bool | None]:
         try:
-            self.dynamodb.list_tables(Limit=1)
-        except (BotoCoreError, ClientError):
-            return False
-        return True
+            return Answer.READY, self._dynamodb.has_table(self._table, timeout=self._seconds)
+        except Unreachable:
+            return Answer.SILENT, None
+        except OperationFailed:
+            return Answer.BUSY, None
+
+    def _ask_lambda(self) -> tuple[Answer, Mapping[str, Any] | None]:
+        try:
+            return Answer.READY, self._runner.get("/_fraudctl/status", timeout=self._seconds)
+        except Unreachable:
+            return Answer.SILENT, None
+        except OperationFailed:
+            return Answer.BUSY, None
+
+    def _ask_flink(self) -> tuple[Answer, None]:
+        try:
+            job = self._flink.job(timeout=self._seconds)
+        except Unreachable:
+            return Answer.SILENT, None
+        except FraudctlError:
+            return Answer.BUSY, None
+        return Answer.READY if job is not None and all_running(job) else Answer.BUSY, None
 
 
-def components(
-    paths: StackPaths, state: StackState, supervisor: Supervisor, pinned: Mapping[str, str]
-) -> list[Component]:
-    """Return what supervisord and every component say; `pinned` has the programs' versions."""
-    infos = supervisor.programs()
-    ended = restarts(paths.log("supervisor"))
-    probes = Probes(state.ports)
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Every component of the stack, and which programs gave no answer."""
+
+    components: tuple[Component, ...]
+    silent: frozenset[str]
+
+    def healthy(self, *components: str) -> bool:
+        """Return whether these components are healthy."""
+        well = {component.name for component in self.components if component.health is Health.HEALTHY}
+        return well.issuperset(components)
+
+
+def judge(paths: StackPaths, state: StackState, supervisor: Supervisor, pinned: Mapping[str, str]) -> Verdict:
+    """Ask supervisord and every component, side by side; `pinned` has the programs' versions."""
+    probes = Probes(state.ports, names.audit_table(paths.stack))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(_supervised, supervisor)
+        look = probes.look()
+        standing, infos = asked.result()
+    judgement = _Judgement(paths, state, look, standing, restarts(paths.log("supervisor")))
     versions = {**pinned, "lambda": f"Python {sys.version.split()[0]}"}
-    found = [
-        _component(paths, state, probes, infos.get(name), ended.get(name, Restarts()), name, versions[name])
-        for name in NAMES
-    ]
-    found += _event_source_mapping(probes) if infos else []
-    pid = supervisor.pid()
-    found.append(
-        Component(
-            name="supervisor",
-            health=Health.HEALTHY if pid else Health.STOPPED,
-            version=metadata.version("supervisor"),
+    return Verdict(
+        tuple(judgement.components(infos, versions)),
+        frozenset(name for name, answer in look.answers.items() if answer is Answer.SILENT),
+    )
+
+
+def is_hung(paths: StackPaths, info: ProgramInfo, port: int) -> bool:
+    """Return whether a program that has just given no answer is hung, and not merely on its way up.
+
+    It is hung when the operating system has stopped it, when the watchdog has seen this very process answer before,
+    or when it has listened for minutes without a word.
+    """
+    if info.pid is None or info.started_at is None:
+        return False
+    if process_table.is_stopped(info.pid) or answered(paths.answered).get(info.name) == info.pid:
+        return True
+    return _age(info.started_at) > _RECOVERY_SECONDS and not ports.is_free(port)
+
+
+def is_watchdog_hung(paths: StackPaths, info: ProgramInfo) -> bool:
+    """Return whether the watchdog, which runs, has not looked for longer than its turns take."""
+    if info.pid is None or info.started_at is None:
+        return False
+    try:
+        looked_at = paths.answered.stat().st_mtime * 1000
+    except OSError:
+        looked_at = 0.0
+    return process_table.is_stopped(info.pid) or _age(max(looked_at, info.started_at)) > _TURN_SECONDS
+
+
+def answered(path: Path) -> dict[str, int]:
+    """Return the pid of each program's process that the watchdog has seen answer; empty without a file."""
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        return {str(name): int(pid) for name, pid in json.loads(path.read_text(encoding="ascii")).items()}
+    return {}
+
+
+def _supervised(supervisor: Supervisor) -> tuple[Standing, dict[str, ProgramInfo]]:
+    standing = supervisor.standing()
+    try:
+        return standing, supervisor.programs() if standing.process and not standing.trouble else {}
+    except Unreachable:  # it has hung since
+        return supervisor.standing(), {}
+
+
+def _age(started_at: float) -> float:
+    """Return the seconds since a moment in epoch milliseconds."""
+    return time.time() - started_at / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    paths: StackPaths
+    state: StackState
+    look: Look
+    standing: Standing
+    ended: Mapping[str, Restarts]
+
+    def components(self, infos: Mapping[str, ProgramInfo], versions: Mapping[str, str]) -> Iterator[Component]:
+        blind = bool(self.standing.trouble)
+        ours = process_table.of_stack(self.paths.root) if blind else []
+        for name in NAMES:
+            common = {"name": name, "version": versions[name], "address": address(name, self.state.ports[name])}
+            if blind:
+                listener = process_table.listener(ours, self.state.ports[name])
+                yield self._unsupervised(listener.pid if listener else None, common)
+            else:
+                yield self._program(infos.get(name), common)
+        if not blind:
+            yield self._watchdog(infos.get(WATCHDOG))
+        mapping = _event_source_mapping(self.look.runner)
+        if mapping:
+            yield mapping
+        if self.look.table is not None:
+            yield _table(names.audit_table(self.paths.stack), exists=self.look.table)
+        yield self._supervisor()
+
+    def _program(self, info: ProgramInfo | None, common: dict[str, Any]) -> Component:
+        name = common["name"]
+        ended = self.ended.get(name, Restarts())
+        common |= {"restarts": ended.count, "restarted_at": ended.last_at}
+        if info is None or info.state not in _ALIVE:
+            on_purpose = self.paths.stopped_marker(name).exists()
+            detail = "stopped by `fraudctl flink stop`" if on_purpose else (info.detail if info else "")
+            return Component(health=Health.STOPPED, detail=detail, **common)
+        common |= _process(info)
+        answer = self.look.answers[name]
+        if answer is Answer.READY:
+            detail = f"was restarted: {ended.last_reason}" if ended.last_reason else ""
+            return Component(health=Health.HEALTHY, detail=detail, **common)
+        if answer is Answer.SILENT and is_hung(self.paths, info, self.state.ports[name]):
+            detail = "it does not answer; the watchdog restarts it unless it does soon"
+            return Component(health=Health.UNHEALTHY, detail=detail, **common)
+        what = "does not answer" if answer is Answer.SILENT else "is not ready"
+        if info.pid is None or info.started_at is None or _age(info.started_at) < _STARTING_SECONDS:
+            by_itself = info.state == "BACKOFF" or _follows(ended, info.started_at)
+            health = Health.RESTARTING if by_itself else Health.STARTING
+            return Component(health=health, detail=f"it {what} yet", **common)
+        return Component(health=Health.UNHEALTHY, detail=f"it {what}; see `fraudctl logs {name}`", **common)
+
+    def _unsupervised(self, pid: int | None, common: dict[str, Any]) -> Component:
+        """Return a program's health while supervisord cannot be asked about it."""
+        if pid is None and self.look.answers[common["name"]] is Answer.SILENT:
+            return Component(health=Health.STOPPED, detail="nothing listens there", **common)
+        ready = self.look.answers[common["name"]] is Answer.READY
+        return Component(
+            health=Health.HEALTHY if ready else Health.UNHEALTHY,
+            detail="" if ready else "it does not answer",
             pid=pid,
             memory_bytes=process_table.memory_bytes(pid) if pid else None,
+            **common,
         )
-    )
-    return found
+
+    def _watchdog(self, info: ProgramInfo | None) -> Component:
+        ended = self.ended.get(WATCHDOG, Restarts())
+        common: dict[str, Any] = {"name": WATCHDOG, "restarts": ended.count, "restarted_at": ended.last_at}
+        if info is None or info.state not in _ALIVE:
+            return Component(health=Health.STOPPED, **common)
+        common |= _process(info)
+        if not is_watchdog_hung(self.paths, info):
+            return Component(health=Health.HEALTHY, **common)
+        return Component(health=Health.UNHEALTHY, detail="it has stopped looking", **common)
+
+    def _supervisor(self) -> Component:
+        process, trouble = self.standing.process, self.standing.trouble
+        health = Health.HEALTHY if process and not trouble else Health.UNHEALTHY if process else Health.STOPPED
+        return Component(
+            name="supervisor",
+            health=health,
+            detail=trouble and f"{trouble}; `fraudctl deploy` restarts it, with its programs",
+            version=metadata.version("supervisor"),
+            pid=process.pid if process else None,
+            memory_bytes=process_table.memory_bytes(process.pid) if process else None,
+        )
 
 
-def _component(
-    paths: StackPaths,
-    state: StackState,
-    probes: Probes,
-    info: ProgramInfo | None,
-    ended: Restarts,
-    name: str,
-    version: str,
-) -> Component:
-    common: dict[str, Any] = {
-        "name": name,
-        "version": version,
-        "address": address(name, state.ports[name]),
-        "restarts": ended.count,
-        "restarted_at": ended.last_at,
-    }
-    if info is None or info.state not in _ALIVE:
-        on_purpose = paths.stopped_marker(name).exists()
-        detail = "stopped by `fraudctl flink stop`" if on_purpose else (info.detail if info else "")
-        return Component(health=Health.STOPPED, detail=detail, **common)
-    if probes.ready(name):
-        health, detail = Health.HEALTHY, ended.last_reason and f"was restarted: {ended.last_reason}"
-    else:
-        health = Health.STARTING if info.state == "STARTING" else Health.UNHEALTHY
-        detail = "does not answer yet" if info.state == "STARTING" else f"does not answer; see `fraudctl logs {name}`"
-    return Component(
-        health=health,
-        detail=detail,
-        pid=info.pid,
-        started_at=info.started_at,
-        memory_bytes=process_table.memory_bytes(info.pid) if info.pid else None,
-        **common,
-    )
+def _process(info: ProgramInfo) -> dict[str, Any]:
+    memory = process_table.memory_bytes(info.pid) if info.pid else None
+    return {"pid": info.pid, "started_at": info.started_at, "memory_bytes": memory}
 
 
-def _event_source_mapping(probes: Probes) -> list[Component]:
+def _follows(ended: Restarts, started_at: int | None) -> bool:
+    """Return whether a process was started because its predecessor had ended by itself; both times in milliseconds."""
+    return ended.last_at is not None and started_at is not None and abs(started_at - ended.last_at) <= _FOLLOWS_MS
+
+
+def _table(name: str, *, exists: bool) -> Component:
+    if exists:
+        return Component(name="audit table", health=Health.HEALTHY, detail=name)
+    return Component(name="audit table", health=Health.UNHEALTHY, detail=f"{name} does not exist")
+
+
+def _event_source_mapping(status: Mapping[str, Any] | None) -> Component | None:
     """Return the event source mapping that feeds AuditWriter, a part of the function runner."""
-    mapping = (probes.runner() or {}).get("mapping")
+    mapping = (status or {}).get("mapping")
     if not mapping:
-        return []
+        return None
     left = mapping.get("on_failure") or 0
     result = str(mapping.get("last_result") or "")
-    problem = result.startswith("PROBLEM")
-    detail = "; ".join(filter(None, (result, f"{left} records in {mapping.get('on_failure_folder')}" if left else "")))
-    return [Component(name="audit mapping", health=Health.UNHEALTHY if problem else Health.HEALTHY, detail=detail)]
+    off = f"it is {str(mapping['state']).lower()}" if mapping.get("state") in {"Disabling", "Disabled"} else ""
+    problem = off or result.startswith("PROBLEM")
+    detail = "; ".join(
+        filter(None, (off, result, f"{left} records in {mapping.get('on_failure_folder')}" if left else ""))
+    )
+    return Component(name="audit mapping", health=Health.UNHEALTHY if problem else Health.HEALTHY, detail=detail)

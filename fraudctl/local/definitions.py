@@ -1,12 +1,15 @@
 """Every program of a local stack, in the order in which people think of them."""
 
+import json
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from typing import Final
 
 from fraudctl.local.dynamodb import server
 from fraudctl.local.flink import definition as flink
 from fraudctl.local.kafka import broker
 from fraudctl.local.lambda_runner import definition as lambda_runner
+from fraudctl.local.processes import launch
 from fraudctl.local.processes.definition import Definition
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.state import StackState
@@ -19,7 +22,9 @@ _DEFINITIONS: Final[Mapping[str, Callable[[StackPaths, StackState, Tools], Defin
     "lambda": lambda_runner.definition,
     "flink": flink.definition,
 }
+# The programs that people know. The watchdog looks after them as the supervisor does.
 NAMES: Final = tuple(_DEFINITIONS)
+WATCHDOG: Final = "watchdog"
 PORTS: Final = ("kafka", "controller", "dynamodb", "lambda", "flink")
 HOLDS: Final[Mapping[str, str]] = {
     "kafka": "one broker, four topics",
@@ -33,9 +38,21 @@ SUPERVISED: Final = (
     Program("lambda", priority=20),
     # Stop with savepoint ends the JVM with exit code 0: that is no reason to start it again.
     Program("flink", stop_seconds=20, priority=20, restart_on_success=False),
+    Program(WATCHDOG, stop_seconds=2, priority=30),
 )
 
 
 def definitions(paths: StackPaths, state: StackState, tools: Tools) -> dict[str, Definition]:
     """Return the definition of every program by its name."""
-    return {name: define(paths, state, tools) for name, define in _DEFINITIONS.items()}
+    found = {name: define(paths, state, tools) for name, define in _DEFINITIONS.items()}
+    return {**found, WATCHDOG: _watchdog(paths, state)}
+
+
+def _watchdog(paths: StackPaths, state: StackState) -> Definition:
+    where = (str(paths.home), paths.stack, str(paths.runtime))
+    return Definition(
+        WATCHDOG,
+        (*launch.PYTHON, "fraudctl.local.watchdog", *where),
+        paths.temporary(WATCHDOG),
+        inputs=json.dumps([dict(state.ports), metadata.version("fraudctl")]),
+    )

@@ -11,19 +11,26 @@ from fraudctl.pipeline import names
 from fraudctl.target import ScheduleStatus
 
 _HINT: Final = "run `fraudctl logs lambda`"
+_ANSWER_SECONDS: Final = 3.0
+_NOT_CONFIRMED: Final = "NotConfirmed"  # lambdas/flag_account_generator
 
 
 class LocalFunctions:
     """Invokes through the Lambda API that the runner speaks; `client` gives the boto3 client at first use."""
 
-    def __init__(self, stack: str, client: Callable[[], Any]) -> None:
-        """Store the stack's name, the prefix of every function's; no I/O."""
-        self._stack, self._client = stack, client
+    def __init__(self, stack: str, client: Callable[[], Any], runner: JsonClient) -> None:
+        """Store the stack's name, the prefix of every function's, and the runner's clients; no I/O."""
+        self._stack, self._client, self._runner = stack, client, runner
 
     def invoke(self, name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Invoke and return the result; raises `OperationFailed` with the function's own error."""
+        """Invoke and return the result; raises `OperationFailed` with the function's own error.
+
+        Raises `Unreachable` when the runner does not answer, or Kafka does not answer the function.
+        """
         from botocore.exceptions import ClientError, EndpointConnectionError, HTTPClientError
 
+        # A function may take minutes. A runner that is hung is found out in seconds.
+        self._runner.get("/_fraudctl/status", timeout=_ANSWER_SECONDS)
         try:
             answer = self._client().invoke(
                 FunctionName=names.function(self._stack, name), Payload=json.dumps(payload).encode(), LogType="Tail"
@@ -37,6 +44,11 @@ class LocalFunctions:
             raise OperationFailed(f"{name}: {error.response['Error']['Message']}", hint=_HINT) from error
         result = json.loads(content or b"null")
         if "FunctionError" in answer:
+            if isinstance(result, Mapping) and result.get("errorType") == _NOT_CONFIRMED:
+                raise Unreachable(
+                    f"{name}: Kafka does not answer: {result.get('errorMessage')}",
+                    hint="run `fraudctl status`, then the command again; a flag that is written twice counts once",
+                )
             raise OperationFailed(f"{name}: {_reason(result, answer.get('LogResult', ''))}", hint=_HINT)
         return dict(result or {})
 

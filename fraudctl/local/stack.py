@@ -9,24 +9,30 @@ from typing import Final
 from fraudctl.atomic import atomic_write
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, OperationFailed
-from fraudctl.local.components import Probes
-from fraudctl.local.definitions import HOLDS, NAMES, PORTS, SUPERVISED, definitions
+from fraudctl.local import clients
+from fraudctl.local.components import Answer, Probes, is_hung, is_watchdog_hung, judge
+from fraudctl.local.definitions import HOLDS, NAMES, PORTS, SUPERVISED, WATCHDOG, definitions
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.topics import LocalTopics
-from fraudctl.local.processes import ports, process_table
+from fraudctl.local.processes import ports, process_table, recovery
 from fraudctl.local.processes.definition import Definition, last_error
 from fraudctl.local.processes.paths import StackPaths
-from fraudctl.local.processes.recovery import orphans
 from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.supervisor import Supervisor
 from fraudctl.local.processes.tools import Toolbox
 from fraudctl.pipeline import audit_table, kafka, names
-from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
+from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Health, Options, Outputs, Phase, Plan
 
 # Without it a broker ends without a word somewhere on its way up; the first topics, logs and temporary files take half.
 _LEAST_BYTES: Final = 256_000_000
 _READY_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 20.0
+_EVERY_SECONDS: Final = 0.5
+# What does not answer once may be busy; what does not answer for this long, while it is known to be able to, is hung.
+_CONFIRM_SECONDS: Final = 4.0
+# How long what is hung has for ending by itself.
+_GRACE_SECONDS: Final = 5.0
+_MAPPING_SECONDS: Final = 10.0
 _FIRST: Final = ("kafka", "dynamodb")
 _THEN: Final = ("lambda", "flink")
 
@@ -56,7 +62,7 @@ class LocalStack:
             changes = [Change("create", name, kept or HOLDS[name]) for name in NAMES]
             return Plan(self.paths.stack, tuple(changes), samples=samples)
         changes = list(self._repairs(state))
-        if samples is not None and not changes and Probes(state.ports).samples() is not samples:
+        if samples is not None and not changes and self._probes(state).samples() is not samples:
             changes.append(Change("start" if samples else "stop", "samples"))
         return Plan(self.paths.stack, tuple(changes), samples=samples)
 
@@ -84,6 +90,8 @@ class LocalStack:
         yield from self._create_table(state)
         yield from self._topics(state).create()
         yield from self._start(_THEN, state, wait_for=("lambda",))
+        yield from self._repair_mapping(state)
+        self._start_watchdog()
         digests = {name: definition.digest for name, definition in wanted.items()}
         state.change(deployed=True, programs=digests).save(self.paths.state)
 
@@ -160,20 +168,19 @@ class LocalStack:
         if missing := self.toolbox.missing():
             yield Change("download", "packages", missing)
             return
-        running = self.supervisor.programs()
-        if not running:
-            yield Change("start", "supervisor", "it does not run")
+        verdict = judge(self.paths, state, self.supervisor, self.toolbox.versions())
         wanted = self._definitions(state.change(hold_ms=self.hold_ms, slack_ms=self.slack_ms))
-        probes = Probes(state.ports)
-        for name in NAMES:
-            info = running.get(name)
-            if info is None or info.state not in {"RUNNING", "STARTING"}:
-                yield Change("start", name, "it does not run")
-            elif state.programs.get(name) != wanted[name].digest:
-                yield Change("restart", name, "its settings or its version changed")
-            elif not probes.ready(name):
-                yield Change("repair", name, "it does not answer")
-        topics = self._missing_topics(state) if running and probes.ready("kafka") else []
+        for component in sorted(verdict.components, key=lambda found: found.name != "supervisor"):
+            definition = wanted.get(component.name)
+            if component.health is Health.STOPPED:
+                yield Change("start", component.name, "it does not run")
+            elif definition and state.programs.get(component.name) != definition.digest:
+                yield Change("restart", component.name, "its settings or its version changed")
+            elif component.name == "audit mapping" and not verdict.healthy(*NAMES):
+                continue  # it suffers from what is repaired anyway
+            elif component.health is not Health.HEALTHY:
+                yield Change("repair", component.name, component.detail)
+        topics = self._missing_topics(state) if verdict.healthy("kafka", "supervisor") else []
         if topics:
             yield Change("repair", "topics", ", ".join(topics))
 
@@ -192,7 +199,7 @@ class LocalStack:
 
         name = names.audit_table(self.paths.stack)
         try:
-            Probes(state.ports).dynamodb.create_table(**audit_table.definition(name))
+            clients.dynamodb(state.ports["dynamodb"]).create_table(**audit_table.definition(name))
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceInUseException":
                 raise
@@ -207,23 +214,32 @@ class LocalStack:
     def _choose_ports(self, before: StackState | None) -> tuple[StackState, dict[str, int]]:
         state = before or StackState()
         mine = process_table.of_stack(self.paths.root)
-        chosen, stolen = ports.choose(PORTS, state.ports, lambda port: process_table.listens_on(mine, port))
+        chosen, stolen = ports.choose(PORTS, state.ports, lambda port: process_table.listener(mine, port) is not None)
         return state.change(ports=chosen, hold_ms=self.hold_ms, slack_ms=self.slack_ms), stolen
 
     def _end_orphans(self) -> Iterator[Event]:
-        left = orphans(self.paths, self.supervisor)
+        for _ in self.clock.poll(0, within=_CONFIRM_SECONDS):
+            standing = self.supervisor.standing()
+            if not standing.trouble:
+                break
+        if standing.process and standing.trouble:
+            why = f"pid {standing.process.pid} runs, but {standing.trouble}: it is restarted, with its programs"
+            yield Event("supervisor", Phase.NOTE, why)
+            recovery.end_supervisor(standing)
+        left = recovery.orphans(self.paths, self.supervisor)
         if left:
-            yield Event("supervisor", Phase.NOTE, f"ending {len(left)} processes that a dead supervisor left behind")
+            yield Event("supervisor", Phase.NOTE, f"ending {len(left)} processes that it left behind")
             process_table.end(left)
 
     def _start(
         self, names: tuple[str, ...], state: StackState, wait_for: tuple[str, ...] | None = None
     ) -> Iterator[Event]:
-        probes = Probes(state.ports)
+        probes = self._probes(state)
         waiting_for = list(names if wait_for is None else wait_for)
         for name in names:
             if name in waiting_for:
                 yield Event(name, Phase.STARTED, "starting")
+            yield from self._stop_hung(name, probes, state.ports[name])
             self.supervisor.start_program(name)
 
         def settled() -> bool:
@@ -236,6 +252,40 @@ class LocalStack:
                 yield Event(name, Phase.PROGRESS, "starting")
             yield Event(name, Phase.DONE, f"ready on {ports.address(name, state.ports[name])}")
             waiting_for.pop(0)
+
+    def _stop_hung(self, name: str, probes: Probes, port: int) -> Iterator[Event]:
+        """Stop a program that runs, does not answer, and is not merely on its way up."""
+        pid: int | None = None
+        for _ in self.clock.poll(_EVERY_SECONDS, within=_CONFIRM_SECONDS):
+            info = self.supervisor.programs().get(name)
+            if info is None or info.state not in {"RUNNING", "STARTING"}:
+                return
+            if probes.answer(name) is not Answer.SILENT or not is_hung(self.paths, info, port):
+                return
+            pid = info.pid
+        yield Event(name, Phase.NOTE, f"pid {pid} runs, but does not answer: it is stopped and started again")
+        self.supervisor.stop_program(name, grace=_GRACE_SECONDS)
+
+    def _start_watchdog(self) -> None:
+        """Start the watchdog; one that has hung is replaced."""
+        info = self.supervisor.programs().get(WATCHDOG)
+        if info is not None and is_watchdog_hung(self.paths, info):
+            self.supervisor.stop_program(WATCHDOG, grace=_GRACE_SECONDS)
+        self.supervisor.start_program(WATCHDOG)
+
+    def _repair_mapping(self, state: StackState) -> Iterator[Event]:
+        """Restart the function runner when its event source mapping is not well, and does not become so by itself."""
+        probes = self._probes(state)
+        for _ in self.clock.poll(_EVERY_SECONDS, within=_MAPPING_SECONDS):
+            mapping = probes.mapping()
+            if mapping is not None and mapping.health is Health.HEALTHY:
+                return
+        yield Event("audit mapping", Phase.NOTE, "it is not well: the function runner is restarted")
+        self.supervisor.stop_program("lambda")
+        yield from self._start(("lambda",), state)
+
+    def _probes(self, state: StackState) -> Probes:
+        return Probes(state.ports, names.audit_table(self.paths.stack))
 
     def _alive(self, name: str) -> bool:
         info = self.supervisor.programs().get(name)

@@ -1,17 +1,17 @@
 """The local target: the whole pipeline as child processes of this machine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
 from fraudctl import config
 from fraudctl.config import Settings
-from fraudctl.errors import Refused
+from fraudctl.errors import Refused, Unreachable
 from fraudctl.local import clients
 from fraudctl.local.clients import JsonClient
-from fraudctl.local.components import components
-from fraudctl.local.definitions import NAMES, SUPERVISED
+from fraudctl.local.components import judge
+from fraudctl.local.definitions import NAMES, SUPERVISED, WATCHDOG
 from fraudctl.local.flink.application import LocalFlink
 from fraudctl.local.flink.rest import FlinkRest
 from fraudctl.local.functions import LocalFunctions, LocalSchedule
@@ -22,7 +22,6 @@ from fraudctl.local.logs import LocalLogs
 from fraudctl.local.processes import recovery
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.ports import address, bootstrap_servers
-from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.supervisor import Supervisor
 from fraudctl.local.processes.tools import Toolbox
 from fraudctl.local.stack import LocalStack
@@ -38,7 +37,9 @@ class LocalTarget:
         """Store the settings; no I/O."""
         self._settings = settings
         self._paths = StackPaths(settings.home, settings.stack, settings.runtime)
-        self._supervisor = Supervisor(self._paths, config.child_environment())
+        self._supervisor = Supervisor(self._paths, config.program_environment())
+        # What did not answer when `components` asked: whoever asks again is told so at once.
+        self._silent: frozenset[str] = frozenset()
 
     @cached_property
     def stack(self) -> LocalStack:
@@ -55,7 +56,7 @@ class LocalTarget:
     def flink(self) -> LocalFlink:
         """The Flink application."""
         return LocalFlink(
-            FlinkRest(lambda: address("flink", self._ports()["flink"])),
+            FlinkRest(lambda: self._address("flink")),
             self._supervisor,
             self._paths.flink,
             self._paths.stopped_marker("flink"),
@@ -74,17 +75,21 @@ class LocalTarget:
     @property
     def functions(self) -> LocalFunctions:
         """The Lambda functions."""
-        return LocalFunctions(self._settings.stack, lambda: clients.lambda_client(self._ports()["lambda"]))
+        return LocalFunctions(
+            self._settings.stack,
+            lambda: clients.lambda_client(self._port("lambda")),
+            JsonClient("lambda", lambda: self._address("lambda")),
+        )
 
     @property
     def schedule(self) -> LocalSchedule:
         """The schedule that makes sample transactions."""
-        return LocalSchedule(JsonClient("lambda", lambda: address("lambda", self._ports()["lambda"])))
+        return LocalSchedule(JsonClient("lambda", lambda: self._address("lambda")))
 
     @property
     def logs(self) -> LocalLogs:
         """What the components log."""
-        return LocalLogs(self._paths.logs, (*NAMES, "supervisor"))
+        return LocalLogs(self._paths.logs, (*NAMES, WATCHDOG, "supervisor"))
 
     def recover(self) -> bool:
         """Return whether supervisord runs, after starting it again around programs that a dead one left behind.
@@ -92,21 +97,25 @@ class LocalTarget:
         Raises `NotDeployed`. Costs two milliseconds when nothing is to be recovered.
         """
         self.stack.outputs()
-        if not recovery.supervisor_lives(self._paths) and (left := recovery.orphans(self._paths, self._supervisor)):
+        lives = recovery.supervisor_lives(self._supervisor)
+        if not lives and (left := recovery.orphans(self._paths, self._supervisor)):
             # Refused: another command changes the stack, and it looks for orphans itself.
             with suppress(Refused), stack_lock(self._paths.lock, self._settings.stack, wait=0):
                 recovery.restart_all(self._paths, self._supervisor, left, SUPERVISED)
-        return recovery.supervisor_lives(self._paths)
+        return recovery.supervisor_lives(self._supervisor)
 
     def components(self) -> list[Component]:
-        """Return a verdict for every component; raises `NotDeployed`."""
-        self.stack.outputs()
-        state = StackState.load(self._paths.state) or StackState()
-        return components(self._paths, state, self._supervisor, self.stack.toolbox.versions())
+        """Return a verdict for every component, within 4 s whatever hangs; raises `NotDeployed`.
+
+        Until it is called again, questions to a program that has not answered raise `Unreachable` at once.
+        """
+        verdict = judge(self._paths, self.stack.deployed(), self._supervisor, self.stack.toolbox.versions())
+        self._silent = verdict.silent
+        return list(verdict.components)
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""
-        return clients.dynamodb_resource(self._ports()["dynamodb"]).Table(names.audit_table(self._settings.stack))
+        return clients.dynamodb_resource(self._port("dynamodb")).Table(names.audit_table(self._settings.stack))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -114,9 +123,18 @@ class LocalTarget:
         with stack_lock(self._paths.lock, self._settings.stack):
             yield
 
-    def _ports(self) -> Mapping[str, int]:
-        """Return the deployed stack's ports; raises `NotDeployed`."""
-        return self.stack.deployed().ports
+    def _port(self, program: str) -> int:
+        """Return a program's port; raises `NotDeployed`, and `Unreachable` for one that was found not to answer."""
+        port = self.stack.deployed().ports[program]
+        if program in self._silent:
+            raise Unreachable(
+                f"{program}: does not answer on {address(program, port)}",
+                hint="run `fraudctl status`, then `fraudctl deploy` to repair",
+            )
+        return port
+
+    def _address(self, program: str) -> str:
+        return address(program, self._port(program))
 
     def _connection(self) -> kafka.Properties:
-        return kafka.client(bootstrap_servers(self._ports()))
+        return kafka.client(bootstrap_servers({"kafka": self._port("kafka")}))

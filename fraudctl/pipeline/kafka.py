@@ -152,10 +152,15 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A record that was not confirmed, and why; it may still have been written when the reason is time."""
+    """A record that was not confirmed, and why.
+
+    `unanswered`: the brokers did not say no, they said nothing in time. The record may still be written, from a request
+    that waits in a broker's socket.
+    """
 
     record: Outgoing
     reason: str
+    unanswered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +183,19 @@ def deliver(
     The iterable may take its time. `timeout_s` bounds the wait after the last record; what is unconfirmed then is given
     up and counts as failed. `on_delivered` gets each confirmed message (partition, offset, broker timestamp).
     """
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
 
+    given_up = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - librdkafka's own are named so
+    unanswered = {*given_up, KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._TRANSPORT}  # noqa: SLF001
     delivered = 0
     failed: list[Failed] = []
 
     def report(error: "KafkaError | None", message: "Message") -> None:
         nonlocal delivered
         if error is not None:
-            failed.append(Failed(Outgoing(message.topic() or "", message.key(), message.value()), error.str()))
+            record = Outgoing(message.topic() or "", message.key(), message.value())
+            reason = f"no answer within {timeout_s:.0f} s" if error.code() in given_up else error.str()
+            failed.append(Failed(record, reason, error.code() in unanswered))
             return
         delivered += 1
         if on_delivered:

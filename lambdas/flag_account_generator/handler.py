@@ -19,6 +19,10 @@ DEFAULT_RANDOM: Final = 5
 KNOWN: Final = {"accounts", "random", "status", "from", "reason", "flagged_by"}
 
 
+class NotConfirmed(RuntimeError):
+    """Kafka did not say no, it said nothing: a flag event may still be written. The name is part of the API."""
+
+
 def choose(event: Mapping[str, Any], rng: Random) -> Sequence[int]:
     """Give the accounts that were named, each once, or `random` of those that may be drawn; raises ValueError."""
     accounts, number = event.get("accounts"), event.get("random")
@@ -63,6 +67,9 @@ def write(producer: Any, events: Sequence[AccountFlag]) -> list[dict[str, Any]]:
     )
     if delivery.failed:
         lost = ", ".join((failed.record.key or b"").decode() for failed in delivery.failed)
+        if any(failed.unanswered for failed in delivery.failed):
+            why = delivery.failed[0].reason
+            raise NotConfirmed(f"not confirmed, and may still arrive, accounts {lost}: {why}")
         raise RuntimeError(f"not written, accounts {lost}: {delivery.failed[0].reason}")
     return [event.values() | _place(places[key(event.account_id)]) for event in events]
 

@@ -170,3 +170,15 @@ def test_without_a_stack_every_command_says_what_to_run(run: Run, arguments: tup
     assert (done.code, done.out) == (3, "")
     assert "Error: stack fraud-detection: not deployed" in done.err
     assert "Hint: run `fraudctl deploy` first" in done.err
+
+
+def test_logs_are_shown_of_a_stack_that_does_not_run(run: Run) -> None:
+    """After a deploy that failed the logs are what is needed most: they are files, nobody has to answer."""
+
+    class Stopped(FakeTarget):
+        def recover(self) -> bool:
+            return False
+
+    done = run(Stopped(), "logs", "kafka")
+    assert (done.code, done.err) == (0, "")
+    assert done.out

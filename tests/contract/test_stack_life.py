@@ -132,6 +132,8 @@ def test_deploy_fail_retry_keep_and_remove(place: Place) -> None:
     assert caught.value.hint
     with pytest.raises(NotDeployed):
         stack.outputs()
+    if isinstance(place.target, LocalTarget):  # what the error sends people to, deployed or not
+        assert any("node.id" in line for line in place.target.logs.lines("kafka", last=10_000, follow=False))
 
     place.mend()
     told = place.deploy()

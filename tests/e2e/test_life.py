@@ -6,7 +6,7 @@ import select
 import signal
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -152,7 +152,8 @@ def test_tail_waits_for_kafka_and_resumes(deployed: Fraudctl) -> None:
         try:
             heard = heard_until("Kafka does not answer", process, seconds=90)
         finally:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the watchdog may have been quicker
+                os.kill(pid, signal.SIGKILL)
         eventually(lambda: deployed.status(code=None)["healthy"] and deployed.pid("kafka") != pid, seconds=180)
         marker = {
             "transaction_id": "after-the-outage",

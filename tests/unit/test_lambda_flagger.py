@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Any
@@ -113,3 +114,18 @@ def test_the_flagger_names_what_was_not_written(flagger: Any) -> None:
     events = flagger.flags({"accounts": [3, 4]}, RNG, NOW)
     with kafka.open_producer(quick) as producer, pytest.raises(RuntimeError, match="accounts 3, 4: Local: Message"):
         flagger.write(producer, events)
+    with kafka.open_producer(quick) as producer, pytest.raises(flagger.NotConfirmed, match="and may still arrive"):
+        flagger.write(producer, events)
+
+
+def test_what_kafka_refuses_will_not_arrive(flagger: Any, brokers: str) -> None:
+    """A no is no silence: the error is another one, and does not say that the flags may still come."""
+    strict = kafka.producer(kafka.client(brokers)) | {"message.max.bytes": 1000}
+    (event,) = flagger.flags({"accounts": [3], "reason": "x" * 256}, RNG, NOW)
+    too_large = replace(event, reason="x" * 2000)
+    with (
+        kafka.open_producer(strict) as producer,
+        pytest.raises(RuntimeError, match="not written, accounts 3") as caught,
+    ):
+        flagger.write(producer, [too_large])
+    assert not isinstance(caught.value, flagger.NotConfirmed)

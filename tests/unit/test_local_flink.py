@@ -62,7 +62,7 @@ class FakeSupervisor(Supervisor):
         self.orders.append(f"start {name}")
         self.state = "RUNNING"
 
-    def stop_program(self, name: str) -> None:
+    def stop_program(self, name: str, *, grace: float | None = None) -> None:  # noqa: ARG002 - as in the base class
         """Stop it."""
         self.orders.append(f"stop {name}")
         self.state = "STOPPED"

@@ -10,7 +10,7 @@ from fraudctl.atomic import atomic_write
 from fraudctl.local.flink import launcher
 from fraudctl.local.processes import class_data, jvm, launch
 from fraudctl.local.processes.definition import Definition
-from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.paths import StackPaths, hosts_file
 from fraudctl.local.processes.ports import LOOPBACK, bootstrap_servers
 from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.tools import Tools
@@ -34,6 +34,7 @@ def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition
         flags=[
             *jvm.WORKING,
             *jvm.ALWAYS,
+            *jvm.names(hosts_file(paths.root)),
             *jvm.logging(level="info", quiet=_QUIET),
             *class_data.flags(class_data.path(tools.cache, "flink", tools.java, version(tools.java), classpath)),
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),

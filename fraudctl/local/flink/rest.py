@@ -50,12 +50,12 @@ class FlinkRest:
         """The address of the web UI."""
         return self._client.address
 
-    def job(self) -> Mapping[str, Any] | None:
+    def job(self, *, timeout: float = _OVERVIEW_SECONDS) -> Mapping[str, Any] | None:
         """Return the newest job of the overview, None without one; raises `Unreachable` or `OperationFailed`.
 
         The overview, because Flink answers ``/jobs/ID`` from a cache of 3 s.
         """
-        jobs = self._client.get("/jobs/overview", timeout=_OVERVIEW_SECONDS)["jobs"]
+        jobs = self._client.get("/jobs/overview", timeout=timeout)["jobs"]
         return max(jobs, key=lambda job: job["start-time"], default=None)
 
     def ready(self) -> bool:

@@ -59,6 +59,11 @@ def command(  # noqa: PLR0913 - a JVM's settings
     ]
 
 
+def names(hosts: Path) -> list[str]:
+    """Return the option that makes a JVM resolve host names by a file alone, the machine's own name among them."""
+    return [f"-Djdk.net.hosts.file={hosts}"]
+
+
 def logging(*, level: str, quiet: Sequence[str] = ()) -> list[str]:
     """Return the options that set up slf4j-simple; the loggers named in `quiet`, and those below them, only warn."""
     settings = {**_LOGGING, "defaultLogLevel": level, **{f"log.{name}": "warn" for name in quiet}}

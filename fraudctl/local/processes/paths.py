@@ -11,6 +11,11 @@ from typing import Final
 MARK: Final = "FRAUDCTL_STACK_FOLDER"
 
 
+def hosts_file(root: Path) -> Path:
+    """Return the hosts file of the JVMs of the stack in `root`, written at each start of a program."""
+    return root / "run" / "hosts"
+
+
 @dataclass(frozen=True, slots=True)
 class FlinkFolders:
     """Where the application's state lies; a file `fresh` asks the launcher to start without any."""
@@ -97,6 +102,11 @@ class StackPaths:
     def on_failure(self) -> Path:
         """The on-failure destination of the event source mapping."""
         return self.data / "on-failure"
+
+    @property
+    def answered(self) -> Path:
+        """What the watchdog has seen answer, a pid a program; the file's time is that of its last turn."""
+        return self.run / "answered.json"
 
     def temporary(self, program: str) -> Path:
         """Return a program's folder for temporary files, emptied at each start."""

@@ -29,10 +29,14 @@ def of_stack(root: Path) -> list[psutil.Process]:
 
 
 def end(processes: Iterable[psutil.Process], grace: float = _GRACE_SECONDS) -> list[psutil.Process]:
-    """Terminate, wait, kill; gives those that are still there."""
+    """Terminate, wait `grace` seconds, kill; return those that are still there.
+
+    A stopped process gets SIGCONT too: SIGTERM waits until it goes on.
+    """
     remaining = list(processes)
     for process in remaining:
         _signal(process.terminate)
+        _signal(process.resume)
     _, remaining = psutil.wait_procs(remaining, timeout=grace)
     for process in remaining:
         _signal(process.kill)
@@ -46,15 +50,23 @@ def wait(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Pro
     return list(remaining)
 
 
-def listens_on(processes: Iterable[psutil.Process], port: int) -> bool:
-    """Return whether one of the processes listens on the port."""
+def listener(processes: Iterable[psutil.Process], port: int) -> psutil.Process | None:
+    """Return that of the processes which listens on the port."""
     for process in processes:
         try:
             if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in process.net_connections("inet")):
-                return True
+                return process
         except psutil.Error:
             continue
-    return False
+    return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process is stopped, by SIGSTOP or a debugger: until it goes on it cannot answer anybody."""
+    try:
+        return psutil.Process(pid).status() in {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
+    except psutil.Error:
+        return False
 
 
 def memory_bytes(pid: int) -> int | None:

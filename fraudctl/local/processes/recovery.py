@@ -1,12 +1,15 @@
 """What a dead supervisor left behind, and how the next command recovers it."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import psutil
 
 from fraudctl.local.processes import process_table
-from fraudctl.local.processes.paths import MARK, StackPaths
-from fraudctl.local.processes.supervisor import Program, Supervisor
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.supervisor import Program, Standing, Supervisor
+
+_STOP_SECONDS: Final = 30.0
 
 
 def orphans(paths: StackPaths, supervisor: Supervisor) -> list[psutil.Process]:
@@ -14,13 +17,15 @@ def orphans(paths: StackPaths, supervisor: Supervisor) -> list[psutil.Process]:
     return [] if supervisor.pid() is not None else process_table.of_stack(paths.root)
 
 
-def supervisor_lives(paths: StackPaths) -> bool:
-    """Return, within a millisecond or two, whether the recorded supervisord is a process of this stack."""
-    try:
-        pid = int((paths.run / "supervisor.pid").read_text(encoding="ascii"))
-        return psutil.Process(pid).environ().get(MARK) == str(paths.root)
-    except (OSError, ValueError, psutil.Error):
-        return False
+def supervisor_lives(supervisor: Supervisor) -> bool:
+    """Return, within a millisecond or two, whether the recorded supervisord runs; it may be hung."""
+    return supervisor.recorded() is not None
+
+
+def end_supervisor(standing: Standing) -> None:
+    """End a supervisord that runs but cannot be asked; one that can still act on SIGTERM stops its programs first."""
+    if standing.process is not None:
+        process_table.end([standing.process], grace=0 if standing.hung else _STOP_SECONDS)
 
 
 def restart_all(

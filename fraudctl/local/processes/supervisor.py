@@ -3,8 +3,12 @@
 http://supervisord.org/configuration.html; driven over its XML-RPC (http://supervisord.org/api.html).
 """
 
+import contextlib
+import http.client
 import re
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import xmlrpc.client
@@ -18,12 +22,16 @@ import psutil
 
 from fraudctl.atomic import atomic_write
 from fraudctl.clock import Clock
-from fraudctl.errors import OperationFailed, Unreachable
+from fraudctl.errors import OperationFailed, TimedOut, Unreachable
 from fraudctl.local.processes import process_table
 from fraudctl.local.processes.paths import MARK, StackPaths
 
 _START_SECONDS: Final = 10.0
 _STOP_SECONDS: Final = 30.0
+# It answers in milliseconds, and `status` has 5 s for everything.
+_ANSWER_SECONDS: Final = 2.0
+_STOPPING_EVERY_SECONDS: Final = 0.05
+_MODULE: Final = "supervisor.supervisord"
 _NOT_RUNNING: Final = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
 _ALREADY_STARTED: Final = 60  # Faults.ALREADY_STARTED
 _SHUTTING_DOWN: Final = 6  # Faults.SHUTDOWN_STATE
@@ -53,6 +61,18 @@ class ProgramInfo:
     pid: int | None
     started_at: int | None
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How supervisord is: its process, None when it does not run, and why it cannot be asked (empty: it can).
+
+    `hung`: its socket is there, and nothing comes back.
+    """
+
+    process: psutil.Process | None
+    trouble: str = ""
+    hung: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +165,22 @@ class Supervisor:
         except OSError:
             return None
 
+    def standing(self) -> Standing:
+        """Return whether supervisord runs and can be asked: hung is not dead, and a socket that is gone neither."""
+        try:
+            return Standing(psutil.Process(int(self._call("supervisor.getPID"))))
+        except (OSError, psutil.NoSuchProcess) as error:
+            return self._standing(error)
+
+    def recorded(self) -> psutil.Process | None:
+        """Return the process that supervisord's pid file names, whether it answers or not; None when it has ended."""
+        try:
+            process = psutil.Process(int((self._paths.run / "supervisor.pid").read_text(encoding="ascii")))
+            ours = process.environ().get(MARK) == str(self._paths.root) and _MODULE in process.cmdline()
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return process if ours else None
+
     def start(self, programs: Sequence[Program]) -> None:
         """Start supervisord with these programs; one that runs with another configuration is replaced."""
         path = self._paths.config / "supervisord.conf"
@@ -159,7 +195,7 @@ class Supervisor:
         self._paths.socket.unlink(missing_ok=True)
         self._paths.runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
         done = subprocess.run(
-            [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(path)],
+            [sys.executable, "-P", "-m", _MODULE, "-c", str(path)],
             env={**self._environment, MARK: str(self._paths.root)},
             cwd=self._paths.root,
             capture_output=True,
@@ -181,10 +217,16 @@ class Supervisor:
             )
 
     def programs(self) -> dict[str, ProgramInfo]:
-        """Return the programs by name; empty when supervisord does not run."""
+        """Return the programs by name; empty when supervisord does not run.
+
+        Raises `Unreachable` when it runs, but does not answer or has lost its control socket.
+        """
         try:
             infos: list[dict[str, Any]] = self._call("supervisor.getAllProcessInfo")
-        except OSError:
+        except OSError as error:
+            standing = self._standing(error)
+            if standing.process is not None and isinstance(error, TimeoutError | FileNotFoundError):
+                raise unreachable(standing) from error
             return {}
         return {
             info["name"]: ProgramInfo(
@@ -209,15 +251,27 @@ class Supervisor:
                 f"{name}: the supervisor does not answer: {error}", hint="run `fraudctl deploy`"
             ) from error
 
-    def stop_program(self, name: str) -> None:
-        """Stop a program and wait until it is gone; fine when it does not run."""
+    def stop_program(self, name: str, *, grace: float | None = None) -> None:
+        """Stop a program and wait until it is gone; fine when it does not run.
+
+        It gets SIGTERM, and SIGKILL when it is still there after its `stop_seconds` or, if given, `grace` seconds.
+        """
         try:
-            self._call("supervisor.stopProcess", name, True)  # noqa: FBT003 - the RPC's `wait`
+            info = self.programs().get(name)
+            self._call("supervisor.stopProcess", name, False)  # noqa: FBT003 - the RPC's `wait`
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != _NOT_RUNNING:
                 raise OperationFailed(f"{name}: {fault.faultString}", hint="run `fraudctl status`") from fault
         except OSError:
             return
+        else:
+            if info is not None and info.pid is not None:
+                self._end(info.pid, grace)
+        for _ in self._clock.poll(_STOPPING_EVERY_SECONDS, within=_STOP_SECONDS):
+            info = self.programs().get(name)
+            if info is None or info.state != "STOPPING":
+                return
+        raise TimedOut(f"{name}: still there {_STOP_SECONDS:.0f} s after it was stopped", hint="run `fraudctl status`")
 
     def shutdown(self) -> None:
         """Stop every program, newest first, then supervisord itself; returns at once."""
@@ -234,12 +288,31 @@ class Supervisor:
         except psutil.NoSuchProcess:
             return None
 
+    def _standing(self, error: Exception) -> Standing:
+        """Return what it means that supervisord has not answered."""
+        process = self.recorded()
+        if process is None:
+            return Standing(None)
+        if isinstance(error, TimeoutError):
+            return Standing(process, "it does not answer", hung=True)
+        missing = isinstance(error, FileNotFoundError)
+        trouble = "its control socket is missing" if missing else "it does not listen on its control socket"
+        return Standing(process, trouble)
+
+    def _end(self, pid: int, grace: float | None) -> None:
+        """Let the SIGTERM that supervisord has sent reach a process that was stopped; kill it after `grace` seconds."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.environ().get(MARK) != str(self._paths.root):
+                return
+            process.send_signal(signal.SIGCONT)  # signals wait until a stopped process goes on
+            if grace is not None and process_table.wait([process], grace):
+                process.kill()
+
     def _call(self, method: str, *arguments: object) -> Any:  # noqa: ANN401 - XML-RPC values
         if not self._paths.socket.exists():
             raise FileNotFoundError(self._paths.socket)
-        from supervisor.xmlrpc import SupervisorTransport
-
-        transport = SupervisorTransport(None, None, f"unix://{self._paths.socket}")
+        transport = _Transport(str(self._paths.socket))
         try:
             proxy = xmlrpc.client.ServerProxy("http://localhost", transport=transport)
             return getattr(proxy, method)(*arguments)
@@ -251,3 +324,37 @@ class Supervisor:
             raise
         finally:
             transport.close()
+
+
+def unreachable(standing: Standing) -> Unreachable:
+    """Return the error for a supervisord that runs, but cannot be asked."""
+    pid = standing.process.pid if standing.process else "unknown"
+    return Unreachable(
+        f"supervisor (pid {pid}): it runs, but {standing.trouble}",
+        hint="run `fraudctl deploy`: it is stopped and started again, with its programs",
+    )
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP on a unix socket, with a limit on each wait."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=_ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_ANSWER_SECONDS)
+        self.sock.connect(self._path)
+
+
+class _Transport(xmlrpc.client.Transport):
+    """XML-RPC on a unix socket. supervisor's own transport has no limit: a stopped supervisord would hold it up."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ANN401 - as the base class has it
+        self._connection = host, _Connection(self._path)
+        return self._connection[1]
