@@ -33,7 +33,7 @@ $(CFN)/.ready: requirements-cfn.lock
 	@$(CFN)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-cfn.lock
 	@touch $@
 
-demo: $(BIN)/fraudctl ## deploy the pipeline here, flag accounts, show the first fraud
+demo: $(BIN)/fraudctl ## deploy the pipeline here, flag accounts, show the first detection
 	@$(BIN)/fraudctl demo
 
 setup: $(VENV)/.dev ## make the virtual environment with all tools

@@ -74,7 +74,7 @@ class Fraudctl:
         )
 
     def status(self, *, code: int | None = 0) -> dict[str, Any]:
-        """Give `status` as a document."""
+        """Return `status` as a document."""
         return self("status", "-o", "json", code=code).documents[0]
 
     def healthy(self, *, seconds: float = 180.0) -> dict[str, Any]:
@@ -94,11 +94,11 @@ class Fraudctl:
         return "is up to date." in self("deploy", "--plan", code=None).err
 
     def pid(self, component: str) -> int:
-        """Give a component's pid."""
+        """Return a component's pid."""
         return int(next(item["pid"] for item in self.status(code=None)["components"] if item["name"] == component))
 
     def logs(self) -> str:
-        """Give the tails of all logs, for a failed test."""
+        """Return the tails of all logs, for a failed test."""
         tails = []
         for log in sorted(self.home.rglob("logs/*.log")):
             lines = log.read_text(errors="replace").splitlines()[-15:]
@@ -106,27 +106,27 @@ class Fraudctl:
         return "\n".join(tails)
 
 
-def heard_until(text: str, process: "subprocess.Popen[str]", *, seconds: float = 240.0) -> str:
-    """Give what a running command has said up to the line with this; fails when it ends or the time is over before.
+def output_until(text: str, process: "subprocess.Popen[str]", *, seconds: float = 240.0) -> str:
+    """Return what a running command has said up to the line with this; fails when it ends or the time is over before.
 
     It takes no more from the pipe than it gives: `communicate` gives exactly the rest.
     """
     assert process.stderr is not None
-    heard = b""
+    output = b""
     timer = threading.Timer(seconds, process.kill)  # ends the reading
     timer.start()
     try:
-        while not (text.encode() in heard and heard.endswith(b"\n")):
+        while not (text.encode() in output and output.endswith(b"\n")):
             some = os.read(process.stderr.fileno(), 65536)
-            assert some, f"{text!r} was not said:\n{heard.decode(errors='replace')}"
-            heard += some
+            assert some, f"{text!r} was not said:\n{output.decode(errors='replace')}"
+            output += some
     finally:
         timer.cancel()
-    return heard.decode()
+    return output.decode()
 
 
 def alive(pids: Iterable[int]) -> list[int]:
-    """Give those whose process has not ended; one that only waits for init to notice has."""
+    """Return those whose process has not ended; one that only waits for init to notice has."""
     found = []
     for pid in pids:
         with suppress(psutil.NoSuchProcess):

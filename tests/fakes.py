@@ -37,19 +37,19 @@ OUTPUTS = Outputs("fraud-detection", "fake", "127.0.0.1:1", "fraud-detection-aud
 
 
 def record(offset: int, value: bytes | None, **changes: Any) -> Record:
-    """Give a record of the transactions' topic, partition 0; a second passes with every offset."""
+    """Return a record of the transactions' topic, partition 0; a second passes with every offset."""
     made = Record(topics.TRANSACTIONS.name, 0, offset, 1_790_000_000_000 + offset * 1000, b"1000000001", value)
     return made._replace(**changes)
 
 
 def batch(*records: Record, unreachable: str | None = None) -> Batch:
-    """Give a look that found these records and nothing behind them."""
+    """Return a batch of these records, with nothing behind them."""
     at = {record.partition: record.offset + 1 for record in records}
     return Batch(records, at, at, unreachable)
 
 
 def detection(number: int, account: int = 7, **changes: Any) -> FlaggedTransaction:
-    """Give the detection of transaction ``t-<number>``, which happened `number` seconds after ten o'clock."""
+    """Return the detection of transaction ``t-<number>``, which happened `number` seconds after ten o'clock."""
     values: dict[str, Any] = {
         "transaction_id": f"t-{number}",
         "account_id": account,
@@ -85,42 +85,42 @@ class FakeStack:
         yield from ()
 
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
-        """Give the next plan."""
+        """Return the next plan."""
         self.calls.append(("plan", samples))
         self.options = options
         return self.plans.pop(0) if len(self.plans) > 1 else self.plans[0]
 
     def apply(self, plan: Plan) -> Iterator[Event]:
-        """Note the call, then give the events."""
+        """Record the call, then give the events."""
         self.calls.append(("apply", plan))
         yield from self.events
 
     def discard(self, plan: Plan) -> None:
-        """Note the plan."""
+        """Record the plan."""
         self.discarded.append(plan)
 
     def attach(self) -> Iterator[Event]:
-        """Note the call, then give the events."""
+        """Record the call, then give the events."""
         self.calls.append("attach")
         yield from self.events
 
     def continue_rollback(self, skip: Sequence[str] = ()) -> Iterator[Event]:
-        """Note the call, then give the events."""
+        """Record the call, then give the events."""
         self.calls.append(("continue_rollback", tuple(skip)))
         yield from self.events
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:
-        """Give the plan of teardown."""
+        """Return the plan of teardown."""
         self.calls.append(("plan_teardown", keep_data))
         return replace(self.teardown_plan, keep_data=keep_data)
 
     def teardown(self, plan: Plan) -> Iterator[Event]:
-        """Note the call, then give the events."""
+        """Record the call, then give the events."""
         self.calls.append(("teardown", plan, plan.keep_data))
         yield from self.events
 
     def outputs(self) -> Outputs:
-        """Give the outputs."""
+        """Return the outputs."""
         return OUTPUTS
 
 
@@ -135,21 +135,21 @@ class FakeFlink:
     calls: list[Any] = field(default_factory=list)
 
     def start(self, *, fresh: bool = False) -> Iterator[Event]:
-        """Note the call."""
+        """Record the call."""
         self.calls.append(("start", fresh))
         yield Event("flink", Phase.DONE, "running")
 
     def stop(self, *, savepoint: bool = True) -> Iterator[Event]:
-        """Note the call."""
+        """Record the call."""
         self.calls.append(("stop", savepoint))
         yield Event("flink", Phase.DONE, "stopped")
 
     def status(self) -> FlinkStatus:
-        """Give the status."""
+        """Return the status."""
         return self.found
 
     def savepoints(self) -> list[Savepoint]:
-        """Give the states."""
+        """Return the states."""
         return self.states
 
 
@@ -161,23 +161,23 @@ class FakeTopics:
     calls: list[Any] = field(default_factory=list)
 
     def create(self) -> Iterator[Event]:
-        """Note the call."""
+        """Record the call."""
         self.calls.append("create")
         yield Event("topics", Phase.DONE, "all 4 as they should be")
 
     def list(self) -> list[TopicInfo]:
-        """Give the topics."""
+        """Return the topics."""
         return [self._info(topic) for topic in topics.ALL]
 
     def describe(self, name: str) -> TopicInfo:
-        """Give one topic with its defined configuration."""
+        """Return one topic with its defined configuration."""
         topic = topics.find(name)
         if topic is None or name in self.missing:
             raise NotDeployed(f"topic {name}: does not exist", hint="run `fraudctl topics create`")
         return self._info(topic)
 
     def consumers(self) -> Sequence[ConsumerLag]:
-        """Give one consumer."""
+        """Return one consumer."""
         return [ConsumerLag("audit-writer", topics.PROCESSED.name, 7)]
 
     def _info(self, topic: topics.Topic) -> TopicInfo:
@@ -192,28 +192,28 @@ class FakeTopics:
 
 @dataclass
 class FakeRecords:
-    """Gives `looks` to whoever reads and keeps what is written; `refuse` names keys that Kafka does not take."""
+    """Yields `arriving` when it is read and stores what is written; `refuse` has keys that Kafka does not accept."""
 
-    looks: Iterable[Batch | BaseException] = ()
+    arriving: Iterable[Batch | BaseException] = ()
     refuse: frozenset[bytes] = frozenset()
     asked: list[tuple[str, Range]] = field(default_factory=list)
     written: list[Outgoing] = field(default_factory=list)
 
     def read(self, topic: str, wanted: Range) -> Iterator[Record]:
-        """Give the looks' records."""
-        for look in self.batches(topic, wanted):
-            yield from look.records
+        """Yield the records of all batches."""
+        for found in self.batches(topic, wanted):
+            yield from found.records
 
     def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
-        """Give the looks; an error among them is raised."""
+        """Yield the batches; an error among them is raised."""
         self.asked.append((topic, wanted))
-        for look in self.looks:
-            if isinstance(look, BaseException):
-                raise look
-            yield look
+        for found in self.arriving:
+            if isinstance(found, BaseException):
+                raise found
+            yield found
 
     def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
-        """Keep the records."""
+        """Store the records."""
         assert topic == topics.TRANSACTIONS.name
         failed = 0
         for outgoing in records:
@@ -226,7 +226,7 @@ class FakeRecords:
 
 @dataclass
 class FakeFunctions:
-    """Answers FlagAccountGenerator as the function does."""
+    """Answers as FlagAccountGenerator does."""
 
     error: FraudctlError | None = None
     payloads: list[dict[str, Any]] = field(default_factory=list)
@@ -237,20 +237,20 @@ class FakeFunctions:
         if self.error:
             raise self.error
         self.payloads.append(dict(payload))
-        drawn = range(1000000001, 1000000001 + (payload["random"] or 5))
+        drawn = range(1000000001, 1000000001 + (payload.get("random") or 5))
         return {
             "flags": [
                 {
                     "account_id": account,
-                    "flag_date": payload["from"] or "2026-11-24T10:00:00.000Z",
-                    "status": payload["status"],
-                    "reason": payload["reason"],
+                    "flag_date": payload.get("from") or "2026-11-24T10:00:00.000Z",
+                    "status": payload.get("status", "FLAGGED"),
+                    "reason": payload.get("reason"),
                     "flagged_by": payload["flagged_by"],
                     "partition": 1,
                     "offset": offset,
                     "published": "2026-11-24T10:00:00.001Z",
                 }
-                for offset, account in enumerate(payload["accounts"] or drawn)
+                for offset, account in enumerate(payload.get("accounts") or drawn)
             ]
         }
 
@@ -272,7 +272,7 @@ class FakeSchedule:
         return changed
 
     def status(self) -> ScheduleStatus:
-        """Say whether it is on."""
+        """Return whether it is on."""
         return ScheduleStatus(self.on)
 
 
@@ -284,7 +284,7 @@ class FakeLogs:
     asked: list[Any] = field(default_factory=list)
 
     def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
-        """Give the lines."""
+        """Return the lines."""
         self.asked.append((component, last, follow))
         if component != "kafka":
             raise BadConfig(f"component {component!r}: unknown", hint="the components are kafka")
@@ -306,15 +306,15 @@ class FakeTarget:
     locked: int = 0
 
     def recover(self) -> bool:
-        """Say that it runs."""
+        """Return True: it runs."""
         return True
 
     def components(self) -> list[Component]:
-        """Give one healthy component."""
+        """Return one healthy component."""
         return [Component("kafka", Health.HEALTHY, pid=1)]
 
     def audit_table(self) -> Any:
-        """Give the table."""
+        """Return the table."""
         return self.table
 
     @contextmanager

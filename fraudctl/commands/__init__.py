@@ -1,4 +1,18 @@
-"""The commands: declare inputs, make one call, hand the result to the renderer."""
+"""The commands: each declares its inputs, makes one call of a service and hands the result to the renderer.
+
+============  =====================================================
+stack         deploy, teardown
+demo          demo
+status        status
+accounts      flag-accounts
+tail          tail
+audit         audit query, show
+transactions  transactions generate, send, start, stop
+topics        topics create, list, describe
+flink         flink start, stop, status, savepoints
+logs          logs
+============  =====================================================
+"""
 
 import typer
 

@@ -33,6 +33,10 @@ class LocalLogs:
                 with path.open(encoding="utf-8", errors="replace") as file:
                     yield from self._until_rotated(path, file)
         except FileNotFoundError as error:
+            if not self._folder.exists():
+                raise NotDeployed(
+                    f"stack {self._folder.parent.name}: not deployed", hint="run `fraudctl deploy` first"
+                ) from error
             raise NotDeployed(f"log of {component}: there is none", hint="run `fraudctl deploy` first") from error
 
     def _until_rotated(self, path: Path, file: IO[str]) -> Iterator[str]:

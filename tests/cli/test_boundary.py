@@ -41,7 +41,7 @@ class Failing(FakeStack):
 
 
 def end(run: Run, error: BaseException) -> tuple[int, str, str]:
-    """Give how `teardown` ends when planning it raises."""
+    """Return how `teardown` ends when planning it raises."""
     done = run(FakeTarget(stack=Failing(error=error)), "teardown")
     return done.code, done.out, done.err
 

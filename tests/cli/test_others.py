@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from command_tree import TREE, leaves
 from conftest import Run
 from fakes import FakeFlink, FakeStack, FakeTarget, FakeTopics, Undeployed
 
+from fraudctl.lock import stack_lock
 from fraudctl.pipeline import topics
 from fraudctl.target import Change, Consent, Plan, Savepoint
 
@@ -140,7 +143,7 @@ def test_teardown_needs_a_yes(run: Run) -> None:
     assert target.stack.calls[-1] == ("teardown", replace(plan, keep_data=True), True)
 
 
-@pytest.mark.parametrize(
+NEED_A_STACK = pytest.mark.parametrize(
     "arguments",
     [
         ("status",),
@@ -163,6 +166,16 @@ def test_teardown_needs_a_yes(run: Run) -> None:
     ],
     ids=" ".join,
 )
+
+
+def test_the_table_of_commands_that_need_a_stack_is_complete() -> None:
+    """Every command is in it but those that bring a stack about, and those that need more than arguments."""
+    (table,) = NEED_A_STACK.args[1:]
+    names = {" ".join(words) for arguments in table for words in (arguments[:1], arguments[:2])}
+    assert {name for name, _ in leaves(TREE)} - names == {"demo", "deploy", "transactions send"}
+
+
+@NEED_A_STACK
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_without_a_stack_every_command_says_what_to_run(run: Run, arguments: tuple[str, ...], output: str) -> None:
     """Exit 3, nothing on stdout, the command that helps."""
@@ -182,3 +195,26 @@ def test_logs_are_shown_of_a_stack_that_does_not_run(run: Run) -> None:
     done = run(Stopped(), "logs", "kafka")
     assert (done.code, done.err) == (0, "")
     assert done.out
+
+
+@NEED_A_STACK
+def test_the_real_target_in_an_empty_folder_says_the_same(run: Run, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """No bug, no traceback; the lock is free again, and neither a folder of the stack nor anything in it is left."""
+    done = run(None, *arguments)
+    assert (done.code, done.out) == (3, ""), done.err
+    assert "Error: stack fraud-detection: not deployed" in done.err
+    assert "Hint: run `fraudctl deploy` first" in done.err
+    assert "Traceback" not in done.err
+    assert [path for path in tmp_path.rglob("*") if path.name in {"fraud-detection", "bug.log"}] == []
+    with stack_lock(tmp_path / "stacks" / "fraud-detection.lock", "fraud-detection", wait=0):
+        pass
+
+
+def test_a_file_for_a_stack_that_is_not_deployed(run: Run, tmp_path: Path) -> None:
+    """It is read first; then exit 3 from the fake and from the real target."""
+    file = tmp_path / "file.jsonl"
+    file.touch()
+    for target in (Undeployed(), None):
+        done = run(target, "transactions", "send", str(file))
+        assert (done.code, done.out) == (3, ""), done.err
+        assert "Hint: run `fraudctl deploy` first" in done.err

@@ -115,7 +115,7 @@ def test_contradictions_are_usage_errors(run: Run, options: tuple[str, ...]) -> 
 
 def test_kafka_going_away_is_said_once_and_its_return_too(run: Run) -> None:
     """The records before and after come without gap; stdout has records only."""
-    looks = [
+    arriving = [
         batch(record(1, b"1")),
         batch(unreachable="down"),
         batch(unreachable="down"),
@@ -124,15 +124,15 @@ def test_kafka_going_away_is_said_once_and_its_return_too(run: Run) -> None:
         batch(unreachable="down"),
         batch(record(3, b"3")),
     ]
-    done = run(FakeTarget(records=FakeRecords(looks)), "tail", "transactions", output="json")
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", output="json")
     assert [json.loads(line)["value"] for line in done.out.splitlines()] == [1, 2, 3]
     assert done.err.splitlines() == ["Kafka does not answer; waiting.", "Kafka is back."] * 2
 
 
 def test_ctrl_c_ends_with_130(run: Run) -> None:
     """What was read stays printed."""
-    looks: list[Batch | BaseException] = [batch(record(1, b"1")), KeyboardInterrupt()]
-    done = run(FakeTarget(records=FakeRecords(looks)), "tail", "transactions", output="json")
+    arriving: list[Batch | BaseException] = [batch(record(1, b"1")), KeyboardInterrupt()]
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", output="json")
     assert done.code == 130
     assert json.loads(done.out)["offset"] == 1
     assert "Traceback" not in done.err

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from emulated import AwsFraudctl, Emulator, running
-from executable import heard_until
+from executable import output_until
 
 from fraudctl.artifacts.resources import resource
 from fraudctl.aws.build import TEMPLATE
@@ -225,7 +225,7 @@ def test_ctrl_c_and_attach(emulator: Emulator, cli: AwsFraudctl) -> None:
         whatever_happens.callback(emulator.heal)
         process = whatever_happens.enter_context(cli.popen("deploy", "--yes"))
         whatever_happens.callback(process.kill)
-        heard = heard_until("MSK clusters take", process)
+        heard = output_until("MSK clusters take", process)
         process.send_signal(signal.SIGINT)
         _, rest = process.communicate(timeout=240)
         assert process.returncode == 130, heard + rest
@@ -235,7 +235,7 @@ def test_ctrl_c_and_attach(emulator: Emulator, cli: AwsFraudctl) -> None:
 
         process = whatever_happens.enter_context(cli.popen("deploy", "--attach"))
         whatever_happens.callback(process.kill)
-        heard = heard_until("following CREATE_IN_PROGRESS", process)
+        heard = output_until("following CREATE_IN_PROGRESS", process)
         emulator.heal()
         _, rest = process.communicate(timeout=240)
         assert process.returncode == 0, heard + rest

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from executable import Fraudctl, alive, eventually, heard_until
+from executable import Fraudctl, alive, eventually, output_until
 
 pytestmark = pytest.mark.e2e
 
@@ -150,7 +150,7 @@ def test_tail_waits_for_kafka_and_resumes(deployed: Fraudctl) -> None:
         pid = deployed.pid("kafka")
         os.kill(pid, signal.SIGSTOP)
         try:
-            heard = heard_until("Kafka does not answer", process, seconds=90)
+            heard = output_until("Kafka does not answer", process, seconds=90)
         finally:
             with suppress(ProcessLookupError):  # the watchdog may have been quicker
                 os.kill(pid, signal.SIGKILL)

@@ -8,12 +8,12 @@ import pytest
 from fraudctl.services.interrupts import interruptible
 
 
-def steps(heard: list[str]) -> Generator[str, None, None]:
-    """Give steps; an interrupt is answered, then goes on."""
+def steps(happened: list[str]) -> Generator[str, None, None]:
+    """Yield steps; an interrupt is answered, then goes on."""
     try:
         yield "one"
         yield "two"
-        heard.append("went on")
+        happened.append("went on")
     except KeyboardInterrupt:
         yield "goes on elsewhere"
         raise
@@ -22,14 +22,14 @@ def steps(heard: list[str]) -> Generator[str, None, None]:
 def test_an_interrupt_while_a_step_is_shown_reaches_the_work() -> None:
     """It answers with one more step, then the interrupt is raised; the handler is put back."""
     before = signal.getsignal(signal.SIGINT)
-    heard: list[str] = []
-    stream = interruptible(steps(heard))
+    happened: list[str] = []
+    stream = interruptible(steps(happened))
     assert next(stream) == "one"
     signal.raise_signal(signal.SIGINT)
     assert next(stream) == "goes on elsewhere"
     with pytest.raises(KeyboardInterrupt):
         next(stream)
-    assert heard == []
+    assert happened == []
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -41,17 +41,17 @@ def test_an_interrupt_inside_the_work_reaches_it_as_usual() -> None:
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            yield "heard"
+            yield "answered"
             raise
 
     stream = interruptible(waiting())
-    assert [next(stream), next(stream)] == ["one", "heard"]
+    assert [next(stream), next(stream)] == ["one", "answered"]
     with pytest.raises(KeyboardInterrupt):
         next(stream)
 
 
 def test_a_second_interrupt_does_not_wait() -> None:
-    """Whoever presses twice is let out."""
+    """It is raised at once."""
     stream = interruptible(steps([]))
     next(stream)
     signal.raise_signal(signal.SIGINT)
@@ -62,7 +62,7 @@ def test_a_second_interrupt_does_not_wait() -> None:
 def test_without_an_interrupt_nothing_changes() -> None:
     """All steps, and the handler is put back."""
     before = signal.getsignal(signal.SIGINT)
-    heard: list[str] = []
-    assert list(interruptible(steps(heard))) == ["one", "two"]
-    assert heard == ["went on"]
+    happened: list[str] = []
+    assert list(interruptible(steps(happened))) == ["one", "two"]
+    assert happened == ["went on"]
     assert signal.getsignal(signal.SIGINT) is before

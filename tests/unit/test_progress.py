@@ -13,7 +13,7 @@ STARTED = Event("kafka", Phase.STARTED, "starting")
 
 
 def progress(stream: io.StringIO) -> Progress:
-    """A display whose clock goes a second at each look."""
+    """Return a display whose clock moves on by a second each time it is asked."""
     times = iter(range(1000))
     console = Console(file=stream, width=100, no_color=True, highlight=False, soft_wrap=True)
     return Progress(console, clock=lambda: next(times))
@@ -73,6 +73,22 @@ def test_a_terminal_shows_a_bar_and_keeps_what_is_done() -> None:
     assert "━━━━━╌╌╌" in out.getvalue()
     assert "10/40 MB" in out.getvalue()
     assert "✓ jars" in out.getvalue()
+
+
+LONG = "ApplicationCloudWatchLogsGroup"
+
+
+def test_columns_are_as_wide_as_their_names() -> None:
+    """A name of 30 characters moves all that follow, or all, when its width is given beforehand."""
+    assert len(LONG) == 30
+    for width, aligned in ((16, slice(1, None)), (30, slice(None))):
+        out = io.StringIO()
+        console = Console(file=out, width=200, no_color=True, highlight=False, soft_wrap=True)
+        with Progress(console, clock=lambda: 0.0, width=width) as display:
+            for name in ("kafka", LONG, "flink"):
+                display.show(Event(name, Phase.DONE, "ready"))
+        lines = out.getvalue().splitlines()
+        assert len({line.index("ready") for line in lines[aligned]}) == 1, lines
 
 
 def test_data_in_events_does_not_drive_the_terminal() -> None:

@@ -155,6 +155,24 @@ def test_a_record_for_people_is_a_line_a_field() -> None:
     assert out.getvalue().splitlines() == ["account id  7", "metrics     a=1 b=", "flag        yes", "list        [1]"]
 
 
+LONG = "ApplicationCloudWatchLogsGroup"
+
+
+def test_a_plan_and_its_events_are_columns() -> None:
+    """As wide as the longest action and the longest name, of 30 characters; the events that follow align with it."""
+    render, _, err = printed(Format.TABLE)
+    changes = (Change("create", "kafka", "<"), Change("replace-in-place", LONG, "<"), Change("stop", "flink", "<"))
+    render.plan(Plan("s", changes))
+    lines = err.getvalue().splitlines()
+    assert [line.split()[0] for line in lines] == ["create", "replace-in-place", "stop"]
+    assert {line.index("<") for line in lines} == {len(f"  replace-in-place {LONG} ")}
+    err.truncate(0)
+    err.seek(0)
+    render.events([Event(name, Phase.DONE, "ready") for name in ("kafka", LONG)])
+    lines = err.getvalue().splitlines()
+    assert {line.index("ready") for line in lines} == {len(f"✓ {LONG}    0.0 s  ")}, lines
+
+
 PLAN = Plan("orders", (Change("remove", "kafka"),), Consent.NAME)
 
 
@@ -211,7 +229,7 @@ class Closed(io.StringIO):
     """A pipe whose reader has gone."""
 
     def __init__(self, descriptor: int) -> None:
-        """Keep the pipe's descriptor."""
+        """Store the pipe's descriptor."""
         super().__init__()
         self.descriptor = descriptor
         self.times = 0
@@ -222,7 +240,7 @@ class Closed(io.StringIO):
         raise BrokenPipeError(text)
 
     def fileno(self) -> int:
-        """Give it."""
+        """Return it."""
         return self.descriptor
 
 
