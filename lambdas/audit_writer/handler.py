@@ -1,9 +1,9 @@
 """AuditWriter: writes each detection of an MSK event into the audit table once.
 
-A record that is no detection goes to the on-failure destination at once, since no retry makes it one: WRITER_ON_FAILURE
-is a URL, ``s3://BUCKET`` or ``file:///FOLDER``. Without that variable it is reported as a failed item, as is a record
-that the table refuses. Anything else that goes wrong (no table, no answer, throttled) fails the whole batch, which is
-then delivered again.
+A record that is not a detection goes to the on-failure destination at once, since no retry makes it one:
+WRITER_ON_FAILURE is a URL, ``s3://BUCKET`` or ``file:///FOLDER``. Without that variable it is reported as a failed
+item, as is a record that the table refuses. Anything else that goes wrong (no table, no answer, throttled) fails the
+whole batch, which is then delivered again.
 """
 
 import json
@@ -170,7 +170,7 @@ def dynamodb() -> Any:  # noqa: ANN401 - boto3's
 
 @cache
 def s3() -> Any:  # noqa: ANN401 - boto3's
-    """Give the client for an on-failure destination in S3."""
+    """Return the client for an on-failure destination in S3."""
     import boto3
     from botocore.config import Config
 
