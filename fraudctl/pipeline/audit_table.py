@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any, Final, Self
 from zlib import crc32
 
+from fraudctl.pipeline.dates import format_milliseconds
 from fraudctl.pipeline.fields import Field, Kind
 from fraudctl.pipeline.records import Count, Date, DetectionFields, FlaggedTransaction
-from fraudctl.pipeline.text import iso
 
 SHARDS: Final = 4
 BY_TIME: Final = "by_time"
@@ -56,14 +56,12 @@ def transaction_key(transaction_date: str, transaction_id: str) -> str:
 
 
 def item(record: FlaggedTransaction, detected_at_ms: int, partition: int, offset: int) -> dict[str, Any]:
-    """Build the detection's item in boto3's types; what is None is left out.
+    """Return the detection's item in boto3's types, without attributes that are None.
 
     `detected_at_ms` is the Kafka timestamp of the record in processed_topic, `partition` and `offset` its place there.
     Raises OverflowError for a timestamp that is not a date.
     """
-    detected_at = iso(detected_at_ms)
-    if detected_at == str(detected_at_ms):
-        raise OverflowError(f"{detected_at_ms} is not a date")
+    detected_at = format_milliseconds(detected_at_ms)
     attributes = {
         **record.values(),
         "extra": record.extra,
@@ -79,7 +77,10 @@ def item(record: FlaggedTransaction, detected_at_ms: int, partition: int, offset
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow(DetectionFields):
-    """One row of the table. `detected_at` is an ISO date in milliseconds, `extra` a JSON object in a string or None."""
+    """One row of the table. `detected_at` is an ISO date in milliseconds, `extra` a JSON object in a string or None.
+
+    In a row that was written before a field was added, that field is None.
+    """
 
     extra: str | None
     detected_at: Date

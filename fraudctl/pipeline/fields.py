@@ -5,13 +5,11 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
-
-from fraudctl.pipeline.dates import parse_moment
 
 MAX_VALUE_BYTES: Final = 64 * 1024
 MAX_DEPTH: Final = 64
@@ -42,15 +40,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a field may hold, written beside its type; the lengths are counted in Unicode characters.
-
-    `flag` is the field of the flag event that a detection copies into this one.
-    """
+    """What a field may hold, written beside its type; the lengths are counted in Unicode characters."""
 
     kind: Kind
     shortest: int = 1
     longest: int = 256
-    flag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedFrom:
+    """Written beside the rule of a detection's field: the field of the flag event that it is copied from."""
+
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Field:
     shortest: int
     longest: int
     nullable: bool
-    flag: str | None
+    copied_from: str | None
 
     def rule(self) -> str:
         """Return the field as the Flink application reads it: ``name:kind:shortest:longest:null|set``."""
@@ -71,19 +72,18 @@ class Field:
 
 def fields_of(record: type) -> tuple[Field, ...]:
     """Return the fields of a class that are annotated with a `Rule`, its bases' first."""
-    hints = get_type_hints(record, include_extras=True)
     found = []
-    for name, hint in hints.items():
-        rules = [rule for rule in getattr(hint, "__metadata__", ()) if isinstance(rule, Rule)]
-        if rules:
-            flag = next((rule.flag for rule in rules if rule.flag), None)
+    for name, hint in get_type_hints(record, include_extras=True).items():
+        notes = getattr(hint, "__metadata__", ())
+        for rule in (note for note in notes if isinstance(note, Rule)):
+            copied_from = next((note.field for note in notes if isinstance(note, CopiedFrom)), None)
             nullable = NoneType in get_args(get_args(hint)[0])
-            found.append(Field(name, rules[0].kind, rules[0].shortest, rules[0].longest, nullable, flag))
+            found.append(Field(name, rule.kind, rule.shortest, rule.longest, nullable, copied_from))
     return tuple(found)
 
 
 class Status(StrEnum):
-    """What a flag event says of its account."""
+    """What a flag event states about its account."""
 
     FLAGGED = "FLAGGED"
     CLEARED = "CLEARED"
@@ -95,11 +95,6 @@ class _Number(str):
     __slots__ = ()
 
 
-def format_date(moment: datetime) -> str:
-    """Return an aware moment as the records have it, UTC with milliseconds (cut, not rounded)."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
 def parse_date(text: str) -> datetime:
     """Return a record's date, aware; raises `Malformed` unless it is exactly ``YYYY-MM-DDTHH:MM:SS.mmmZ``."""
     if not _DATE.fullmatch(text):
@@ -108,14 +103,6 @@ def parse_date(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError as error:
         raise Malformed("there is no such date or time") from error
-
-
-def normalise_date(text: str) -> str:
-    """Return a date of `fraudctl.pipeline.dates` in the records' form, any other text as it is."""
-    try:
-        return format_date(parse_moment(text))
-    except ValueError:
-        return text
 
 
 def decode(text: str) -> dict[str, Any]:

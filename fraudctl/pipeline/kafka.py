@@ -36,7 +36,10 @@ log.propagate = False
 
 
 def client(bootstrap_servers: str, *, security: str = "plain", region: str | None = None) -> Properties:
-    """Give what every client of these brokers needs; `security` is ``plain`` or ``iam`` (MSK, with its region)."""
+    """Return what every client of these brokers needs; `security` is ``plain`` or ``iam`` (MSK, with its region).
+
+    Raises ValueError for any other `security`, and for ``iam`` without a region.
+    """
     properties: Properties = {
         "bootstrap.servers": bootstrap_servers,
         "client.id": "fraudctl",
@@ -59,7 +62,7 @@ def client(bootstrap_servers: str, *, security: str = "plain", region: str | Non
 
 
 def producer(connection: Mapping[str, Any]) -> Properties:
-    """Add what makes a producer safe and fast: no loss, no reordering, and the Java clients' partitioner."""
+    """Return the connection as a safe and fast producer's: no loss, no reordering, the Java clients' partitioner."""
     return {
         **connection,
         "partitioner": "murmur2_random",
@@ -75,7 +78,7 @@ def producer(connection: Mapping[str, Any]) -> Properties:
 
 
 def consumer(connection: Mapping[str, Any], group: str) -> Properties:
-    """Add what a group's consumer has here: from the beginning, nothing uncommitted, and offsets committed by hand."""
+    """Return the connection as a group's consumer: from the beginning, read committed, offsets committed by hand."""
     return {
         **connection,
         "group.id": group,
@@ -86,7 +89,7 @@ def consumer(connection: Mapping[str, Any], group: str) -> Properties:
 
 
 def open_producer(properties: Properties) -> "Producer":
-    """Open a producer; with IAM the first token is made here, so that missing credentials raise what they are."""
+    """Open a producer; with IAM the first token is made here, so that missing credentials raise their own error."""
     from confluent_kafka import Producer
 
     _sign(properties)
@@ -125,7 +128,7 @@ class KeptProducer:
         opener: Callable[[Properties], "Producer"] = open_producer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep what is needed to open the producer; nothing is opened yet."""
+        """Store what is needed to open the producer; no I/O."""
         self._properties, self._opener, self._clock = properties, opener, clock
         self._life_s = _IAM_CLIENT_LIFE_S if "oauth_cb" in properties else float("inf")
         self._lock = threading.Lock()
@@ -133,7 +136,7 @@ class KeptProducer:
         self._opened = 0.0
 
     def get(self) -> "Producer":
-        """Give the producer, a new one if the last is too old."""
+        """Return the producer, a new one if the last is too old."""
         with self._lock:
             now = self._clock()
             if self._producer is None or now - self._opened > self._life_s:
@@ -180,8 +183,8 @@ def deliver(
 ) -> Delivery:
     """Write the records and wait for every delivery report.
 
-    The iterable may take its time. `timeout_s` bounds the wait after the last record; what is unconfirmed then is given
-    up and counts as failed. `on_delivered` gets each confirmed message (partition, offset, broker timestamp).
+    The iterable may take its time. `timeout_s` bounds the wait after the last record; what is unconfirmed then
+    counts as failed. `on_delivered` is called with each confirmed message (partition, offset, broker timestamp).
     """
     from confluent_kafka import KafkaError, KafkaException
 
@@ -221,7 +224,7 @@ def deliver(
 
 
 def _ignore(_error: "KafkaError") -> None:
-    """Drop an error that librdkafka retries by itself; what it cannot mend comes back from the call that met it."""
+    """Drop an error that librdkafka retries by itself; what it cannot retry comes back from the call that met it."""
 
 
 def _sign(properties: Properties) -> None:
@@ -230,7 +233,7 @@ def _sign(properties: Properties) -> None:
 
 
 def _iam(region: str) -> Properties:
-    """Give SASL/OAUTHBEARER with MSK IAM tokens; the backoff is longer because AWS limits new connections."""
+    """Return SASL/OAUTHBEARER with MSK IAM tokens; the backoff is longer because AWS limits new connections."""
 
     def token(_config: str) -> tuple[str, float]:
         from aws_msk_iam_sasl_signer import MSKAuthTokenProvider

@@ -1,4 +1,4 @@
-"""Look at a topic again and again, with `fraudctl.pipeline.reader` in this process or behind a function."""
+"""Read a topic batch by batch, with `fraudctl.pipeline.reader` in this process or behind a function."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +15,13 @@ def batches(
     patience_s: float = 30.0,
     clock: Callable[[], float] = time.time,
 ) -> Iterator[Batch]:
-    """Look again and again, each time where the last look ended, until the end, the limit or `until` is reached.
+    """Yield batches, each from where the last ended, until the end, the limit or `until` is reached.
 
-    The end is where the topic ended at the first look; there is none when following. While the brokers do not answer,
+    The end is where the topic ended at the first batch; there is none when following. While the brokers do not answer,
     batches are empty and say why; without following, `TimeoutError` is raised after `patience_s`.
     """
     left = request.limit
-    heard = clock()
+    answered = clock()
     while left is None or left > 0:
         bounded = not follow or (request.until is not None and clock() * 1000 >= request.until)
         batch = look(request)
@@ -30,11 +30,11 @@ def batches(
             left -= len(batch.records)
         yield batch
         if batch.unreachable is None:
-            heard = clock()
+            answered = clock()
             if bounded and not request.ends:
                 request = replace(request, ends=batch.ends)
             if request.ends and batch.at_end:
                 return
-        elif bounded and clock() - heard > patience_s:
+        elif bounded and clock() - answered > patience_s:
             raise TimeoutError(batch.unreachable)
         request = replace(request, positions=batch.positions, limit=left)

@@ -41,10 +41,11 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to look for. Times are epoch milliseconds: `since` is the first that counts, `until` the first that doesn't.
+    """What to read. Times are epoch milliseconds: `since` is the first that counts, `until` the first that doesn't.
 
     The start is `start` (the last `count` records over all partitions, or the first at or after `since`) unless an
-    earlier batch's `positions` are given; nothing at or beyond `ends` is read. A look waits `wait_s` for a record.
+    earlier batch's `positions` are given; nothing at or beyond `ends` is read. A poll waits `wait_s` seconds
+    for a record.
     """
 
     topic: str
@@ -60,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one look found: where to go on (`positions`), where the topic ends, and why nobody answers, if so."""
+    """What one poll read, where the next begins (`positions`), where the topic ends, and why no broker answers."""
 
     records: Sequence[Record]
     positions: Positions
@@ -74,7 +75,7 @@ class Batch:
 
 
 def properties(connection: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a reading consumer's properties. librdkafka wants a group's name; no member of it ever appears."""
+    """Return a reading consumer's properties. librdkafka needs a group id; no member of that group ever appears."""
     return {
         **connection,
         "group.id": "fraudctl-reader",
@@ -91,18 +92,18 @@ def properties(connection: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Reader:
-    """Keeps a consumer where the last look left it, so that what it has fetched ahead is not thrown away."""
+    """A consumer that stays where the last poll left it, so that what it has fetched ahead is not thrown away."""
 
     def __init__(self, consumer: "Consumer", *, clock: Callable[[], float] = time.time) -> None:
-        """Keep the consumer, made with `properties`; `clock` gives epoch seconds."""
+        """Store the consumer, made with `properties`, and the clock, which returns epoch seconds; no I/O."""
         self._consumer, self._clock = consumer, clock
         self._positions: dict[int, int] = {}
         self._highs: dict[int, int] = {}
 
     def poll(self, request: Request) -> Batch:
-        """Look once; returns as soon as there are records, else after `wait_s` or at the request's ends.
+        """Return a batch as soon as there are records, else after `wait_s` or at the request's ends.
 
-        Raises KafkaException when the start cannot be found out, or when the topic is not there (any more).
+        Raises KafkaException when the start cannot be found out, or when the topic does not exist (any more).
         """
         if request.positions:
             bounds = dict(request.ends)
@@ -114,9 +115,9 @@ class Reader:
             if request.start == "last":
                 return self._last(request, starts, bounds)
             self._assign(request.topic, starts)
-        return self._look(request, bounds)
+        return self._next(request, bounds)
 
-    def _look(self, request: Request, bounds: dict[int, int]) -> Batch:
+    def _next(self, request: Request, bounds: dict[int, int]) -> Batch:
         records: list[Record] = []
         unreachable = None
         if not bounds or any(self._positions[partition] < end for partition, end in bounds.items()):
@@ -178,7 +179,7 @@ class Reader:
             raise KafkaException(error)
 
     def _silent(self, topic: str) -> str | None:
-        """Tell silence of the topic from silence of the brokers, which librdkafka keeps to itself."""
+        """Return why no broker answers, or None if only the topic is silent; librdkafka itself reports neither."""
         from confluent_kafka import KafkaException
 
         try:
@@ -188,7 +189,7 @@ class Reader:
         return None
 
     def _start(self, request: Request) -> tuple[dict[int, int], dict[int, int]]:
-        """Find where each partition starts and, if the request can be answered from what is there, where it ends."""
+        """Return where each partition starts and, if the request can be answered from what is there, where it ends."""
         from confluent_kafka import KafkaException
 
         metadata = self._consumer.list_topics(request.topic, timeout=_ANSWER_SECONDS).topics[request.topic]
@@ -217,7 +218,7 @@ class Reader:
         return {p.partition: p.offset if p.offset >= 0 else highs[p.partition] for p in found}
 
     def _last(self, request: Request, lows: Positions, bounds: dict[int, int]) -> Batch:
-        """Read back in every partition until each has shown `count` records or its beginning, and keep the newest."""
+        """Read back in every partition until `count` records or its beginning are reached; return the newest."""
         lists: dict[int, list[Record]] = {partition: [] for partition in lows}
         open_ = {partition for partition, low in lows.items() if low < bounds[partition]} if request.count else set()
         back = request.count
@@ -240,7 +241,7 @@ class Reader:
         records: list[Record] = []
         last_heard = self._clock()
         while True:
-            batch = self._look(replace(request, limit=None), bounds)
+            batch = self._next(replace(request, limit=None), bounds)
             records += batch.records
             if batch.at_end:
                 return records
@@ -254,7 +255,7 @@ class Reader:
         self._positions = dict(positions)
 
     def _watermarks(self, topic: str, numbers: Iterable[int], timeout: float) -> dict[int, int]:
-        """Ask the brokers for the partitions' lowest offsets, which it gives, and for their ends, which it keeps."""
+        """Return the partitions' lowest offsets from the brokers, and store their ends."""
         lows = {}
         for partition in self._partitions(topic, numbers):
             number = partition.partition
@@ -262,7 +263,7 @@ class Reader:
         return lows
 
     def _ends(self, topic: str) -> dict[int, int]:
-        """Give the end offsets as far as known; what was fetched last says more than what was asked for."""
+        """Return the end offsets as far as known; what was fetched last is newer than what was asked for."""
         for partition in self._partitions(topic, self._positions):
             number = partition.partition
             _, fetched = self._consumer.get_watermark_offsets(partition, cached=True)

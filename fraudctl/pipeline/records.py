@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Final, Self
 
+from fraudctl.pipeline.dates import format_date, normalise_date
 from fraudctl.pipeline.fields import (
     MAX_DEPTH,
     MAX_INT64,
     MAX_VALUE_BYTES,
+    CopiedFrom,
     Field,
     Kind,
     Malformed,
@@ -25,8 +27,6 @@ from fraudctl.pipeline.fields import (
     decode_value,
     dump,
     fields_of,
-    format_date,
-    normalise_date,
     parse_date,
 )
 
@@ -114,9 +114,9 @@ class TransactionFields(_Record):
 class DetectionFields(TransactionFields):
     """A transaction, the flag event in force, and where both lie in Kafka."""
 
-    flag_date: Annotated[Date, Rule(Kind.DATE, flag="flag_date")]
-    flag_reason: Annotated[Reason, Rule(Kind.TEXT, flag="reason")]
-    flagged_by: Annotated[Text, Rule(Kind.TEXT, flag="flagged_by")]
+    flag_date: Annotated[Date, CopiedFrom("flag_date")]
+    flag_reason: Annotated[Reason, CopiedFrom("reason")]
+    flagged_by: Annotated[Text, CopiedFrom("flagged_by")]
     transaction_partition: Count
     transaction_offset: Count
     flag_partition: Count
@@ -168,7 +168,7 @@ def flink_properties() -> dict[str, str]:
         "fields.transaction": ",".join(field.rule() for field in Transaction.FIELDS),
         "fields.flag": ",".join(field.rule() for field in AccountFlag.FIELDS),
         "fields.own": ",".join(field.name for field in OWN_FIELDS),
-        "fields.copied": ",".join(f"{field.flag}={field.name}" for field in OWN_FIELDS if field.flag),
+        "fields.copied": ",".join(f"{field.copied_from}={field.name}" for field in OWN_FIELDS if field.copied_from),
         "max.value.bytes": str(MAX_VALUE_BYTES),
         "max.depth": str(MAX_DEPTH),
     }

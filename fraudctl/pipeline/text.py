@@ -1,8 +1,10 @@
-"""Text for people: data from outside made safe to show, moments and spans of time."""
+"""Text for people: data from outside made safe to show, dates and durations."""
 
 import re
 from datetime import UTC, datetime
 from typing import Final
+
+from fraudctl.pipeline.dates import format_milliseconds, parse_moment
 
 _ALLOWED: Final = {"\u200d"}  # the joiner of composed emoji prints nothing and moves nothing
 
@@ -11,7 +13,7 @@ _UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\
 
 
 def shown(text: str) -> str:
-    r"""Give the text with every character that could drive a terminal as an escape: ESC becomes ``\x1b``."""
+    r"""Return the text with every character that could control a terminal as an escape: ESC becomes ``\x1b``."""
     if text.isprintable():
         return text
     return "".join(
@@ -24,7 +26,7 @@ def _escape(character: str) -> str:
 
 
 def json_safe(text: str) -> str:
-    """Give the same JSON with what could drive a terminal written as escapes."""
+    """Return the same JSON with characters that could control a terminal written as escapes."""
     return text if text.isascii() and "\x7f" not in text else _UNSAFE_IN_JSON.sub(_json_escape, text)
 
 
@@ -33,21 +35,20 @@ def _json_escape(match: re.Match[str]) -> str:
 
 
 def iso(milliseconds: int | None) -> str | None:
-    """Give epoch milliseconds as ``YYYY-MM-DDTHH:MM:SS.mmmZ``; None stays None, and what is no date stays a number."""
+    """Return epoch milliseconds as `format_milliseconds` does; None stays None, and what is no date stays a number."""
     if milliseconds is None:
         return None
     try:
-        moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
-    except (ValueError, OverflowError, OSError):  # a producer may give a record any timestamp
+        return format_milliseconds(milliseconds)
+    except OverflowError:
         return str(milliseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
 
 
 def span(since: str | None, now: datetime | None = None) -> str:
-    """Give how long ago an ISO moment was, in its two largest units: ``2d 3h``, ``4m 5s``; empty for None."""
+    """Return how long ago a date with a zone was, in its two largest units: ``2d 3h``, ``4m 5s``; empty for None."""
     if since is None:
         return ""
-    seconds = max(0, int(((now or datetime.now(UTC)) - datetime.fromisoformat(since)).total_seconds()))
+    seconds = max(0, int(((now or datetime.now(UTC)) - parse_moment(since)).total_seconds()))
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         amount, seconds = divmod(seconds, size)

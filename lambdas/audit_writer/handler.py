@@ -1,9 +1,9 @@
-"""AuditWriter: writes each detection of an MSK event into the audit table, the first time it comes.
+"""AuditWriter: writes each detection of an MSK event into the audit table once.
 
-A record that is no detection goes to the on-failure destination at once, since no retry makes it one: WRITER_ON_FAILURE
-is a URL, ``s3://BUCKET`` or ``file:///FOLDER``. Without that variable it is reported as a failed item, as is a record
-that the table refuses. Anything else that goes wrong (no table, no answer, throttled) fails the whole batch, which is
-then delivered again.
+A record that is not a detection goes to the on-failure destination at once, since no retry makes it one:
+WRITER_ON_FAILURE is a URL, ``s3://BUCKET`` or ``file:///FOLDER``. Without that variable it is reported as a failed
+item, as is a record that the table refuses. Anything else that goes wrong (no table, no answer, throttled) fails the
+whole batch, which is then delivered again.
 """
 
 import json
@@ -47,15 +47,15 @@ class Put:
     item: dict[str, dict[str, str]]
 
     def identity(self) -> tuple[str, str]:
-        """Give the item's key."""
+        """Return the item's key."""
         return self.item["account_id"]["N"], self.item["transaction_key"]["S"]
 
     def size(self) -> int:
-        """Give about how many bytes the item is on the wire; attribute names and JSON count for some 40 each."""
+        """Return about how many bytes the item is on the wire; attribute names and JSON count for some 40 each."""
         return sum(40 + len(value) for attribute in self.item.values() for value in attribute.values())
 
     def failure(self) -> dict[str, Any]:
-        """Give the item as a failed one in the answer to the event source mapping."""
+        """Return the item as a failed one in the response to the event source mapping."""
         return _failure(self.partition, self.offset)
 
 
@@ -69,7 +69,7 @@ class Bad:
 
 
 def decode(event: Mapping[str, Any]) -> tuple[list[Put], list[Bad]]:
-    """Read the event's detections, and the records that are none."""
+    """Return the event's detections, and the records that are not detections."""
     puts, bad = [], []
     for partition, records in event["records"].items():
         for record in records:
@@ -112,7 +112,7 @@ def put_aside(event: Mapping[str, Any], bad: Sequence[Bad], context: Any) -> lis
 
 
 def chunks(puts: Sequence[Put]) -> Iterator[list[Put]]:
-    """Split the detections into transactions; copies of one detection are left out, since the first one wins."""
+    """Yield the detections in chunks of one DynamoDB transaction each; of copies of a detection only the first."""
     distinct: dict[tuple[str, str], Put] = {}
     for put in puts:
         distinct.setdefault(put.identity(), put)
@@ -129,7 +129,7 @@ def chunks(puts: Sequence[Put]) -> Iterator[list[Put]]:
 
 
 def write(client: Any, table: str, chunk: Sequence[Put]) -> list[dict[str, Any]]:  # noqa: ANN401 - boto3's
-    """Write one chunk in one transaction, without the rows that are already there; gives the failed items.
+    """Write one chunk in one transaction, without the rows that already exist; return the failed items.
 
     Many puts in a transaction are some ten times faster on DynamoDB Local than puts one by one.
     """
@@ -154,7 +154,7 @@ def write(client: Any, table: str, chunk: Sequence[Put]) -> list[dict[str, Any]]
 
 @cache
 def dynamodb() -> Any:  # noqa: ANN401 - boto3's
-    """Give the client that all invocations share."""
+    """Return the client that all invocations share."""
     import boto3
     from botocore.config import Config
 
@@ -170,7 +170,7 @@ def dynamodb() -> Any:  # noqa: ANN401 - boto3's
 
 @cache
 def s3() -> Any:  # noqa: ANN401 - boto3's
-    """Give the client for an on-failure destination in S3."""
+    """Return the client for an on-failure destination in S3."""
     import boto3
     from botocore.config import Config
 
@@ -179,7 +179,7 @@ def s3() -> Any:  # noqa: ANN401 - boto3's
 
 @cache
 def threads() -> ThreadPoolExecutor:
-    """Give the threads that write chunks side by side."""
+    """Return the threads that write chunks in parallel."""
     return ThreadPoolExecutor(THREADS, thread_name_prefix="audit-writer")
 
 
@@ -189,7 +189,7 @@ def warm() -> None:
 
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
-    """Write the event's detections, put aside what is none, and report the records that could not be written."""
+    """Write the event's detections, put aside what is not a detection; return the records that could not be written."""
     client, table = dynamodb(), os.environ["WRITER_TABLE"]
     puts, bad = decode(event)
     failures = list(chain.from_iterable(threads().map(lambda chunk: write(client, table, chunk), chunks(puts))))

@@ -1,4 +1,4 @@
-"""FlagAccountGenerator: flags accounts, or clears them, and says where in Kafka each flag event lies."""
+"""FlagAccountGenerator: flags or clears accounts, and returns where in Kafka each flag event lies."""
 
 import json
 import os
@@ -24,7 +24,7 @@ class NotConfirmed(RuntimeError):
 
 
 def choose(event: Mapping[str, Any], rng: Random) -> Sequence[int]:
-    """Give the accounts that were named, each once, or `random` of those that may be drawn; raises ValueError."""
+    """Return the accounts that were named, each once, or `random` of those that may be drawn; raises ValueError."""
     accounts, number = event.get("accounts"), event.get("random")
     if accounts is not None and number is not None:
         raise ValueError("accounts and random cannot go together")
@@ -39,7 +39,7 @@ def choose(event: Mapping[str, Any], rng: Random) -> Sequence[int]:
 
 
 def flags(event: Mapping[str, Any], rng: Random, now: datetime) -> list[AccountFlag]:
-    """Build the flag events that the payload asks for; raises ValueError when one would be malformed."""
+    """Return the flag events that the payload asks for; raises ValueError when one would be malformed."""
     if unknown := set(event) - KNOWN:
         raise ValueError(f"unknown in the payload: {', '.join(sorted(unknown))}")
     start = event.get("from")
@@ -58,7 +58,7 @@ def flags(event: Mapping[str, Any], rng: Random, now: datetime) -> list[AccountF
 
 
 def write(producer: Any, events: Sequence[AccountFlag]) -> list[dict[str, Any]]:  # noqa: ANN401 - Kafka's or a test's
-    """Write the flag events and return each with its partition, its offset and when the broker published it."""
+    """Write the flag events; return each with its partition, its offset and when the broker published it."""
     places: dict[bytes | None, Message] = {}
     delivery = kafka.deliver(
         producer,
@@ -76,7 +76,7 @@ def write(producer: Any, events: Sequence[AccountFlag]) -> list[dict[str, Any]]:
 
 @cache
 def producer() -> kafka.KeptProducer:
-    """Give the producer that all invocations share."""
+    """Return the producer that all invocations share."""
     connection = kafka.client(
         os.environ["FLAGGER_BOOTSTRAP_SERVERS"],
         security=os.environ.get("FLAGGER_SECURITY", "plain"),
@@ -91,7 +91,7 @@ def warm() -> None:
 
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-    """Write the flag events and return them with their places in Kafka."""
+    """Write the flag events; return them with their partitions, offsets and times in Kafka."""
     events = flags(event, SystemRandom(), datetime.now(UTC))
     return {"flags": write(producer().get(), events)}
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, Self
 
 from fraudctl.pipeline import kafka, samples, topics
 
-# What is left of the time when it stops by itself: enough to flush and answer.
+# The time left when it stops by itself: enough to flush and answer.
 RESERVE_MS: Final = 2_000
 LONGEST_PAUSE_S: Final = 0.1
 
@@ -19,7 +19,7 @@ class Context(Protocol):
     """The part of Lambda's context object that the function uses."""
 
     def get_remaining_time_in_millis(self) -> int:
-        """Give the milliseconds until the time-out."""
+        """Return the milliseconds until the time-out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def pace(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[int]:
-    """Count to `number` at an even pace; ends early when `stop` says so, at most `LONGEST_PAUSE_S` later."""
+    """Yield 0 to `number` - 1 at an even pace; ends at most `LONGEST_PAUSE_S` after `stop` returns true."""
     start = clock()
     for index in range(number):
         while (wait := start + index / per_second - clock()) > 0 and not stop():
@@ -59,7 +59,7 @@ def pace(
 
 
 def records(request: Request, stop: Callable[[], bool]) -> Iterator[kafka.Outgoing]:
-    """Yield the transactions at the pace that was asked for."""
+    """Yield the transactions at the requested pace."""
     ticks = range(request.count) if request.per_second is None else pace(request.count, request.per_second, stop=stop)
     drawn = samples.stream(SystemRandom())
     for _ in ticks:
@@ -69,7 +69,7 @@ def records(request: Request, stop: Callable[[], bool]) -> Iterator[kafka.Outgoi
 
 @cache
 def producer() -> kafka.KeptProducer:
-    """Give the producer that all invocations share."""
+    """Return the producer that all invocations share."""
     connection = kafka.client(
         os.environ["GENERATOR_BOOTSTRAP_SERVERS"],
         security=os.environ.get("GENERATOR_SECURITY", "plain"),
@@ -84,7 +84,7 @@ def warm() -> None:
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, int]:
-    """Write the transactions and return how many the brokers confirmed; raises when one was not."""
+    """Write the transactions; return how many the brokers confirmed. Raises RuntimeError when one was not."""
     request = Request.of(event)
     delivery = kafka.deliver(
         producer().get(), records(request, lambda: context.get_remaining_time_in_millis() < RESERVE_MS)

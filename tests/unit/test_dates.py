@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudctl.pipeline.dates import parse_moment
-from fraudctl.pipeline.records import format_date, normalise_date
+from fraudctl.pipeline.dates import format_date, format_milliseconds, normalise_date, parse_moment
+from fraudctl.pipeline.text import iso
 
 MOMENT = datetime(2026, 11, 25, 12, 34, 56, tzinfo=UTC)
 
@@ -21,6 +21,7 @@ MOMENT = datetime(2026, 11, 25, 12, 34, 56, tzinfo=UTC)
         "2026-11-25T12:34:56.000Z",
         "2026-11-25T12:34:56,0Z",
         "2026-11-25T12:34:56.000999999Z",
+        "2026-11-25T12:34:56.000999999999999999999Z",
         "2026-11-25T13:34:56+01:00",
         "2026-11-25T13:34:56+0100",
         "2026-11-25T07:04:56-05:30",
@@ -94,3 +95,36 @@ def test_what_is_written_is_what_is_read(moment: datetime, minutes: int, compact
     kept = int(f"{local.microsecond:06d}"[: min(digits, 3)].ljust(6, "0"))
     assert parse_moment(text) == local.replace(microsecond=kept)
     assert normalise_date(text) == format_date(local.replace(microsecond=kept))
+
+
+@given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+def test_every_millisecond_that_is_a_date_is_written_and_read(epoch_ms: int) -> None:
+    """From year 1, which has four digits too, to year 9999; text for people has the same form."""
+    text = format_milliseconds(epoch_ms)
+    assert len(text) == 24
+    assert parse_moment(text) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)
+    assert iso(epoch_ms) == text
+
+
+@pytest.mark.parametrize("epoch_ms", [-62_135_596_800_001, 253_402_300_800_000, 2**63 - 1, -(2**63)])
+def test_a_timestamp_that_is_no_date_stays_a_number_for_people(epoch_ms: int) -> None:
+    """A producer may give a record any timestamp; what needs a date gets an error."""
+    with pytest.raises(OverflowError):
+        format_milliseconds(epoch_ms)
+    assert iso(epoch_ms) == str(epoch_ms)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("2026-11-25T12:34:56", "not a date with its zone, like 2026-11-24T10:15:30Z"),
+        ("yesterday", "not a date with its zone, like 2026-11-24T10:15:30Z"),
+        ("2026-11-25T12:34:60Z", "second"),
+        ("2026-11-25T12:34:56+99:00", "the offset from UTC is not from -23:59 to \\+23:59"),
+        ("9999-12-31T23:59:59-00:01", "after year 9999 in UTC"),
+    ],
+)
+def test_the_refusal_states_what_is_expected(text: str, why: str) -> None:
+    """Not merely that something is wrong."""
+    with pytest.raises(ValueError, match=why):
+        parse_moment(text)

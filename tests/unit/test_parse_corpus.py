@@ -145,7 +145,8 @@ def test_what_is_kept_of_a_flag_event(parse: LineProgram) -> None:
         assert kind == ("2" if expected.status is records.Status.FLAGGED else "3"), case
         assert (int(account), int(date)) == (expected.account_id, epoch_ms(expected.flag_date)), case
         members = json.loads(b"{" + base64.b64decode(kept) + b"}")
-        assert members == {own.name: getattr(expected, own.flag) for own in records.OWN_FIELDS if own.flag}, case
+        copied = {field.name: field.copied_from for field in records.OWN_FIELDS if field.copied_from}
+        assert members == {new: getattr(expected, old) for new, old in copied.items()}, case
 
 
 @st.composite
