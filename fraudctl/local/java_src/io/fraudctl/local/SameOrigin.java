@@ -7,8 +7,8 @@ import java.util.regex.Pattern;
  * Which requests a server on loopback answers: those of programs, and those of its own pages. Every page in a browser
  * can send requests to 127.0.0.1, so that listening there is no protection, and ports can be tried.
  *
- * <p>fraudctl/local/lambda_runner/server.py has the same rule for the function runner; one table of requests in
- * tests/integration/test_web_pages.py holds for both.
+ * <p>fraudctl/local/lambda_runner/server.py has the same rule for the function runner; one table of requests, in
+ * tests/e2e/test_web_pages.py, holds for both.
  */
 final class SameOrigin {
   /** The port may be any: a page cannot choose it apart from where it connects to, and a tunnel (ssh -L) changes it. */
