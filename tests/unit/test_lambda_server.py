@@ -238,7 +238,7 @@ def test_programs_and_the_servers_own_pages_are_answered(server: Server, name: s
     """Its own Origin, or none, by either name."""
     host = f"{name}:{server.server_address[1]}"
     for headers in ({}, {"Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
-        assert ask(server, "GET", "/_fraudctl/status", Host=host, **headers) == (200, {"fine": True})
+        assert ask(server, "GET", "/_fraudctl/status", b"", Host=host, **headers) == (200, {"fine": True})
 
 
 def test_only_loopback_is_served(server: Server) -> None:
