@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, for the user alone."""
+"""Files that appear whole or not at all, and folders, for the user alone."""
 
 import os
 from collections.abc import Iterator
@@ -28,3 +28,12 @@ def atomic_write(target: Path, data: bytes, *, durable: bool = False) -> None:
         file.flush()
         if durable:
             os.fsync(file.fileno())
+
+
+def private_folder(folder: Path) -> None:
+    """Create a folder and its missing parents with mode 0700; what exists stays as it is. Raises OSError.
+
+    Not ``mkdir(parents=True, mode=0o700)``, which gives that mode to the last one only.
+    """
+    for path in (*reversed(folder.parents), folder):
+        path.mkdir(mode=0o700, exist_ok=True)

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from fraudctl.atomic import private_folder
 from fraudctl.errors import BadConfig, Refused
 
 _WAIT_SECONDS: Final = 5.0
@@ -17,8 +18,8 @@ def stack_lock(path: Path, stack: str, *, wait: float = _WAIT_SECONDS) -> Iterat
     import filelock
 
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path, timeout=wait)
+        private_folder(path.parent)
+        lock = filelock.FileLock(path, timeout=wait, mode=0o600)
         lock.acquire()
     except filelock.Timeout as error:
         raise Refused(

@@ -250,5 +250,5 @@ def _kafka(tools: Tools, folder: Path, chosen: dict[str, int], admin: AdminClien
 def _dynamodb(tools: Tools, folder: Path, chosen: dict[str, int], table_client: Any) -> Server:
     data = folder / "dynamodb-data"
     data.mkdir()
-    command = server.command(tools.java, tools.dynamodb_launcher, tools.dynamodb, chosen["dynamodb"], data, folder)
+    command = server.command(tools.java, tools.local_jar, tools.dynamodb, chosen["dynamodb"], data, folder)
     return Server(command, folder / "dynamodb.log", table_client.list_tables)

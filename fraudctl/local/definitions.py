@@ -36,7 +36,7 @@ SUPERVISED: Final = (
     Program("kafka", stop_seconds=20, priority=10),
     Program("dynamodb", priority=10),
     Program("lambda", priority=20),
-    # Stop with savepoint ends the JVM with exit code 0: that is no reason to start it again.
+    # It ends with exit code 0 only when `flink stop` asked for that: then it stays down.
     Program("flink", stop_seconds=20, priority=20, restart_on_success=False),
     Program(WATCHDOG, stop_seconds=2, priority=30),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fraudctl.atomic import atomic_write
+from fraudctl.atomic import atomic_write, private_folder
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, OperationFailed
 from fraudctl.local import clients
@@ -208,7 +208,7 @@ class LocalStack:
 
     def _write_schedule(self, *, on: bool) -> None:
         """Set whether sample transactions flow, before the function runner's first start."""
-        self.paths.schedule.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(self.paths.schedule.parent)
         atomic_write(self.paths.schedule, json.dumps({"enabled": on}).encode())
 
     def _choose_ports(self, before: StackState | None) -> tuple[StackState, dict[str, int]]:

@@ -278,6 +278,13 @@ def test_the_application_becomes_one_jar(tmp_path: Path, jars: tuple[Path, ...])
     assert contents(path)["app/Main.class"] == b"A"
 
 
+def test_what_only_a_local_stack_loads_is_not_in_the_jar_for_aws() -> None:
+    """Its sources are the application's alone: no service that Flink would find there, nothing of io.fraudctl.local."""
+    sources = resource("flink") / "src"
+    folders = {file.relative_to(sources).parent.as_posix() for file in sources.rglob("*") if file.is_file()}
+    assert folders == {"io/fraudctl/flink"}
+
+
 def test_aws_versions_are_the_local_ones() -> None:
     """What both targets have, they have in the same version and with the same hash; only the login comes on top."""
     local, aws = (Lock.load(resource("flink") / f"{name}.lock") for name in ("jars", "aws"))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from stubs import FakeTime
 
-from fraudctl.atomic import atomic_file, atomic_write
+from fraudctl.atomic import atomic_file, atomic_write, private_folder
 
 
 def test_a_poll_asks_at_once_then_waits() -> None:
@@ -45,6 +45,18 @@ def test_a_file_is_replaced_whole_and_for_the_user_alone(tmp_path: Path) -> None
     assert target.read_bytes() == b"new"
     assert target.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_private_folder_has_private_parents(tmp_path: Path) -> None:
+    """Whatever the umask, for each that was missing; one that exists keeps its mode."""
+    tmp_path.chmod(0o755)
+    before = os.umask(0)
+    try:
+        private_folder(tmp_path / "a" / "b" / "c")
+        private_folder(tmp_path / "a" / "b" / "c")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path, *sorted(tmp_path.rglob("*")))] == [0o755, *[0o700] * 3]
 
 
 def test_an_error_in_between_leaves_the_old_content(tmp_path: Path) -> None:

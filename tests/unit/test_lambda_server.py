@@ -212,6 +212,35 @@ def test_web_pages_are_kept_out(server: Server, tmp_path: Path, path: str) -> No
     assert not (tmp_path / "done").exists()
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "rebound.example:PORT", "Origin": "http://rebound.example:PORT"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "https://127.0.0.1:PORT"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+def test_pages_of_other_sites_are_refused(server: Server, method: str, headers: dict[str, str]) -> None:
+    """Before any method sees them, GET too, and in AWS's form."""
+    port = str(server.server_address[1])
+    sent = {name: value.replace("PORT", port) for name, value in headers.items()}
+    status, answer = ask(server, method, "/_fraudctl/status", b"{}", **sent)
+    assert (status, answer["Type"]) == (403, "User")
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+def test_programs_and_the_servers_own_pages_are_answered(server: Server, name: str) -> None:
+    """Its own Origin, or none, by either name."""
+    host = f"{name}:{server.server_address[1]}"
+    for headers in ({}, {"Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
+        assert ask(server, "GET", "/_fraudctl/status", b"", Host=host, **headers) == (200, {"fine": True})
+
+
 def test_only_loopback_is_served(server: Server) -> None:
     """The server's address is 127.0.0.1."""
     assert server.server_address[0] == "127.0.0.1"

@@ -201,6 +201,22 @@ def test_a_definition_writes_what_launch_reads(tmp_path: Path) -> None:
     assert json.loads((paths.config / "echo.json").read_text())["arguments"][0] == sys.executable
 
 
+def test_what_an_earlier_version_left_open_is_closed_to_others(tmp_path: Path) -> None:
+    """Group and others lose what they may do, the user nothing; a link's target outside stays as it is."""
+    paths = StackPaths(tmp_path, "one", tmp_path / "runtime")
+    (paths.data / "kafka").mkdir(parents=True)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"")
+    (paths.data / "link").symlink_to(outside)
+    modes = {outside: 0o644, paths.root: 0o755, paths.data / "kafka": 0o775, paths.data / "kafka" / "run": 0o755}
+    (paths.data / "kafka" / "run").write_bytes(b"")
+    for path, mode in modes.items():
+        path.chmod(mode)
+    paths.make_folders()
+    assert [path.stat().st_mode & 0o777 for path in modes] == [0o644, 0o700, 0o700, 0o700]
+    assert {path.stat().st_mode & 0o777 for path in (paths.config, paths.data, paths.logs, paths.run)} == {0o700}
+
+
 def test_a_file_in_the_way_of_a_programs_folder_is_named(tmp_path: Path) -> None:
     """What the operating system refuses names the program, the path and the reason."""
     paths = StackPaths(tmp_path, "one", tmp_path / "runtime")

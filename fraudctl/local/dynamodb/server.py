@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from fraudctl.atomic import private_folder
 from fraudctl.local.processes import jvm
 from fraudctl.local.processes.definition import Definition
 from fraudctl.local.processes.paths import StackPaths
@@ -14,9 +15,7 @@ _MAIN: Final = "io.fraudctl.local.DynamoDb"
 _HEAP_MB: Final = (32, 256)
 
 
-def command(
-    java: Path, launcher_jar: Path, classpath: Sequence[Path], port: int, data_dir: Path, tmp: Path
-) -> list[str]:
+def command(java: Path, local_jar: Path, classpath: Sequence[Path], port: int, data_dir: Path, tmp: Path) -> list[str]:
     """Return the command line; it listens on 127.0.0.1:`port`.
 
     `data_dir` and `tmp` must exist. SQLite's native library lies in DynamoDB Local's own jar, for Linux and macOS on
@@ -24,7 +23,7 @@ def command(
     """
     return jvm.command(
         java,
-        (launcher_jar, *classpath),
+        (local_jar, *classpath),
         _MAIN,
         [str(port), str(data_dir)],
         heap_mb=_HEAP_MB,
@@ -36,5 +35,5 @@ def command(
 def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
     """Return what DynamoDB Local is started with."""
     data, temporary = paths.data / "dynamodb", paths.temporary("dynamodb")
-    line = command(tools.java, tools.dynamodb_launcher, tools.dynamodb, state.ports["dynamodb"], data, temporary)
-    return Definition("dynamodb", tuple(line), temporary, set_up=lambda: data.mkdir(parents=True, exist_ok=True))
+    line = command(tools.java, tools.local_jar, tools.dynamodb, state.ports["dynamodb"], data, temporary)
+    return Definition("dynamodb", tuple(line), temporary, set_up=lambda: private_folder(data))

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
+from fraudctl.atomic import atomic_write
 from fraudctl.clock import Clock
 from fraudctl.errors import OperationFailed, TimedOut, Unreachable
 from fraudctl.local.flink.rest import NAME, FlinkRest, all_running
@@ -50,7 +51,7 @@ class LocalFlink:
             yield Event(NAME, Phase.DONE, "running already")
             return
         if fresh:
-            self._folders.fresh.touch()
+            atomic_write(self._folders.fresh, b"")
         yield Event(NAME, Phase.STARTED, "starting the application")
         if not alive:
             self._supervisor.start_program(NAME)
@@ -141,7 +142,7 @@ class LocalFlink:
         return False
 
     def _end(self) -> None:
-        self._stopped.touch()
+        atomic_write(self._stopped, b"")
         self._supervisor.stop_program(NAME)
 
     def _ended(self) -> bool:
@@ -150,7 +151,7 @@ class LocalFlink:
 
     def _stop_with_savepoint(self, job_id: str) -> Generator[Event, None, str]:
         before = {savepoint.location for savepoint in self.savepoints()}
-        self._stopped.touch()  # from here on its end is no accident
+        atomic_write(self._stopped, b"")  # from here on its end is no accident
         request_id = self._rest.stop(job_id, self._folders.savepoints)
         for _ in self._clock.poll(_SAVEPOINT_EVERY_SECONDS, within=_STOP_SECONDS):
             try:

@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from fraudctl.artifacts.jars import MAIN_CLASS
 from fraudctl.artifacts.java import class_path, version
-from fraudctl.atomic import atomic_write
+from fraudctl.atomic import atomic_write, private_folder
 from fraudctl.local.flink import launcher
 from fraudctl.local.processes import class_data, jvm, launch
 from fraudctl.local.processes.definition import Definition
 from fraudctl.local.processes.paths import StackPaths, hosts_file
-from fraudctl.local.processes.ports import LOOPBACK, bootstrap_servers
+from fraudctl.local.processes.ports import LOOPBACK, address, bootstrap_servers
 from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.tools import Tools
 from fraudctl.pipeline import records, topics
@@ -28,7 +28,7 @@ _QUIET: Final = ("org.apache.kafka", "org.apache.flink.runtime.source.coordinato
 def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition:
     """Return what the Flink application is started with, by its launcher."""
     folders, temporary = paths.flink, paths.temporary("flink")
-    classpath = [tools.flink_jar, *tools.flink]
+    classpath = [tools.flink_jar, tools.local_jar, *tools.flink]
     spec = launcher.Spec(
         java=str(tools.java),
         flags=[
@@ -53,10 +53,12 @@ def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition
 
     def set_up() -> None:
         for folder in (folders.checkpoints, folders.savepoints):
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
         layout = json.dumps([state.hold_ms, state.slack_ms])
         if folders.layout.exists() and folders.layout.read_text(encoding="utf-8") != layout:
-            folders.fresh.touch()  # its state is laid out by hold and slack: it reads both topics from the beginning
+            atomic_write(
+                folders.fresh, b""
+            )  # its state is laid out by hold and slack: it reads both topics from the beginning
         atomic_write(folders.layout, layout.encode())
 
     return Definition(
@@ -83,6 +85,8 @@ def _properties(paths: StackPaths, state: StackState, temporary: Path) -> dict[s
         "taskmanager.host": LOOPBACK,
         # The age of what /metrics answers; 10 s by default, and each answer is as old as the question before.
         "metrics.fetcher.update-interval": 500,
+        # Flink's default lets pages of every site read the answers; java_src/…/SameOrigin.java refuses them at all.
+        "web.access-control-allow-origin": address("flink", state.ports["flink"]),
         "rest.profiling.enabled": "false",
         "web.submit.enable": "false",
         "web.cancel.enable": "false",
@@ -114,6 +118,7 @@ def _properties(paths: StackPaths, state: StackState, temporary: Path) -> dict[s
         "hold.ms": state.hold_ms,
         "slack.ms": state.slack_ms,
         "exit.when.done": "true",
+        "stopped.marker": paths.stopped_marker("flink"),
         **records.flink_properties(),
         **{f"flink.{name}": value for name, value in flink.items()},
     }

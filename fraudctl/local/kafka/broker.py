@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudctl.artifacts.java import version
-from fraudctl.atomic import atomic_write
+from fraudctl.atomic import atomic_write, private_folder
 from fraudctl.errors import BadConfig
 from fraudctl.local.processes import class_data, jvm
 from fraudctl.local.processes.definition import Definition
@@ -87,8 +87,8 @@ def write_config(config_dir: Path, data_dir: Path, port: int, controller_port: i
 
     Formatting is one small file, for which Kafka's own tool would start a JVM.
     """
-    config_dir.mkdir(parents=True, exist_ok=True)
-    data_dir.mkdir(parents=True, exist_ok=True)
+    private_folder(config_dir)
+    private_folder(data_dir)
     path = config_dir / "server.properties"
     _write(path, properties(data_dir, port, controller_port))
     meta = data_dir / "meta.properties"

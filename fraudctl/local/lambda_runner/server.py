@@ -1,14 +1,17 @@
 """The runner's HTTP side: Lambda's Invoke API, so that a boto3 client works, and the runner's own control API.
 
-Control: ``GET /_fraudctl/status``, ``POST /_fraudctl/schedule/start`` and ``…/stop``. Loopback only.
+Control: ``GET /_fraudctl/status``, ``POST /_fraudctl/schedule/start`` and ``…/stop``. Loopback only; web pages
+are refused, whatever the method.
 """
 
 import json
 import logging
+import re
 import sys
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
@@ -21,6 +24,7 @@ from fraudctl.local.lambda_runner.functions import MEMORY_MB, PAYLOAD_LIMIT, VER
 HOST: Final = "127.0.0.1"
 API: Final = "/2015-03-31/functions"
 CONTROL: Final = "/_fraudctl"
+_LOOPBACK: Final = re.compile(r"(127\.0\.0\.1|localhost)(:\d{1,5})?", re.ASCII)
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,17 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
+
+    def parse_request(self) -> bool:
+        """Read the request's head; one that `_refusal` refuses is answered here, before any method sees it."""
+        if not super().parse_request():
+            return False
+        why = _refusal(self.headers)
+        if why:
+            self._body()  # read to its end, or closing the connection would take the answer away
+            self.close_connection = True
+            self._fail(HTTPStatus.FORBIDDEN, "AccessDeniedException", why)
+        return not why
 
     def do_GET(self) -> None:
         """Answer ListFunctions, GetFunction's configuration part, and the control API's questions."""
@@ -87,10 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _control(self, path: str) -> None:
         action = self.server.controls.get(f"{self.command} {path.removeprefix(CONTROL)}")
-        # A browser sends Origin with what a page asks of another host; nothing that drives the runner does.
-        if self.headers.get("Origin") is not None:
-            self._fail(HTTPStatus.FORBIDDEN, "AccessDeniedException", "not for web pages")
-        elif action is None or not path.startswith(CONTROL):
+        if action is None or not path.startswith(CONTROL):
             self._fail(HTTPStatus.NOT_FOUND, "UnknownOperationException", f"no {self.command} {path}")
         else:
             try:
@@ -102,9 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _invoke(self, function: Function, body: bytes | None) -> None:
         kind = self.headers.get("X-Amz-Invocation-Type", "RequestResponse")
-        if self.headers.get("Origin") is not None:
-            self._fail(HTTPStatus.FORBIDDEN, "AccessDeniedException", "not for web pages")
-        elif body is None:
+        if body is None:
             text = f"{self.headers['Content-Length']} byte payload is too large (limit is {PAYLOAD_LIMIT} bytes)"
             self._fail(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "RequestTooLargeException", text)
         elif why := _not_json(body):
@@ -158,6 +168,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
+
+
+def _refusal(headers: Message) -> str:
+    """Return why a web page sent this request, empty when a program or a page of this server did.
+
+    The same rule as in ``java_src/io/fraudctl/local/SameOrigin.java``, which has the reasons.
+    """
+    host = headers.get("Host", "").lower()
+    if not _LOOPBACK.fullmatch(host):
+        return "Host is not 127.0.0.1 or localhost"
+    if headers.get("Origin", f"http://{host}").lower() != f"http://{host}":
+        return "Origin is another site"
+    if headers.get("Sec-Fetch-Site", "none") not in {"same-origin", "none"}:
+        return "sent by a page of another site"
+    return ""
 
 
 def _not_json(body: bytes) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fraudctl.atomic import atomic_write
+from fraudctl.atomic import atomic_write, private_folder
 from fraudctl.errors import OperationFailed
 from fraudctl.local.processes.paths import StackPaths
 
@@ -35,7 +35,7 @@ class Definition:
         """Write the program's files and its description for `launch`; raises `OperationFailed`."""
         description = {"arguments": list(self.arguments), "folder": str(self.folder)}
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self.folder)
             self.set_up()
             for name, text in {**self.files, f"{self.name}.json": json.dumps(description, indent=2)}.items():
                 atomic_write(paths.config / name, text.encode())

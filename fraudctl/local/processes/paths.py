@@ -3,9 +3,14 @@
 import errno
 import hashlib
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from fraudctl.atomic import private_folder
 
 # The stack's children carry their stack's folder in this variable: that is how orphans are found.
 MARK: Final = "FRAUDCTL_STACK_FOLDER"
@@ -121,10 +126,23 @@ class StackPaths:
         return self.data / f"{program}.stopped"
 
     def make_folders(self) -> None:
-        """Create the stack's folders, for the user alone."""
+        """Create the stack's folders, for the user alone, as is all that lies there already. Raises OSError."""
         for folder in (self.config, self.data, self.logs, self.run / "tmp"):
-            folder.mkdir(parents=True, exist_ok=True)
-        self.root.chmod(0o700)
+            private_folder(folder)
+        self._close_to_others()
         self.runtime.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self.runtime.stat().st_uid != os.getuid():
             raise PermissionError(errno.EPERM, "belongs to another user", str(self.runtime))
+
+    def _close_to_others(self) -> None:
+        """Take from what an earlier version or another umask left there the rights of group and others."""
+        self.root.chmod(0o700)
+        for path in self._contents():
+            with suppress(FileNotFoundError):  # a running program removed it
+                mode = path.lstat().st_mode
+                if mode & 0o077 and not stat.S_ISLNK(mode):
+                    path.chmod(stat.S_IMODE(mode) & ~0o077)
+
+    def _contents(self) -> Iterator[Path]:
+        for folder, folders, files in os.walk(self.root):
+            yield from (Path(folder, name) for name in (*folders, *files))

@@ -117,6 +117,7 @@ logfile_maxbytes=5MB
 logfile_backups=2
 pidfile=run/supervisor.pid
 childlogdir=logs
+umask=077
 strip_ansi=true
 
 [rpcinterface:supervisor]
@@ -204,6 +205,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C on the terminal is for fraudctl, not for the stack
             timeout=_START_SECONDS,
+            umask=0o077,  # for the files that it opens before it reads its own setting
         )
         if done.returncode:
             why = [line for line in f"{done.stderr}{done.stdout}".splitlines() if line.startswith("Error")]

@@ -21,14 +21,17 @@ _LOCAL: Final = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Paths of everything that a program's command line names."""
+    """Paths of everything that a program's command line names.
+
+    `local_jar` has DynamoDB Local's launcher, and what keeps web pages away from it and from Flink's REST API.
+    """
 
     java: Path
     kafka: list[Path]
     dynamodb: list[Path]
-    dynamodb_launcher: Path
     flink: list[Path]
     flink_jar: Path
+    local_jar: Path
     cache: Path
 
 
@@ -65,9 +68,9 @@ class Toolbox:
             java=self._java,
             kafka=self._paths("kafka"),
             dynamodb=self._paths("dynamodb"),
-            dynamodb_launcher=self._builds["dynamodb"].path(),
             flink=self._paths("flink"),
             flink_jar=self._builds["flink"].path(),
+            local_jar=self._builds["local"].path(),
             cache=self._cache,
         )
 
@@ -100,8 +103,13 @@ class Toolbox:
         (ecj,) = self._paths("compiler")
         out = self._cache / "built"
         return {
-            "dynamodb": JarBuild(
-                "dynamodb-launcher", _LOCAL / "dynamodb" / "java_src", tuple(self._paths("dynamodb")), ecj, out
+            # What both servers load of ours, on this machine only: nothing of it is in the jar for AWS.
+            "local": JarBuild(
+                "local-servers",
+                _LOCAL / "java_src",
+                (*self._paths("dynamodb"), *self._paths("flink")),
+                ecj,
+                out,
             ),
             "flink": flink_build(ecj, self._paths("flink"), resource("flink") / "src", out),
         }

@@ -44,7 +44,8 @@ public final class Main {
     boolean exit = properties.getBoolean("exit.when.done", false); // threads of a local cluster outlive the job
     if (exit) Thread.setDefaultUncaughtExceptionHandler((thread, e) -> { e.printStackTrace(); System.exit(1); });
     env.execute("fraud-detection");
-    if (exit) System.exit(0);
+    // A job that somebody else stopped ended by mistake: after another code than 0 the supervisor starts it again.
+    if (exit) System.exit(Files.exists(Path.of(properties.get("stopped.marker", ""))) ? 0 : 1);
   }
 
   static void wire(StreamExecutionEnvironment env, ParameterTool properties) {
