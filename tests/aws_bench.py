@@ -6,8 +6,9 @@ from typing import Any
 
 from stubs import ACCOUNT, ANY, REGION, SET_ID, STACK, STACK_ID, Aws, FakeTime, page, stack
 
-from fraudctl.aws.release import Price
-from fraudctl.aws.resources.drift import Repairs
+from fraudctl.aws.costs import Cost
+from fraudctl.aws.release import Release
+from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.stack import AwsStack
@@ -49,13 +50,13 @@ TOPICS = ("demo_transactions", "flagged_accounts", "processed_topic", "dead_lett
 
 
 @dataclass
-class FakeRelease:
+class FakeRelease(Release):
     """A release that is built already; `steps` notes what was done with it."""
 
     steps: list[str] = field(default_factory=list)
 
     def template(self) -> str:
-        """Give a small template."""
+        """Return a small template."""
         return TEMPLATE
 
     def prepare(self) -> Iterator[Event]:
@@ -64,7 +65,7 @@ class FakeRelease:
         yield from ()
 
     def parameters(self) -> Mapping[str, str]:
-        """Give the bucket."""
+        """Return the bucket."""
         return {"ArtifactBucket": "artifacts"}
 
     def publish(self) -> Iterator[Event]:
@@ -72,9 +73,9 @@ class FakeRelease:
         self.steps.append("publish")
         yield from ()
 
-    def costs(self, parameters: Mapping[str, str]) -> Sequence[Price]:
-        """Give a price that depends on a default."""
-        return [Price("brokers", float(parameters["BrokerVolumeGiB"]) / 100), Price("other", None)]
+    def costs(self, parameters: Mapping[str, str]) -> Sequence[Cost]:
+        """Return a price that depends on a default."""
+        return [Cost("Cluster", "brokers", float(parameters["BrokerVolumeGiB"]) / 100), Cost("Other", "other", None)]
 
     def remove(self) -> Iterator[Event]:
         """Note it."""
@@ -91,12 +92,12 @@ class Bench:
     release: FakeRelease = field(default_factory=FakeRelease)
 
     def stack(self, name: str = STACK) -> AwsStack:
-        """Give it."""
+        """Return it."""
         session, clock = self.aws.session(), self.time.clock()
         flink = AwsFlink(lambda: session.client("kinesisanalyticsv2"), lambda: f"{STACK}-detection", clock)
         schedule = AwsSchedule(lambda: session.client("scheduler"), lambda: f"{STACK}-samples")
-        repairs = Repairs(session, clock, flink, schedule)
-        return AwsStack(name, session, self.release, repairs, clock, {}, lambda: "token")
+        drift = DriftDetector(session, clock, flink, schedule)
+        return AwsStack(name, session, self.release, drift, clock, {}, lambda: "token")
 
     def identity(self) -> None:
         """Expect the question who we are."""
@@ -132,7 +133,13 @@ class Bench:
             {"ApplicationDetail": detail}
         )
 
-    def change_set(self, kind: str, parameters: list[dict[str, Any]], changes: Sequence[dict[str, Any]] = ()) -> None:
+    def change_set(
+        self,
+        kind: str,
+        parameters: list[dict[str, Any]],
+        changes: Sequence[dict[str, Any]] = (),
+        set_id: str = SET_ID,
+    ) -> None:
         """Expect a change set to be asked for; without changes it fails as CloudFormation's do, and is removed."""
         cloudformation = self.aws.on("cloudformation")
         cloudformation.create_change_set(
@@ -143,13 +150,13 @@ class Bench:
             Tags=[{"Key": "fraudctl:stack", "Value": STACK}],
             Capabilities=["CAPABILITY_IAM"],
             TemplateBody=TEMPLATE,
-        ).returns({"Id": SET_ID, "StackId": STACK_ID})
+        ).returns({"Id": set_id, "StackId": STACK_ID})
         answer: dict[str, Any] = {"Status": "CREATE_COMPLETE", "Changes": [*changes]}
         if not changes:
             answer = {"Status": "FAILED", "StatusReason": "The submitted information didn't contain changes."}
-        cloudformation.describe_change_set(ChangeSetName=SET_ID, IncludePropertyValues=True).returns(answer)
+        cloudformation.describe_change_set(ChangeSetName=set_id, IncludePropertyValues=True).returns(answer)
         if not changes:
-            cloudformation.delete_change_set(ChangeSetName=SET_ID).returns()
+            cloudformation.delete_change_set(ChangeSetName=set_id).returns()
 
     def operation(self, *events: dict[str, Any]) -> None:
         """Expect the events of an operation."""
@@ -180,6 +187,6 @@ FIRST: list[dict[str, Any]] = [{"ParameterKey": "ArtifactBucket", "ParameterValu
 
 
 def change(name: str, kind: str, action: str = "Add", **more: Any) -> dict[str, Any]:
-    """Give one change of a change set."""
+    """Return one change of a change set."""
     found = {"Action": action, "LogicalResourceId": name, "ResourceType": kind, **more}
     return {"Type": "Resource", "ResourceChange": found}

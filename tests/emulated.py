@@ -25,7 +25,7 @@ _READY_SECONDS: Final = 60.0
 
 
 def environment() -> Path:
-    """Give the emulator's Python, in a virtual environment made from its lock; every hash is checked by pip."""
+    """Return the emulator's Python, in a virtual environment made from its lock; every hash is checked by pip."""
     lock = _FOLDER / "requirements.lock"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     folder = Path(sys.prefix) / f"emulator-{digest}"
@@ -47,7 +47,7 @@ class Emulator:
     log: Path
 
     def client(self, service: str) -> Any:
-        """Give a boto3 client of it."""
+        """Return a boto3 client of it."""
         boto: Any = boto3.Session("test", "test", region_name=REGION)
         return boto.client(service, endpoint_url=self.url)
 

@@ -28,7 +28,7 @@ BEGIN: Final = 1_790_000_000.0
 
 @cache
 def _boto() -> Any:
-    """Give one session for all tests: it keeps AWS's models, whose loading takes most of a test's time."""
+    """Return one session for all tests: it keeps AWS's models, whose loading takes most of a test's time."""
     return boto3.Session("testing", "testing", region_name=REGION)
 
 
@@ -47,7 +47,7 @@ class FakeTime:
         self.at += seconds
 
     def clock(self) -> Clock:
-        """Give it as the code takes it."""
+        """Return it as the code takes it."""
         return Clock(lambda: self.at, self.sleep, lambda: self.at)
 
 
@@ -109,11 +109,11 @@ class Aws:
         return Service(self, service)
 
     def session(self) -> AwsSession:
-        """Give a session whose clients follow the script."""
+        """Return a session whose clients follow the script."""
         return AwsSession(REGION, None, self.client)
 
     def client(self, service: str) -> Any:
-        """Give the client of a service."""
+        """Return the client of a service."""
         if service not in self.clients:
             made = _boto().client(service)
             self.clients[service] = made
@@ -162,12 +162,12 @@ class Aws:
 
 
 def at(seconds: float) -> datetime:
-    """Give a moment after the script's begin."""
+    """Return a moment after the script's begin."""
     return datetime.fromtimestamp(BEGIN + seconds, UTC)
 
 
 def stack(status: str, **more: Any) -> dict[str, Any]:
-    """Give DescribeStacks' answer; `outputs`, `parameters` as plain dicts. A shell has no tags, anything else ours."""
+    """Return DescribeStacks' answer; `outputs`, `parameters` as plain dicts. A shell has no tags, others have ours."""
     found: dict[str, Any] = {
         "StackId": STACK_ID,
         "StackName": STACK,
@@ -183,12 +183,12 @@ def stack(status: str, **more: Any) -> dict[str, Any]:
 
 
 def tags(stack_name: str) -> list[dict[str, str]]:
-    """Give the tag of what belongs to a stack."""
+    """Return the tag of what belongs to a stack."""
     return [{"Key": "fraudctl:stack", "Value": stack_name}]
 
 
 def event(name: str, status: str, kind: str = "AWS::DynamoDB::Table", **more: Any) -> dict[str, Any]:
-    """Give one stack event; with the stack's own name it is an event of the stack."""
+    """Return one stack event; with the stack's own name it is an event of the stack."""
     own = name == STACK
     found: dict[str, Any] = {
         "EventId": f"{name}-{status}",
@@ -207,7 +207,7 @@ def event(name: str, status: str, kind: str = "AWS::DynamoDB::Table", **more: An
 
 
 def page(*events: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Give DescribeStackEvents' answer from events in the order they happened."""
+    """Return DescribeStackEvents' answer from events in the order they happened."""
     return {"StackEvents": list(reversed(events)), **more}
 
 

@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-SOURCE: Final = "us-east-1 list prices, November 2026"
-
 _HOURS_PER_MONTH: Final = 730
 _BROKERS: Final = 2
 BROKER_PER_HOUR: Final = {
@@ -48,7 +46,7 @@ class Cost:
 
 
 def hourly(parameters: Mapping[str, str]) -> tuple[Cost, ...]:
-    """Give what costs by the hour with these template parameters (all of them, as text), the dearest first.
+    """Return what costs by the hour with these template parameters (all of them, as text), the dearest first.
 
     What is paid by use (invocations, rows, requests, logs) is not in it: with sample transactions alone, cents a day.
     """

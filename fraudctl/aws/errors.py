@@ -1,4 +1,4 @@
-"""What AWS's errors mean, said in fraudctl's own."""
+"""AWS's errors, translated into fraudctl's own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,16 +43,6 @@ def asking(what: str) -> Iterator[None]:
         raise _answered(error.response["Error"]["Code"], error.response["Error"]["Message"], what) from error
     except BotoCoreError as error:
         raise _unanswered(error, what) from error
-
-
-def code(error: BaseException | None) -> str:
-    """Give AWS's code of an error that `asking` translated, or of botocore's own; empty when it has none."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code", ""))
-        error = error.__cause__
-    return ""
 
 
 def _answered(reason: str, message: str, what: str) -> FraudctlError:

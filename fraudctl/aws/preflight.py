@@ -1,4 +1,4 @@
-"""What is looked at before anything changes: who we are, how long, where, and whether the names are free."""
+"""Checks before anything changes: account, credentials, region, the stack's state, and whether its names are free."""
 
 import re
 from collections.abc import Iterator
@@ -10,16 +10,14 @@ from botocore.exceptions import ClientError
 
 from fraudctl.aws.cloudformation.describe import Described
 from fraudctl.aws.errors import SIGN_IN, CredentialsExpired, asking
+from fraudctl.aws.names import LONGEST_STACK, TAG, Names
 from fraudctl.aws.resources.bucket import ArtifactBucket
-from fraudctl.aws.session import AwsSession
+from fraudctl.aws.session import AwsSession, items
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, Refused
 from fraudctl.pipeline import audit_table
 
-# The on-failure bucket's name has to fit into 63 characters.
-_LONGEST_NAME: Final = 28
 _SOON_MINUTES: Final = 2
-TAG: Final = "fraudctl:stack"
 _UNFINISHED: Final = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 
 
@@ -31,7 +29,7 @@ class Kept:
     bucket: bool = False
 
     def parameters(self) -> dict[str, str]:
-        """Give the template's parameters for it."""
+        """Return the template's parameters for it."""
         names = (("AdoptAuditTable", self.table), ("AdoptOnFailureBucket", self.bucket))
         return {name: "true" for name, kept in names if kept}
 
@@ -44,11 +42,16 @@ class Preflight:
     clock: Clock
     stack: str
 
+    @property
+    def names(self) -> Names:
+        """The stack's names."""
+        return Names(self.stack)
+
     def credentials(self) -> str:
-        """Give the account's number; raises `Unreachable` when the credentials do not work or are about to end."""
-        if len(self.stack) > _LONGEST_NAME:
+        """Return the account's number; raises `Unreachable` when the credentials do not work or are about to end."""
+        if len(self.stack) > LONGEST_STACK:
             raise BadConfig(
-                f"stack {self.stack}: on AWS a name has at most {_LONGEST_NAME} characters",
+                f"stack {self.stack}: on AWS a name has at most {LONGEST_STACK} characters",
                 hint="give a shorter one with --stack",
             )
         region = self.session.region
@@ -56,12 +59,13 @@ class Preflight:
         left = self.minutes_left()
         if left is not None and left < _SOON_MINUTES:
             raise CredentialsExpired(
-                f"AWS credentials for account {account} in {region}: they end in {max(left, 0):.0f} min", hint=SIGN_IN
+                f"AWS credentials for account {account} in {region}: they expire in {max(left, 0):.0f} min",
+                hint=SIGN_IN,
             )
         return account
 
     def minutes_left(self) -> float | None:
-        """Give how long the credentials last; None when they do not end, renew themselves, or do not tell."""
+        """Return how long the credentials last; None when they do not end, renew themselves, or do not tell."""
         end = self.session.expires()
         if end is None:
             return None
@@ -91,8 +95,8 @@ class Preflight:
         if found.status == "UPDATE_ROLLBACK_FAILED":
             stuck = ", ".join(f"{name}: {reason}" for name, reason in self._stuck(found))
             raise Refused(
-                f"stack {self.stack}: going back after a failed update got stuck: {stuck or found.reason}",
-                hint="mend that, then `fraudctl deploy --continue-rollback`; `--skip ID` leaves a resource out",
+                f"stack {self.stack}: rolling back a failed update got stuck: {stuck or found.reason}",
+                hint="fix that, then run `fraudctl deploy --continue-rollback`; `--skip ID` leaves a resource out",
             )
         if found.status == "DELETE_FAILED":
             raise Refused(
@@ -101,21 +105,22 @@ class Preflight:
             )
 
     def kept(self, account: str) -> Kept:
-        """Find data kept by an earlier stack; raises `Refused` when a name belongs to somebody else."""
+        """Return which data was kept by an earlier stack; raises `Refused` when a name belongs to somebody else."""
         return Kept(table=self._table(), bucket=self._bucket(account))
 
     def cluster_is_free(self) -> None:
         """Raise `Refused` when a cluster of this name exists outside the stack."""
         with asking("clusters"):
-            found = self.session.client("kafka").list_clusters_v2(ClusterNameFilter=self.stack)["ClusterInfoList"]
-        if any(item["ClusterName"] == self.stack and item.get("State") != "DELETING" for item in found):
+            kafka, name = self.session.client("kafka"), self.names.cluster
+            found = list(items(kafka, "list_clusters_v2", "ClusterInfoList", ClusterNameFilter=name))
+        if any(item["ClusterName"] == name and item.get("State") != "DELETING" for item in found):
             raise Refused(
-                f"cluster {self.stack}: there is one already, and it belongs to no stack of this name",
+                f"cluster {name}: there is one already, and it belongs to no stack of this name",
                 hint="delete that cluster, or deploy under another name with --stack",
             )
 
     def _table(self) -> bool:
-        name = f"{self.stack}-audit"
+        name = self.names.audit_table
         dynamodb = self.session.client("dynamodb")
         with asking(f"table {name}"):
             try:
@@ -134,8 +139,8 @@ class Preflight:
         return True
 
     def _bucket(self, account: str) -> bool:
-        name = on_failure_bucket(self.stack, account, self.session.region)
-        bucket = ArtifactBucket(self.session, name, account=account, sleep=self.clock.sleep)
+        name = self.names.on_failure_bucket(account, self.session.region)
+        bucket = ArtifactBucket(self.session, name, account=account, clock=self.clock)
         if not bucket.exists():
             return False
         self._tagged(f"bucket {name}", bucket.tags())
@@ -169,13 +174,8 @@ def unfinished(found: Described) -> bool:
     return found.status in _UNFINISHED
 
 
-def on_failure_bucket(stack: str, account: str, region: str) -> str:
-    """Give the name that the template gives its bucket."""
-    return f"{stack}-failed-{account}-{region}"
-
-
 def brokers(kafka: Any, arn: str) -> str | None:  # noqa: ANN401 - a boto3 client
-    """Give the IAM bootstrap string of a cluster; None while it has none."""
+    """Return the IAM bootstrap string of a cluster; None while it has none."""
     with asking("bootstrap servers of the cluster"):
         try:
             found = kafka.get_bootstrap_brokers(ClusterArn=arn).get("BootstrapBrokerStringSaslIam")

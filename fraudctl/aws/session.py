@@ -1,6 +1,6 @@
 """The way to AWS: one boto3 client per service, made at first use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,17 +14,23 @@ _READ_SECONDS: Final = 60
 _LOG_IN: Final = "sign in (`aws sso login` or `aws configure`), or name another one with --profile"
 
 
+def items(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:  # noqa: ANN401 - boto3's own
+    """Yield what is below `key` on every page of an operation's answer, by boto3's paginator; pages come as needed."""
+    for page in client.get_paginator(operation).paginate(**arguments):
+        yield from page[key]
+
+
 class AwsSession:
     """Credentials and region. Constructing it does no I/O; tests pass `make`, which gives a client by its name."""
 
     def __init__(self, region: str | None, profile: str | None, make: Callable[[str], Any] | None = None) -> None:
-        """Keep what was asked for."""
+        """Store what was asked for."""
         self._region, self._profile, self._make = region, profile, make
         self._session: Any = None
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' classes at run time
-        """Give the client of a service."""
+        """Return the client of a service."""
         if service not in self._clients:
             self._clients[service] = self._make(service) if self._make else self._open(service)
         return self._clients[service]
@@ -40,12 +46,12 @@ class AwsSession:
         return str(found)
 
     def account(self) -> str:
-        """Give the account's number by asking AWS who we are; raises `Unreachable` when we may not."""
+        """Return the account's number by asking AWS who we are; raises `Unreachable` when we may not."""
         with asking("AWS credentials"):
             return str(self.client("sts").get_caller_identity()["Account"])
 
     def expires(self) -> datetime | None:
-        """Give when the credentials end; None when they do not, or renew themselves, or do not tell."""
+        """Return when the credentials end; None when they do not, or renew themselves, or do not tell."""
         if self._make:
             return None
         with asking("AWS credentials"):

@@ -1,8 +1,25 @@
-"""The CloudFormation stack's life: plan, apply, attach, continue a rollback; teardown has a file of its own."""
+"""The CloudFormation stack's life: plan, apply, attach, continue a rollback; teardown has a file of its own.
+
+A deploy is a row of stages. Nothing passes from `plan` to `apply` but the plan: its `work` holds the change set.
+
+prepare: settings -> artifacts in the cache. Their names, which name their content, become parameters.
+plan: template, parameters and the stack as it is -> a change set and the drift that no change set repairs.
+publish: artifacts -> objects in the artifact bucket, which the stack's functions and application refer to.
+first pass: the plan's change set -> a stack that has a cluster. A new one has ``BootstrapServers=PENDING``, because
+    CloudFormation cannot return MSK's bootstrap string; functions get no broker, and the schedule is off.
+second pass: the cluster's ARN -> the bootstrap string, by MSK's API -> an update that hands it to functions and
+    application. It is left out when the stack has that string already, as in every later deploy.
+repair: the stack's outputs -> topics created again, the event source mapping enabled; and the application started
+    without its state, if a parameter that decides the state's layout has changed.
+
+`discard` removes what a plan left that was not executed. `attach` follows the pass that is running and does the second
+one if it is due.
+"""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from fraudctl.aws.cloudformation import guard, parameters, plans
 from fraudctl.aws.cloudformation.change_sets import ChangeSet, ChangeSets, Request
@@ -10,14 +27,29 @@ from fraudctl.aws.cloudformation.describe import Described, describe
 from fraudctl.aws.cloudformation.events import latest
 from fraudctl.aws.cloudformation.operations import BACK, GOOD, Operations
 from fraudctl.aws.cloudformation.parameters import BOOTSTRAP, ENABLED, PENDING, SAMPLES, Template
-from fraudctl.aws.preflight import TAG, Preflight, brokers, unfinished
-from fraudctl.aws.release import Release
-from fraudctl.aws.resources.drift import Drift, Repairs
+from fraudctl.aws.names import Names
+from fraudctl.aws.preflight import Preflight, brokers, unfinished
+from fraudctl.aws.resources.drift import Drift, DriftDetector
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.teardown import Teardown
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, OperationFailed, Refused
 from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
+
+if TYPE_CHECKING:
+    from fraudctl.aws.release import Release
+
+
+@dataclass(slots=True)
+class Work:
+    """What a plan needs to be applied or discarded: parameters' values, what may be replaced, the change set.
+
+    `change_set` is the one that is not executed yet; None when there is none.
+    """
+
+    values: dict[str, str] = field(default_factory=dict)
+    allowed: frozenset[str] = frozenset()
+    change_set: ChangeSet | None = None
 
 
 class AwsStack:
@@ -27,33 +59,29 @@ class AwsStack:
         self,
         name: str,
         session: AwsSession,
-        release: Release,
-        repairs: Repairs,
+        release: "Release",
+        drift: DriftDetector,
         clock: Clock,
         given: Mapping[str, str],
         token: Callable[[], str] = lambda: f"fraudctl-{uuid.uuid4()}",
     ) -> None:
-        """Keep the collaborators; `token` marks an operation's events."""
-        self._name, self._session, self._release, self._repairs = name, session, release, repairs
+        """Store the collaborators; no I/O. `token` marks an operation's events."""
+        self._name, self._session, self._release, self._drift = name, session, release, drift
         self._clock, self._given, self._token = clock, given, token
         self._preflight = Preflight(session, clock, name)
-        self._pending: ChangeSet | None = None
-        self._options = NO_OPTIONS
-        self._values: dict[str, str] = {}
 
     def prepare(self) -> Iterator[Event]:
-        """Build the artefacts: their names are in the plan. Credentials come first, they fail faster."""
+        """Build the artifacts, whose names are in the plan, after a look at the credentials, which fail faster."""
         self._preflight.credentials()
         yield from self._release.prepare()
 
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
-        """Ask CloudFormation what it would do. `discard` removes the change set that this makes."""
+        """Return what CloudFormation would do. `discard` removes the change set that this creates."""
         template = Template.read(self._release.template())
         parameters.check(template, options.parameters)
         account = self._preflight.credentials()
         found = describe(self._cfn, self._name)
         self._preflight.state(found)
-        self._options = options
         notes = [f"stack {self._name} in account {account}, region {self._session.region}"]
         kept: Mapping[str, str] = {}
         if found is None or found.status == "REVIEW_IN_PROGRESS":
@@ -61,16 +89,17 @@ class AwsStack:
             self._preflight.cluster_is_free()
             if found is not None:
                 notes.append("an unfinished first plan left an empty stack; it is used, or removed")
-        self._values = self._wanted(template, found, kept, samples=samples)
+        current = None if found is not None and unfinished(found) else found
+        work = Work(self._wanted(template, current, kept, options, samples=samples), options.allowed)
         if found is not None and unfinished(found):
-            return self._plan_anew(found, template, notes, samples=samples)
-        drift = self._repairs.look(found, samples=samples) if found is not None and found.outputs else Drift()
-        self._pending = self._change_set(found, template, revert_drift=bool(drift.gone))
-        if self._pending is None and not drift.changes:
-            return Plan(self._name, (), samples=samples)
-        changes = self._pending.changes if self._pending else ()
+            return self._plan_anew(found, template, notes, work, samples=samples)
+        drift = self._drift.detect(found, samples=samples) if found is not None and found.outputs else Drift()
+        work.change_set = self._change_set(found, template, work.values, revert_drift=bool(drift.gone))
+        if work.change_set is None and not drift.changes:
+            return Plan(self._name, (), samples=samples, work=work)
+        changes = work.change_set.changes if work.change_set else ()
         dangers = guard.dangers(changes, options.allowed)
-        notes += [*self._notes(found, template), *drift.notes]
+        notes += [*self._notes(found, template, work), *drift.notes]
         notes += [f"refused: {danger}; --allow-replacement {danger.logical_id} allows it" for danger in dangers]
         return Plan(
             self._name,
@@ -80,38 +109,38 @@ class AwsStack:
             notes=tuple(notes),
             samples=samples,
             refusals=tuple(Change(danger.verb, danger.logical_id, str(danger)) for danger in dangers),
+            work=work,
         )
 
     def apply(self, plan: Plan) -> Iterator[Event]:
-        """Publish the artefacts, execute the plan's change set, then the second pass and the repairs."""
+        """Publish the artifacts, execute the plan's change set, then do the second pass and repair drift."""
         if plan.refusals:
             raise Refused(f"deploy {self._name}: {plan.refusals[0].detail}", hint="see --allow-replacement")
+        work: Work = plan.work
         found = describe(self._cfn, self._name)
         if found is not None:
             self._preflight.ours(found)
-        relaid = found is not None and bool(found.outputs) and parameters.relaid(found.parameters, self._values)
+        relaid = found is not None and bool(found.outputs) and parameters.relaid(found.parameters, work.values)
         if found is not None and unfinished(found):
             yield from self._operations.clean(found)
             template = Template.read(self._release.template())
             kept = self._preflight.kept(self._session.account()).parameters()
-            self._values = self._wanted(template, None, kept, samples=plan.samples)
-            self._pending = self._change_set(None, template)
+            work.values = parameters.merged(template, work.values, kept)
+            work.change_set = self._change_set(None, template, work.values)
         yield from self._release.publish()
-        if self._pending is not None:
-            yield from self._execute(self._pending)
-        yield from self._second_pass()
+        if work.change_set is not None:
+            yield from self._execute(work, work.change_set)
+        yield from self._second_pass(work)
         after = describe(self._cfn, self._name)
         if after is not None:
-            yield from self._repairs.apply(after)
+            yield from self._drift.repair(after)
         if relaid:
-            yield from self._repairs.start_fresh()
+            yield from self._drift.start_fresh()
 
     def discard(self, plan: Plan) -> None:
-        """Remove the change set that planning made, and the shell around a first one."""
-        del plan
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            self._sets.discard(pending)
+        """Remove the plan's change set unless it was executed, and the empty stack around a first one."""
+        if plan.work is not None:
+            self._discard(plan.work)
 
     def attach(self) -> Iterator[Event]:
         """Follow the running operation to its end, then do the second pass if it is due."""
@@ -135,10 +164,14 @@ class AwsStack:
         else:
             self._preflight.state(found)
             raise OperationFailed(f"stack {self._name}: {ended}", hint="run `fraudctl deploy`")
-        yield from self._second_pass()
+        work = Work()
+        try:
+            yield from self._second_pass(work)
+        finally:
+            self._discard(work)
 
     def continue_rollback(self, skip: Sequence[str] = ()) -> Iterator[Event]:
-        """Go on with a rollback that got stuck; raises `NotDeployed` or `Refused` when none is."""
+        """Continue a rollback that got stuck; raises `NotDeployed` or `Refused` when none is."""
         self._preflight.credentials()
         found = describe(self._cfn, self._name)
         if found is None:
@@ -149,16 +182,16 @@ class AwsStack:
         yield from self._operations.continue_rollback(found, skip)
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:
-        """Say what would be removed and lost; raises `NotDeployed` or `Refused`."""
+        """Return what would be removed and lost; raises `NotDeployed` or `Refused`."""
         account = self._preflight.credentials()
         return self._teardown(account).plan(keep_data=keep_data)
 
     def teardown(self, plan: Plan) -> Iterator[Event]:
-        """Remove the stack, then prove by tag and by name that nothing of it is left."""
-        yield from self._teardown(self._session.account()).run(keep_data=plan.keep_data)
+        """Remove the stack as planned, then prove by tag and by name that nothing of it is left."""
+        yield from self._teardown(self._session.account()).run(plan)
 
     def outputs(self) -> Outputs:
-        """Give the stack's outputs; raises `NotDeployed`."""
+        """Return the stack's outputs; raises `NotDeployed`."""
         found = describe(self._cfn, self._name)
         if found is None or not found.outputs or "FlinkApplicationName" not in found.outputs:
             why = f"it is in {found.status}" if found else "not deployed"
@@ -192,81 +225,95 @@ class AwsStack:
         return Teardown(self._session, self._clock, self._name, account, self._release)
 
     def _wanted(
-        self, template: Template, found: Described | None, kept: Mapping[str, str], *, samples: bool | None
+        self,
+        template: Template,
+        found: Described | None,
+        kept: Mapping[str, str],
+        options: Options,
+        *,
+        samples: bool | None,
     ) -> dict[str, str]:
-        before = found.parameters if found is not None and not unfinished(found) and found.outputs else {}
+        before = found.parameters if found is not None and found.outputs else {}
         known: dict[str, str] = {}
         if arn := (found.outputs.get("ClusterArn") if found else None):
             known = {BOOTSTRAP: servers} if (servers := brokers(self._session.client("kafka"), arn)) else {}
         flow = {} if samples is None else {SAMPLES: ENABLED[samples]}
         return parameters.merged(
-            template, before, kept, self._given, self._options.parameters, flow, known, self._release.parameters()
+            template, before, kept, self._given, options.parameters, flow, known, self._release.parameters()
         )
 
     def _change_set(
-        self, found: Described | None, template: Template, *, revert_drift: bool = False
+        self, found: Described | None, template: Template, values: Mapping[str, str], *, revert_drift: bool = False
     ) -> ChangeSet | None:
         new = found is None or found.status == "REVIEW_IN_PROGRESS"
         return self._sets.create(
             Request(
                 stack=self._name,
                 kind="CREATE" if new else "UPDATE",
-                parameters=self._values,
-                tags={TAG: self._name},
+                parameters=values,
+                tags=Names(self._name).tags,
                 body=template.body,
                 revert_drift=revert_drift,
                 previous=frozenset(
                     name
-                    for name, value in self._values.items()
+                    for name, value in values.items()
                     if found is not None and not new and found.parameters.get(name) == value
                 ),
             )
         )
 
-    def _plan_anew(self, found: Described, template: Template, notes: list[str], *, samples: bool | None) -> Plan:
+    def _plan_anew(
+        self, found: Described, template: Template, notes: list[str], work: Work, *, samples: bool | None
+    ) -> Plan:
         why = f"a first deploy failed and left it in {found.status}"
-        notes += self._bill(template)
+        notes += self._bill(template, work.values)
         return Plan(
             self._name,
             (Change("remove", self._name, why), Change("create", self._name, "everything in the template, anew")),
             Consent.YES,
             notes=tuple(notes),
             samples=samples,
+            work=work,
         )
 
-    def _bill(self, template: Template) -> list[str]:
-        return plans.bill(self._release.costs({**template.defaults, **self._values}))
+    def _bill(self, template: Template, values: Mapping[str, str]) -> list[str]:
+        return plans.bill(self._release.costs({**template.defaults, **values}))
 
-    def _notes(self, found: Described | None, template: Template) -> list[str]:
+    def _notes(self, found: Described | None, template: Template, work: Work) -> list[str]:
         before = found.parameters if found is not None else {}
         notes = [
             f"{name}: {before[name]} → {value}"
-            for name, value in self._values.items()
+            for name, value in work.values.items()
             if name in before and before[name] != value
         ]
-        if parameters.relaid(before, self._values):
+        if parameters.relaid(before, work.values):
             notes.append("the application starts without its state and reads both input topics from the beginning")
-        notes += self._bill(template)
-        pending = self._pending.changes if self._pending else ()
+        notes += self._bill(template, work.values)
+        pending = work.change_set.changes if work.change_set else ()
         expected = plans.minutes(pending) + (5 if found is None else 0)
         if pending:
             notes.append(f"expected to take about {expected} min")
         left = self._preflight.minutes_left()
         if left is not None and left < expected:
             notes.append(
-                f"the credentials end in {left:.0f} min, before that: AWS goes on without them, "
-                "and `fraudctl deploy --attach` comes back to it"
+                f"the credentials expire in {left:.0f} min, before that: AWS goes on without them, "
+                "and `fraudctl deploy --attach` follows it"
             )
         return notes
 
-    def _execute(self, pending: ChangeSet) -> Iterator[Event]:
-        steps = self._operations.execute(pending)
+    def _execute(self, work: Work, change_set: ChangeSet) -> Iterator[Event]:
+        steps = self._operations.execute(change_set)
         yield next(steps)  # it was started: no longer to be discarded
-        self._pending = None
+        work.change_set = None
         yield from steps
 
-    def _second_pass(self) -> Iterator[Event]:
-        """Tell the stack where its brokers are, which only exist since the first pass."""
+    def _discard(self, work: Work) -> None:
+        change_set, work.change_set = work.change_set, None
+        if change_set is not None:
+            self._sets.discard(change_set)
+
+    def _second_pass(self, work: Work) -> Iterator[Event]:
+        """Hand the bootstrap string, which exists since the first pass, to the stack as a parameter."""
         found = describe(self._cfn, self._name)
         if found is None or not (arn := found.outputs.get("ClusterArn")):
             raise OperationFailed(f"stack {self._name}: it has no cluster", hint="run `fraudctl deploy`")
@@ -279,11 +326,10 @@ class AwsStack:
             return
         yield Event(self._name, Phase.NOTE, "second pass: the brokers' addresses")
         template = Template.read(self._release.template())
-        self._values = parameters.merged(template, found.parameters, {BOOTSTRAP: servers})
-        pending = self._change_set(found, template)
-        if pending is None:
+        work.values = parameters.merged(template, found.parameters, {BOOTSTRAP: servers})
+        work.change_set = self._change_set(found, template, work.values)
+        if work.change_set is None:
             return
-        self._pending = pending
-        if dangers := guard.dangers(pending.changes, self._options.allowed):
+        if dangers := guard.dangers(work.change_set.changes, work.allowed):
             raise Refused(f"second pass of {self._name}: {dangers[0]}", hint="run `fraudctl deploy --plan`")
-        yield from self._execute(pending)
+        yield from self._execute(work, work.change_set)

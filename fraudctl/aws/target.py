@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
-from fraudctl.aws.resources.drift import Repairs
+from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.session import AwsSession
@@ -24,7 +24,7 @@ class AwsTarget:
     """Opens adapters at first use; constructing it touches nothing."""
 
     def __init__(self, settings: Settings, session: AwsSession | None = None, clock: Clock | None = None) -> None:
-        """Keep the settings."""
+        """Store the collaborators; no I/O."""
         self._settings = settings
         self._session = session or AwsSession(settings.region, settings.profile)
         self._clock = clock or Clock()
@@ -32,7 +32,7 @@ class AwsTarget:
     @cached_property
     def stack(self) -> AwsStack:
         """The infrastructure's life."""
-        from fraudctl.aws.build import Build
+        from fraudctl.aws.release import Release
 
         given = {
             parameter: str(getattr(self._settings, name))
@@ -42,8 +42,8 @@ class AwsTarget:
         return AwsStack(
             self._settings.stack,
             self._session,
-            Build(self._settings, self._session, self._clock),
-            Repairs(self._session, self._clock, self.flink, self.schedule),
+            Release(self._settings, self._session, self._clock),
+            DriftDetector(self._session, self._clock, self.flink, self.schedule),
             self._clock,
             given,
         )
@@ -88,11 +88,11 @@ class AwsTarget:
         return True
 
     def components(self) -> list[Component]:
-        """Give a verdict for every component."""
+        """Return a verdict for every component."""
         self._later("status")
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
-        """Give the audit table."""
+        """Return the audit table."""
         self._later("the audit table")
 
     @contextmanager

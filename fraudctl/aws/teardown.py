@@ -1,4 +1,4 @@
-"""Teardown: quiet first, then delete, then prove."""
+"""Teardown: stop what makes data or delays the deletion, delete, then prove by name and by tag that nothing is left."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from fraudctl.aws.cloudformation import diagnosis
 from fraudctl.aws.cloudformation.describe import Described, Resource, describe, resources
 from fraudctl.aws.cloudformation.events import Followed, Operation, follow, going_on, latest
 from fraudctl.aws.errors import asking
-from fraudctl.aws.preflight import Preflight, on_failure_bucket
+from fraudctl.aws.names import Names
+from fraudctl.aws.preflight import Preflight
 from fraudctl.aws.release import Release
 from fraudctl.aws.resources import event_source_mapping, table
 from fraudctl.aws.resources.bucket import ArtifactBucket
 from fraudctl.aws.resources.flink import AwsFlink
-from fraudctl.aws.resources.leftovers import Leftovers
+from fraudctl.aws.resources.leftovers import Leftover, Leftovers
 from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.session import AwsSession
 from fraudctl.clock import Clock
@@ -31,7 +32,7 @@ _POLL_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Teardown:
-    """Removes one stack with all that belongs to it."""
+    """Plans and runs the removal of one stack with all that belongs to it."""
 
     session: AwsSession
     clock: Clock
@@ -40,7 +41,7 @@ class Teardown:
     release: Release
 
     def plan(self, *, keep_data: bool) -> Plan:
-        """Say what would be removed and what dies with it; raises `NotDeployed` or `Refused`."""
+        """Return what would be removed and what is lost with it; raises `NotDeployed` or `Refused`."""
         found = describe(self.session.client("cloudformation"), self.stack)
         if found is None or found.status == "REVIEW_IN_PROGRESS":  # no stack, or a shell, vouches for the data
             kept = self._preflight.kept(self.account)  # ours, by tag and by account
@@ -63,8 +64,8 @@ class Teardown:
         notes.append("expected to take 15 to 60 min: the cluster, then the network interfaces")
         return Plan(self.stack, tuple(changes), Consent.NAME, tuple(losses), tuple(notes), keep_data=keep_data)
 
-    def run(self, *, keep_data: bool) -> Iterator[Event]:
-        """Remove it, then prove it gone; raises `NotAsAsked` naming each leftover with its command."""
+    def run(self, plan: Plan) -> Iterator[Event]:
+        """Remove it as planned, then prove it gone; raises `NotAsAsked` naming what is left with its command."""
         found = describe(self.session.client("cloudformation"), self.stack)
         vpc = ""
         if found is not None:
@@ -72,28 +73,35 @@ class Teardown:
             inside = list(resources(self.session.client("cloudformation"), found.id))
             vpc = next((item.physical_id for item in inside if item.type == "AWS::EC2::VPC"), "")
             if found.status != "DELETE_IN_PROGRESS":
-                yield from self._quiet(inside)
+                yield from self._stop(inside)
             yield from self._delete(found, vpc)
-        if not keep_data:
+        if not plan.keep_data:
             yield from table.delete(self.session.client("dynamodb"), self.clock, self._table)
             yield Event(self._bucket.name, Phase.STARTED, "emptying the bucket, all versions")
-            there = self._bucket.delete()
-            yield Event(self._bucket.name, Phase.DONE, "removed" if there else "not there")
+            existed = self._bucket.delete()
+            yield Event(self._bucket.name, Phase.DONE, "removed" if existed else "not there")
         yield from self.release.remove()
-        yield from self._prove(vpc, keep_data=keep_data)
+        yield from self._prove(vpc, keep_data=plan.keep_data)
 
     @property
     def _preflight(self) -> Preflight:
         return Preflight(self.session, self.clock, self.stack)
 
     @property
+    def _names(self) -> Names:
+        return Names(self.stack)
+
+    @property
     def _table(self) -> str:
-        return f"{self.stack}-audit"
+        return self._names.audit_table
 
     @property
     def _bucket(self) -> ArtifactBucket:
-        name = on_failure_bucket(self.stack, self.account, self.session.region)
-        return ArtifactBucket(self.session, name, account=self.account, sleep=self.clock.sleep)
+        name = self._names.on_failure_bucket(self.account, self.session.region)
+        return ArtifactBucket(self.session, name, account=self.account, clock=self.clock)
+
+    def _leftovers(self, vpc: str, kept: frozenset[str] = frozenset()) -> Leftovers:
+        return Leftovers(self.session, self._names, self.account, vpc, kept)
 
     def _may(self, found: Described, *, keep_data: bool) -> None:
         self._preflight.ours(found)
@@ -114,8 +122,8 @@ class Teardown:
                 hint="add --keep-data, or `fraudctl deploy --set RetainData=false` first",
             )
 
-    def _quiet(self, inside: list[Resource]) -> Iterator[Event]:
-        """Stop what makes data or would be waited for: schedule, mapping, application, functions' interfaces."""
+    def _stop(self, inside: list[Resource]) -> Iterator[Event]:
+        """Stop what makes data or delays the deletion: schedule, mapping, application, functions' interfaces."""
         by_type = {item.type: item.physical_id for item in inside if item.physical_id and _is_there(item)}
         if name := by_type.get("AWS::Scheduler::Schedule"):
             yield from self._tolerant("schedule", self._stop_schedule(name))
@@ -154,12 +162,13 @@ class Teardown:
                     SnapshotName=snapshot.location,
                     SnapshotCreationTimestamp=snapshot.created_at / 1000,
                 )
-        deadline = self.clock.now() + _PROOF_SECONDS
-        while snapshots and flink.snapshots() and self.clock.now() < deadline:
+        if not snapshots:
+            return
+        for _ in self.clock.poll(_POLL_SECONDS, within=_PROOF_SECONDS):
+            if not flink.snapshots():
+                break
             yield Event("flink", Phase.PROGRESS, "deleting snapshots")
-            self.clock.sleep(_POLL_SECONDS)
-        if snapshots:
-            yield Event("flink", Phase.DONE, f"stopped, {len(snapshots)} snapshots deleted")
+        yield Event("flink", Phase.DONE, f"stopped, {len(snapshots)} snapshots deleted")
 
     def _detach(self, function: Resource) -> Iterator[Event]:
         """Take a function out of the network, so that its interfaces go while the cluster is being deleted."""
@@ -209,7 +218,7 @@ class Teardown:
     def _free_interfaces(self, vpc: str) -> Iterator[Event]:
         """Delete the network interfaces that nothing uses any more and that hold subnets and groups back."""
         ec2: Any = self.session.client("ec2")
-        for item in Leftovers(self.session, self.stack, vpc).interfaces():
+        for item in self._leftovers(vpc).interfaces():
             if item["Status"] == "available":
                 name = item["NetworkInterfaceId"]
                 with asking(f"network interface {name}"):
@@ -218,18 +227,19 @@ class Teardown:
 
     def _prove(self, vpc: str, *, keep_data: bool) -> Iterator[Event]:
         kept = frozenset({self._table, self._bucket.name}) if keep_data else frozenset()
-        leftovers = Leftovers(self.session, self.stack, vpc, kept)
+        leftovers = self._leftovers(vpc, kept)
         for name in leftovers.log_groups():
             with asking(f"log group {name}"):
                 self.session.client("logs").delete_log_group(logGroupName=name)
             yield Event(name, Phase.DONE, "log group deleted")
         yield Event("proof", Phase.STARTED, "looking for what is left")
-        deadline = self.clock.now() + _PROOF_SECONDS
+        found: list[Leftover] = []
         # Lists lag behind deletions by seconds; what is still there after two minutes is left.
-        while (found := leftovers.find()) and self.clock.now() < deadline:
-            yield Event("proof", Phase.PROGRESS, f"{len(found)} things are still listed")
-            self.clock.sleep(_POLL_SECONDS)
-        if found:
+        for _ in self.clock.poll(_POLL_SECONDS, within=_PROOF_SECONDS):
+            if not (found := leftovers.find()):
+                break
+            yield Event("proof", Phase.PROGRESS, f"{len(found)} resources are still listed")
+        else:
             lines = "\n  ".join(str(item) for item in found)
             raise NotAsAsked(
                 f"stack {self.stack}: removed, but this is left and may cost money:\n  {lines}",

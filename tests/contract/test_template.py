@@ -11,7 +11,8 @@ from templates import PATH, Template, listed, load, parse, text, user_data
 from fraudctl.artifacts import bundles, wheels
 from fraudctl.artifacts.resources import resource
 from fraudctl.aws import costs
-from fraudctl.aws.resources import bucket
+from fraudctl.aws.names import LONGEST_STACK, Names
+from fraudctl.aws.resource_types import RESOURCE_TYPES
 from fraudctl.local.flink import definition as flink_definition
 from fraudctl.local.lambda_runner import definition as lambda_runner
 from fraudctl.local.processes.paths import StackPaths
@@ -285,7 +286,35 @@ def test_names_fit_their_limits(template: Template) -> None:
         assert len(text(properties["FunctionName"])) <= 64
     assert len(text(template.properties("Schedule")["Name"])) <= 64
     assert len(text(template.properties("Cluster")["ClusterName"])) <= 64
-    assert len(bucket.bucket_name("s" * 40, "1" * 12, "ap-southeast-1")) <= 63
+    assert len(Names("s" * 40).artifact_bucket("1" * 12, "ap-southeast-1")) <= 63
+
+
+def test_names_are_those_that_fraudctl_looks_for(template: Template) -> None:
+    """The template spells the names that names.py computes, each resource's."""
+    stack, account, region = "s" * LONGEST_STACK, "1" * 12, "eu-west-1"
+    pseudo = {"AWS::StackName": stack, "AWS::AccountId": account, "AWS::Region": region}
+    names = Names(stack)
+
+    def named(kind: str, key: str) -> set[str]:
+        return {text(properties[key], pseudo) for properties in template.of(kind).values()}
+
+    assert named("AWS::MSK::Cluster", "ClusterName") == {names.cluster}
+    assert named("AWS::KinesisAnalyticsV2::Application", "ApplicationName") == {names.application}
+    assert named("AWS::DynamoDB::Table", "TableName") == {names.audit_table}
+    assert named("AWS::S3::Bucket", "BucketName") == {names.on_failure_bucket(account, region)}
+    assert named("AWS::Lambda::Function", "FunctionName") == set(names.functions)
+    groups = named("AWS::Logs::LogGroup", "LogGroupName")
+    for group in groups:
+        assert any(group == known or (known.endswith("/") and group.startswith(known)) for known in names.log_groups)
+    assert len(groups) == len(names.log_groups)
+
+
+def test_every_type_has_its_row(template: Template) -> None:
+    """One table tells plans, guard, events and leftovers about a type; beyond the template it has what others make."""
+    types = {found["Type"] for found in template.resources.values()}
+    made_elsewhere = {"AWS::CloudFormation::Stack", "AWS::EC2::NetworkInterface", "AWS::EC2::Volume"}
+    assert set(RESOURCE_TYPES) == types | made_elsewhere
+    assert all(bool(row.noun) == bool(row.removal) for row in RESOURCE_TYPES.values())
 
 
 def test_interface_is_the_agreed_one(template: Template) -> None:

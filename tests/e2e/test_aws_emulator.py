@@ -12,7 +12,7 @@ from emulated import AwsFraudctl, Emulator, running
 from executable import output_until
 
 from fraudctl.artifacts.resources import resource
-from fraudctl.aws.build import TEMPLATE
+from fraudctl.aws.release import TEMPLATE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -117,7 +117,7 @@ def test_plan_deploy_change_and_teardown(emulator: Emulator, cli: AwsFraudctl) -
 
 
 def test_guard_failure_rollback_and_retry(emulator: Emulator, cli: AwsFraudctl) -> None:
-    """What holds data is neither replaced nor removed; a failed update goes back, says why, and works the next time."""
+    """What holds data is neither replaced nor removed; a failed update rolls back, says why, and works next time."""
     cli("deploy", "--yes")
     cloudformation = emulator.client("cloudformation")
     body = (resource("cfn") / TEMPLATE).read_text()
@@ -156,7 +156,7 @@ def test_guard_failure_rollback_and_retry(emulator: Emulator, cli: AwsFraudctl) 
     assert "FlinkApplication (AWS::KinesisAnalyticsV2::Application): InternalFailure: try later" in done.err
     assert "deploy --continue-rollback" in done.err
     done = cli("deploy", "--yes", code=7)
-    assert "going back after a failed update got stuck" in done.err
+    assert "rolling back a failed update got stuck" in done.err
     assert "[Cluster]" in done.err
     assert "the stack has no such resource" in cli("deploy", "--continue-rollback", "--skip", "Nope", code=2).err
     cli("deploy", "--continue-rollback")

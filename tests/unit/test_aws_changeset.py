@@ -13,7 +13,7 @@ FIRST = Request(STACK, "CREATE", {}, {}, "body")
 
 
 def sets(aws: Aws, time: FakeTime | None = None) -> ChangeSets:
-    """Give what is tested."""
+    """Return what is tested."""
     return ChangeSets(aws.client("cloudformation"), (time or FakeTime()).clock())
 
 
@@ -47,7 +47,7 @@ def removed(aws: Aws) -> None:
 
 
 def change(name: str) -> dict[str, Any]:
-    """Give a change with values before and after."""
+    """Return a change with values before and after."""
     target = {
         "Attribute": "Properties",
         "Name": "VolumeSize",

@@ -15,7 +15,7 @@ FILTER = {"FailedEvents": True}
 def failed(
     name: str, reason: str, seconds: int, kind: str = "AWS::Lambda::Function", mark: str = "token"
 ) -> dict[str, Any]:
-    """Give one of DescribeEvents' failed events."""
+    """Return one of DescribeEvents' failed events."""
     return {
         "LogicalResourceId": name,
         "ResourceType": kind,

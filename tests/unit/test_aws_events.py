@@ -86,7 +86,7 @@ def test_a_rollback_is_said_aloud_and_keeps_the_failures() -> None:
         )
         told, ended = run(aws, FakeTime())
     assert told[0] == Event("AuditTable", Phase.NOTE, "failed: name is taken")
-    assert "going back to what was before (ROLLBACK_IN_PROGRESS)" in told[2].detail
+    assert "it failed; rolling back (ROLLBACK_IN_PROGRESS)" in told[2].detail
     assert ended.status == "ROLLBACK_COMPLETE"
     assert [failure.reason for failure in ended.failures] == ["name is taken"]
 
@@ -141,7 +141,7 @@ def test_a_long_loss_says_what_goes_on_and_how_to_come_back() -> None:
     time = FakeTime()
     with Aws() as aws:
         look(aws, CREATING)
-        for _ in range(62):
+        for _ in range(66):
             aws.on("cloudformation").describe_stack_events(StackName=STACK_ID).raises(LOST)
         with pytest.raises(ConnectionLost, match="AWS goes on with fraud-detection: Cluster creating") as caught:
             run(aws, time)
@@ -194,7 +194,7 @@ def test_ctrl_c_says_what_goes_on() -> None:
 
 
 def test_attaching_finds_the_running_operation_by_its_token() -> None:
-    """The newest event of the stack itself bears the token, also while going back."""
+    """The newest event of the stack itself bears the token, also during a rollback."""
     with Aws() as aws:
         look(aws, BEGUN, event(STACK, "ROLLBACK_IN_PROGRESS", ClientRequestToken="now"), CREATING)
         assert latest(aws.client("cloudformation"), STACK_ID, STACK) == Operation(STACK_ID, STACK, "now")

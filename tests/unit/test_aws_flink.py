@@ -16,7 +16,7 @@ NAME = "fraud-detection-detection"
 
 
 def flink(aws: Aws, time: FakeTime | None = None) -> AwsFlink:
-    """Give what is tested."""
+    """Return what is tested."""
     return AwsFlink(lambda: aws.client("kinesisanalyticsv2"), lambda: NAME, (time or FakeTime()).clock())
 
 

@@ -69,7 +69,7 @@ class Ending(AwsSession):
         self._end = datetime.fromtimestamp(BEGIN + minutes * 60, UTC)
 
     def expires(self) -> datetime:
-        """Give the end."""
+        """Return the end."""
         return self._end
 
 
@@ -79,7 +79,7 @@ def test_credentials_about_to_end_are_refused_and_short_ones_noted(monkeypatch: 
         bench = Bench(aws)
         monkeypatch.setattr(aws, "session", lambda: Ending(aws, 1))
         bench.identity()
-        with pytest.raises(CredentialsExpired, match="they end in 1 min"):
+        with pytest.raises(CredentialsExpired, match="they expire in 1 min"):
             bench.stack().plan()
         monkeypatch.setattr(aws, "session", lambda: Ending(aws, 10))
         bench.identity()
@@ -87,7 +87,7 @@ def test_credentials_about_to_end_are_refused_and_short_ones_noted(monkeypatch: 
         bench.unused_names()
         bench.change_set("CREATE", FIRST, [change("Cluster", "AWS::MSK::Cluster")])
         plan = bench.stack().plan()
-    assert any("the credentials end in 10 min, before that" in note and "--attach" in note for note in plan.notes)
+    assert any("the credentials expire in 10 min, before that" in note and "--attach" in note for note in plan.notes)
 
 
 def _client_error(code: str) -> Callable[[], Exception]:
@@ -95,22 +95,37 @@ def _client_error(code: str) -> Callable[[], Exception]:
 
 
 @pytest.mark.parametrize(
-    ("make", "kind", "exit_code"),
+    ("make", "kind", "exit_code", "message"),
     [
-        (_client_error("ExpiredToken"), CredentialsExpired, 4),
-        (_client_error("AccessDenied"), Unreachable, 4),
-        (_client_error("Throttling"), errors.Throttled, 4),
-        (_client_error("ValidationError"), OperationFailed, 5),
-        (lambda: exceptions.EndpointConnectionError(endpoint_url="https://x"), ConnectionLost, 4),
-        (lambda: exceptions.ReadTimeoutError(endpoint_url="https://x"), ConnectionLost, 4),
-        (exceptions.UnauthorizedSSOTokenError, CredentialsExpired, 4),
-        (lambda: exceptions.SSOTokenLoadError(error_msg="expired"), CredentialsExpired, 4),
-        (exceptions.NoCredentialsError, Unreachable, 4),
-        (exceptions.NoRegionError, BadConfig, 2),
+        (_client_error("ExpiredToken"), CredentialsExpired, 4, "AWS does not accept the credentials any more: because"),
+        (_client_error("AccessDenied"), Unreachable, 4, "not allowed: because"),
+        (_client_error("Throttling"), errors.Throttled, 4, "AWS is throttling: because"),
+        (_client_error("ValidationError"), OperationFailed, 5, "because"),
+        (
+            lambda: exceptions.EndpointConnectionError(endpoint_url="https://x"),
+            ConnectionLost,
+            4,
+            'Could not connect to the endpoint URL: "https://x"',
+        ),
+        (
+            lambda: exceptions.ReadTimeoutError(endpoint_url="https://x"),
+            ConnectionLost,
+            4,
+            'Read timeout on endpoint URL: "https://x"',
+        ),
+        (exceptions.UnauthorizedSSOTokenError, CredentialsExpired, 4, str(exceptions.UnauthorizedSSOTokenError())),
+        (
+            lambda: exceptions.SSOTokenLoadError(error_msg="expired"),
+            CredentialsExpired,
+            4,
+            "Error loading SSO Token: expired",
+        ),
+        (exceptions.NoCredentialsError, Unreachable, 4, "Unable to locate credentials"),
+        (exceptions.NoRegionError, BadConfig, 2, "none is set"),
     ],
 )
 def test_every_kind_of_error_has_a_meaning(
-    make: Callable[[], Exception], kind: type[FraudctlError], exit_code: int
+    make: Callable[[], Exception], kind: type[FraudctlError], exit_code: int, message: str
 ) -> None:
     """Translated once, with a hint, and the cause kept."""
     with pytest.raises(kind) as caught, asking("thing"):
@@ -118,7 +133,8 @@ def test_every_kind_of_error_has_a_meaning(
     assert caught.value.exit_code == exit_code
     assert caught.value.hint
     assert isinstance(caught.value.__cause__, exceptions.ClientError | exceptions.BotoCoreError)
-    assert errors.code(caught.value) in {"", "ExpiredToken", "AccessDenied", "Throttling", "ValidationError"}
+    what = "AWS region" if kind is BadConfig else "thing"
+    assert str(caught.value) == f"{what}: {message}"
 
 
 def test_constructing_the_target_does_nothing(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_a_first_plan_shows_costs_and_duration_and_is_discarded() -> None:
 
 
 def test_a_first_deploy_goes_through_both_passes() -> None:
-    """Artefacts before the change set is executed; then the brokers' addresses; nothing is left to discard."""
+    """Artifacts before the change set is executed; then the brokers' addresses; nothing is left to discard."""
     update: list[dict[str, Any]] = [
         {"ParameterKey": "ArtifactBucket", "UsePreviousValue": True},
         {"ParameterKey": "BootstrapServers", "ParameterValue": "b-1:9098,b-2:9098"},
@@ -79,6 +79,41 @@ def test_a_first_deploy_goes_through_both_passes() -> None:
         subject.discard(plan)
     assert bench.release.steps == ["publish"]
     assert Event(STACK, Phase.NOTE, "second pass: the brokers' addresses") in told
+
+
+def test_a_plan_is_applied_with_its_own_change_set() -> None:
+    """Another plan made in between changes nothing for it, and discarding one does not touch the other's change set."""
+    first, second = SET_ID, SET_ID.replace("fraudctl-1", "fraudctl-2")
+    wanted = [SAME[0], SAME[1], {"ParameterKey": "BrokerVolumeGiB", "ParameterValue": "30"}]
+    grows = change("Cluster", "AWS::MSK::Cluster", "Modify", Replacement="False")
+    alarm = change("Alarm", "AWS::CloudWatch::Alarm")
+    with Aws() as aws:
+        bench = Bench(aws)
+        subject = bench.stack()
+        plans = []
+        for parameters, line, set_id, asked in (
+            (wanted, grows, first, {"BrokerVolumeGiB": "30"}),
+            (SAME, alarm, second, {}),
+        ):
+            bench.identity()
+            bench.found("UPDATE_COMPLETE")
+            bench.brokers()
+            bench.healthy()
+            bench.change_set("UPDATE", parameters, [line], set_id)
+            plans.append(subject.plan(options=Options(parameters=asked)))
+        assert [[line.component for line in plan.changes] for plan in plans] == [["Cluster"], ["Alarm"]]
+        bench.found("UPDATE_COMPLETE")
+        aws.on("cloudformation").execute_change_set(ChangeSetName=first, ClientRequestToken="token").returns()
+        bench.operation(event(STACK, "UPDATE_COMPLETE"))
+        bench.found("UPDATE_COMPLETE")
+        bench.brokers()
+        bench.found("UPDATE_COMPLETE")
+        aws.on("kafka").list_topics(ClusterArn=CLUSTER).returns({"Topics": [{"TopicName": name} for name in TOPICS]})
+        aws.on("lambda").get_event_source_mapping(UUID=MAPPING).returns({"State": "Enabled"})
+        list(subject.apply(plans[0]))
+        subject.discard(plans[0])  # executed: nothing is left of it
+        aws.on("cloudformation").delete_change_set(ChangeSetName=second).returns()
+        subject.discard(plans[1])
 
 
 def test_kept_data_is_adopted() -> None:

@@ -9,15 +9,16 @@ import pytest
 from aws_bench import Bench
 from stubs import ACCOUNT, ANY, REGION, STACK, STACK_ID, Aws, FakeTime, event, missing, stack, tags
 
+from fraudctl.aws.names import Names
 from fraudctl.aws.resources.leftovers import Leftovers
 from fraudctl.aws.teardown import Teardown
 from fraudctl.errors import NotAsAsked, NotDeployed, OperationFailed, Refused
 from fraudctl.pipeline import audit_table
-from fraudctl.target import Consent, Event, Phase
+from fraudctl.target import Consent, Event, Phase, Plan
 
 TABLE = f"{STACK}-audit"
 BUCKET = f"{STACK}-failed-{ACCOUNT}-{REGION}"
-TOKEN = ANY
+REMOVES, KEEPS = Plan(STACK, ()), Plan(STACK, (), keep_data=True)
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Scene:
 
     @property
     def teardown(self) -> Teardown:
-        """Give what is tested."""
+        """Return what is tested."""
         return Teardown(self.aws.session(), self.time.clock(), STACK, ACCOUNT, self.bench.release)
 
     def table(self, rows: int | None, **more: Any) -> None:
@@ -101,7 +102,7 @@ class Scene:
             self.aws.on("logs").describe_log_groups(logGroupNamePrefix=prefix).returns({"logGroups": found})
 
 
-FUNCTIONS = ("AuditWriter", "FlagAccountGenerator", "SampleTransactionGenerator", "TopicReader")
+FUNCTIONS = ("AuditWriter", "FlagAccountGenerator", "SampleTransactionGenerator")
 
 
 def scene(aws: Aws) -> Scene:
@@ -151,7 +152,7 @@ def test_a_stack_of_somebody_else_is_not_removed(status: str) -> None:
     with Aws() as aws:
         it = scene(aws)
         for found in (tags("other"), []):
-            for remove in (lambda: it.teardown.plan(keep_data=False), lambda: list(it.teardown.run(keep_data=False))):
+            for remove in (lambda: it.teardown.plan(keep_data=False), lambda: list(it.teardown.run(REMOVES))):
                 it.bench.found(status, Tags=found)
                 with pytest.raises(Refused, match="without the tag fraudctl:stack=fraud-detection,"):
                     remove()
@@ -196,7 +197,7 @@ def test_without_a_stack_kept_data_can_still_be_removed() -> None:
 
 
 def test_the_whole_order() -> None:
-    """Schedule, mapping, application with its snapshots, functions' network, stack, data, artefacts, proof."""
+    """Schedule, mapping, application with its snapshots, functions' network, stack, data, artifacts, proof."""
     moment = {"SnapshotName": "s-1", "SnapshotStatus": "READY", "ApplicationVersionId": 1}
     snapshot = moment | {"SnapshotCreationTimestamp": datetime.fromtimestamp(1_790_000_000, UTC)}
     uuid = "0a1b2c3d-0000-4000-8000-000000000001"
@@ -242,7 +243,7 @@ def test_the_whole_order() -> None:
         it.logs(["/aws/lambda/fraud-detection-AuditWriter"])
         aws.on("logs").delete_log_group(logGroupName="/aws/lambda/fraud-detection-AuditWriter").returns()
         it.proof(vpc="vpc-1")
-        told = list(it.teardown.run(keep_data=False))
+        told = list(it.teardown.run(REMOVES))
     assert it.bench.release.steps == ["remove"]
     assert told[-1] == Event("proof", Phase.DONE, "nothing is left")
     assert Event("flink", Phase.DONE, "stopped, 1 snapshots deleted") in told
@@ -270,7 +271,7 @@ def test_network_interfaces_in_the_way_are_removed_and_it_is_tried_again() -> No
         it.deleted(event(STACK, "DELETE_COMPLETE"))
         it.logs()
         it.proof(vpc="vpc-1")
-        told = list(it.teardown.run(keep_data=True))
+        told = list(it.teardown.run(KEEPS))
     assert any("has a dependent object" in item.detail and "trying again" in item.detail for item in told)
     assert Event("eni-free", Phase.DONE, "unused network interface deleted") in told
     assert told[-1].detail == "nothing is left, but the data that was kept"
@@ -288,7 +289,7 @@ def test_after_three_attempts_the_cause_is_raised() -> None:
             )
             aws.on("cloudformation").describe_events(StackName=STACK_ID, Filters=ANY).returns({"OperationEvents": []})
         with pytest.raises(OperationFailed, match=r"teardown fraud-detection: Cluster \(AWS::MSK::Cluster\): busy"):
-            list(it.teardown.run(keep_data=False))
+            list(it.teardown.run(REMOVES))
     assert it.bench.release.steps == []
 
 
@@ -303,7 +304,7 @@ def test_leftovers_are_listed_with_their_commands() -> None:
         for _ in range(25):
             it.proof(volumes=["vol-1"], tagged=[rest, stale])
         with pytest.raises(NotAsAsked) as caught:
-            list(it.teardown.run(keep_data=True))
+            list(it.teardown.run(KEEPS))
     assert caught.value.exit_code == 8
     lines = str(caught.value).splitlines()[1:]
     assert lines == [
@@ -323,7 +324,7 @@ def test_a_deletion_under_way_is_followed() -> None:
         it.bench.operation(event(STACK, "DELETE_IN_PROGRESS"), event(STACK, "DELETE_COMPLETE"))
         it.logs()
         it.proof(vpc="vpc-1")
-        told = list(it.teardown.run(keep_data=True))
+        told = list(it.teardown.run(KEEPS))
     assert "it is being deleted already; following that" in [item.detail for item in told]
 
 
@@ -335,7 +336,7 @@ def test_a_protected_table_is_not_deleted() -> None:
         it.table(5)
         it.table(5, DeletionProtectionEnabled=True)
         with pytest.raises(Refused, match="deletion protection is on") as caught:
-            list(it.teardown.run(keep_data=False))
+            list(it.teardown.run(REMOVES))
     assert "--no-deletion-protection-enabled" in str(caught.value.hint)
 
 
@@ -359,8 +360,22 @@ def test_a_stack_with_a_longer_name_is_somebody_elses() -> None:
         buckets = [f"{STACK}-2-failed-{ACCOUNT}-{REGION}", BUCKET]
         aws.on("s3").list_buckets().returns({"Buckets": [{"Name": name} for name in buckets]})
         aws.on("resourcegroupstaggingapi").get_resources(TagFilters=ANY).returns({"ResourceTagMappingList": []})
-        found = Leftovers(aws.session(), STACK).find()
+        found = Leftovers(aws.session(), Names(STACK), ACCOUNT).find()
     assert [item.what for item in found] == [f"bucket {BUCKET}"]
+
+
+def test_a_shortened_bucket_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest stack name in a region with a long one: the artifact bucket's name is cut and hashed."""
+    name, region = "s" * 28, "ap-southeast-1"
+    ours, others = Names(name).artifact_bucket(ACCOUNT, region), Names("s" * 27 + "t").artifact_bucket(ACCOUNT, region)
+    assert not ours.startswith(f"{name}-artifacts")
+    with Aws() as aws:
+        aws.on("dynamodb").describe_table(TableName=f"{name}-audit").fails("ResourceNotFoundException")
+        aws.on("s3").list_buckets().returns({"Buckets": [{"Name": bucket} for bucket in (others, ours)]})
+        session = aws.session()
+        monkeypatch.setattr(session, "_region", region)
+        found = list(Leftovers(session, Names(name), ACCOUNT)._data())
+    assert [str(item) for item in found] == [f"bucket {ours}: aws s3 rb s3://{ours} --force --region {region}"]
 
 
 def test_log_groups_of_a_stack_with_a_longer_name_stay() -> None:
@@ -377,5 +392,5 @@ def test_log_groups_of_a_stack_with_a_longer_name_stay() -> None:
             aws.on("logs").describe_log_groups(logGroupNamePrefix=prefix).returns(
                 {"logGroups": [{"logGroupName": name} for name in listed.get(prefix, [])]}
             )
-        found = Leftovers(aws.session(), "fraud").log_groups()
+        found = Leftovers(aws.session(), Names("fraud"), ACCOUNT).log_groups()
     assert found == [function, "/aws/vendedlogs/fraud/broker", application]

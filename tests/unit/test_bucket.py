@@ -1,4 +1,4 @@
-"""The bucket for artefacts: moto for what it keeps, Stubber for what goes wrong."""
+"""The bucket for artifacts: moto for what it keeps, Stubber for what goes wrong."""
 
 import json
 from collections.abc import Iterator
@@ -10,9 +10,11 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 from moto import mock_aws
+from stubs import FakeTime
 
+from fraudctl.aws.names import Names
 from fraudctl.aws.resources import bucket as bucket_module
-from fraudctl.aws.resources.bucket import ArtifactBucket, bucket_name
+from fraudctl.aws.resources.bucket import ArtifactBucket
 from fraudctl.errors import FraudctlError, OperationFailed, Refused, TimedOut, Unreachable
 from fraudctl.target import Event, Phase
 
@@ -24,11 +26,11 @@ class Session:
     """A session that gives one client."""
 
     def __init__(self, client: Any) -> None:
-        """Keep the client."""
+        """Store the client."""
         self._client = client
 
     def client(self, _service: str) -> Any:
-        """Give it."""
+        """Return it."""
         return self._client
 
 
@@ -145,9 +147,9 @@ def test_emptying_removes_every_version(s3: Any, bucket: ArtifactBucket, monkeyp
 @pytest.fixture
 def stubbed() -> Iterator[tuple[Stubber, ArtifactBucket, list[float]]]:
     """A bucket whose answers are written down, and the pauses it took."""
-    client, slept = boto3.client("s3", region_name="eu-west-1"), list[float]()
+    client, time = boto3.client("s3", region_name="eu-west-1"), FakeTime()
     with Stubber(client) as stub:
-        yield stub, ArtifactBucket(Session(client), NAME, account=ACCOUNT, sleep=slept.append), slept
+        yield stub, ArtifactBucket(Session(client), NAME, account=ACCOUNT, clock=time.clock()), time.slept
         stub.assert_no_pending_responses()
 
 
@@ -206,7 +208,7 @@ def test_a_bucket_that_never_gets_empty_ends_the_wait(stubbed: Stubbed) -> None:
     """It does not try for ever."""
     stub, bucket, slept = stubbed
     stub.add_response("head_bucket", {}, HEAD)
-    for _ in range(30):
+    for _ in range(31):  # now, and every 2 s for a minute
         stub.add_response("list_object_versions", {})
         stub.add_client_error("delete_bucket", "BucketNotEmpty", "not empty", 409)
     with pytest.raises(TimedOut, match="keeps writing"):
@@ -228,8 +230,8 @@ def test_an_upload_says_why_it_failed(s3: Any, bucket: ArtifactBucket, files: li
 
 def test_names_fit() -> None:
     """The plain name when it fits; a cut one with a mark, distinct for distinct stacks, when it does not."""
-    assert bucket_name("demo", ACCOUNT, "eu-west-1") == NAME
-    long = bucket_name("s" * 39 + "a", ACCOUNT, "ap-southeast-1")
+    assert Names("demo").artifact_bucket(ACCOUNT, "eu-west-1") == NAME
+    long = Names("s" * 39 + "a").artifact_bucket(ACCOUNT, "ap-southeast-1")
     assert len(long) == 63
     assert long.endswith(f"-artifacts-{ACCOUNT}-ap-southeast-1")
-    assert long != bucket_name("s" * 39 + "b", ACCOUNT, "ap-southeast-1")
+    assert long != Names("s" * 39 + "b").artifact_bucket(ACCOUNT, "ap-southeast-1")

@@ -14,7 +14,7 @@ PARAMETERS = {
 
 
 def by_resource(**changed: str) -> dict[str, float | None]:
-    """Give the prices with some parameters changed."""
+    """Return the prices with some parameters changed."""
     return {cost.resource: cost.usd_per_hour for cost in costs.hourly({**PARAMETERS, **changed})}
 
 

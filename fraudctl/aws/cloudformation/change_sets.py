@@ -8,12 +8,13 @@ from botocore.exceptions import ClientError
 
 from fraudctl.aws.cloudformation.describe import describe
 from fraudctl.aws.errors import asking
+from fraudctl.aws.session import items
 from fraudctl.clock import Clock
 from fraudctl.errors import OperationFailed, TimedOut
 
 _WAIT_SECONDS: Final = 600.0
-_FIRST_POLL_SECONDS: Final = 0.3
-_LAST_POLL_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.3
+_LONGEST_POLL_SECONDS: Final = 5.0
 _NOTHING: Final = ("didn't contain changes", "No updates are to be performed")
 _GONE: Final = frozenset({"ChangeSetNotFound", "ChangeSetNotFoundException"})
 CAPABILITIES: Final = ("CAPABILITY_IAM",)
@@ -57,7 +58,7 @@ class ChangeSet:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a change set is asked for: exactly one of `body` and `url` is the template.
+    """What CreateChangeSet is asked for; `body` is the template's text.
 
     Parameters named in `previous` keep what the stack has, which matters for those that CloudFormation resolves itself.
     With `revert_drift` the resources are compared with what is really there.
@@ -68,13 +69,11 @@ class Request:
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
     body: str = ""
-    url: str = ""
     previous: frozenset[str] = frozenset()
     revert_drift: bool = False
 
     def arguments(self, name: str) -> dict[str, Any]:
-        """Give CreateChangeSet's arguments."""
-        template = {"TemplateURL": self.url} if self.url else {"TemplateBody": self.body}
+        """Return CreateChangeSet's arguments."""
         return {
             "StackName": self.stack,
             "ChangeSetName": name,
@@ -87,7 +86,7 @@ class Request:
             ],
             "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
             "Capabilities": list(CAPABILITIES),
-            **template,
+            "TemplateBody": self.body,
             **({"DeploymentMode": "REVERT_DRIFT"} if self.revert_drift else {}),
         }
 
@@ -100,7 +99,7 @@ class ChangeSets:
     clock: Clock
 
     def create(self, request: Request) -> ChangeSet | None:
-        """Make one and wait for it; None when there is nothing to change, and then nothing is left of it.
+        """Create one and wait for it; return None when nothing would change, and then nothing of it is left.
 
         Raises `OperationFailed` with CloudFormation's reason; of that attempt nothing is left either.
         """
@@ -121,11 +120,11 @@ class ChangeSets:
             return None
         raise OperationFailed(
             f"plan of stack {request.stack}: {'; '.join(reasons) or reason}",
-            hint="nothing was changed; mend that and run `fraudctl deploy --plan` again",
+            hint="nothing was changed; fix that, then run `fraudctl deploy --plan` again",
         )
 
     def execute(self, change_set: ChangeSet, token: str) -> None:
-        """Start it; its events carry `token`."""
+        """Execute it; its events carry `token`."""
         with asking("change set"):
             self.cfn.execute_change_set(ChangeSetName=change_set.id, ClientRequestToken=token)
 
@@ -141,39 +140,31 @@ class ChangeSets:
             self.remove_shell(change_set.stack_id)
 
     def remove_shell(self, stack_id: str) -> None:
-        """Delete a stack that is only a shell, unless somebody else's change set waits in it."""
+        """Delete a stack that is only a shell, unless another change set waits in it."""
         found = describe(self.cfn, stack_id)
         if found is None or found.status != "REVIEW_IN_PROGRESS":
             return
         with asking(f"stack {found.name}"):
-            if not self.cfn.list_change_sets(StackName=stack_id)["Summaries"]:
+            if not any(items(self.cfn, "list_change_sets", "Summaries", StackName=stack_id)):
                 self.cfn.delete_stack(StackName=stack_id)
 
     def _settled(self, made: ChangeSet) -> tuple[str, str, tuple[ResourceChange, ...]]:
-        deadline = self.clock.now() + _WAIT_SECONDS
-        pause = _FIRST_POLL_SECONDS
-        while True:
+        pages = self.cfn.get_paginator("describe_change_set")
+        for _ in self.clock.poll(_POLL_SECONDS, longest=_LONGEST_POLL_SECONDS, within=_WAIT_SECONDS):
             with asking("change set"):
-                found = self.cfn.describe_change_set(ChangeSetName=made.id, IncludePropertyValues=True)
-                if found["Status"] == "FAILED":
-                    return "FAILED", found.get("StatusReason", ""), ()
-                if found["Status"] == "CREATE_COMPLETE":
-                    changes = list(found["Changes"])
-                    while more := found.get("NextToken"):
-                        found = self.cfn.describe_change_set(
-                            ChangeSetName=made.id, IncludePropertyValues=True, NextToken=more
-                        )
-                        changes += found["Changes"]
-                    return "CREATE_COMPLETE", "", tuple(_changes(changes))
-            if self.clock.now() > deadline:
-                raise TimedOut(
-                    f"plan: CloudFormation still works on it after {_WAIT_SECONDS:.0f} s", hint="run it again"
-                )
-            self.clock.sleep(pause)
-            pause = min(pause * 1.5, _LAST_POLL_SECONDS)
+                found: list[Mapping[str, Any]] = []
+                for page in pages.paginate(ChangeSetName=made.id, IncludePropertyValues=True):
+                    if page["Status"] == "FAILED":
+                        return "FAILED", page.get("StatusReason", ""), ()
+                    if page["Status"] != "CREATE_COMPLETE":
+                        break
+                    found += page["Changes"]
+                else:
+                    return "CREATE_COMPLETE", "", tuple(_changes(found))
+        raise TimedOut(f"plan: CloudFormation still works on it after {_WAIT_SECONDS:.0f} s", hint="run it again")
 
     def _validation_errors(self, made: ChangeSet) -> list[str]:
-        """Give what the validation before a deployment found; the change set's own reason only counts it."""
+        """Return what the validation before a deployment found; the change set's own reason only counts it."""
         try:
             found = self.cfn.describe_events(ChangeSetName=made.id, Filters={"FailedEvents": True})
         except ClientError:  # an old endpoint or a missing permission: the change set's own reason has to do

@@ -7,6 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from fraudctl.aws.errors import asking
+from fraudctl.aws.session import items
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Resource:
 
 
 def describe(cfn: Any, name: str) -> Described | None:  # noqa: ANN401 - a boto3 client
-    """Give the stack by name or id; None when there is none, or only a deleted one."""
+    """Return the stack by name or id; None when there is none, or only a deleted one."""
     with asking(f"stack {name}"):
         try:
             found = cfn.describe_stacks(StackName=name)["Stacks"][0]
@@ -65,12 +66,11 @@ def describe(cfn: Any, name: str) -> Described | None:  # noqa: ANN401 - a boto3
 def resources(cfn: Any, stack: str) -> Iterator[Resource]:  # noqa: ANN401 - a boto3 client
     """Yield the resources of a stack, whatever their state."""
     with asking(f"resources of stack {stack}"):
-        for page in cfn.get_paginator("list_stack_resources").paginate(StackName=stack):
-            for item in page["StackResourceSummaries"]:
-                yield Resource(
-                    item["LogicalResourceId"],
-                    item.get("PhysicalResourceId", ""),
-                    item["ResourceType"],
-                    item["ResourceStatus"],
-                    item.get("ResourceStatusReason", ""),
-                )
+        for item in items(cfn, "list_stack_resources", "StackResourceSummaries", StackName=stack):
+            yield Resource(
+                item["LogicalResourceId"],
+                item.get("PhysicalResourceId", ""),
+                item["ResourceType"],
+                item["ResourceStatus"],
+                item.get("ResourceStatusReason", ""),
+            )

@@ -6,6 +6,7 @@ from typing import Any, Final
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fraudctl.aws.cloudformation.events import Failure, Followed, Operation
+from fraudctl.aws.session import items
 from fraudctl.errors import OperationFailed
 
 # Consequences, not causes: CloudFormation stops what runs beside the resource that failed.
@@ -38,11 +39,11 @@ _ADVICE: Final = (
     (r"NoSuchKey|S3 Error Code|does not exist in S3|Access Denied.*S3", "run `fraudctl deploy` again: it uploads anew"),
     (r"NotStabilized|did not stabilize|timed? ?out|Exceeded attempts", "run `fraudctl deploy` again: AWS was too slow"),
 )
-_AGAIN: Final = "mend that, then run `fraudctl deploy` again; --verbose shows what else failed"
+_AGAIN: Final = "fix that, then run `fraudctl deploy` again; --verbose shows what else failed"
 
 
 def explain(cfn: Any, operation: Operation, ended: Followed, *, doing: str = "deploy") -> OperationFailed:  # noqa: ANN401 - a boto3 client
-    """Give the error to raise: the root cause in its message, the rest as notes that ``--verbose`` shows."""
+    """Return the error to raise: the root cause in its message, the rest as notes that ``--verbose`` shows."""
     causes = _causes(cfn, operation) or [failure for failure in ended.failures if _is_cause(failure)]
     outcome = _outcome(ended.status)
     if not causes:
@@ -62,7 +63,7 @@ def explain(cfn: Any, operation: Operation, ended: Followed, *, doing: str = "de
 
 
 def advice(failure: Failure) -> str:
-    """Say what to do about it."""
+    """Return what to do about it."""
     for pattern, hint in _ADVICE:
         if re.search(pattern, failure.reason, re.IGNORECASE):
             return f"run `fraudctl {hint}`" if hint.startswith("deploy --") else hint
@@ -70,22 +71,17 @@ def advice(failure: Failure) -> str:
 
 
 def _causes(cfn: Any, operation: Operation) -> list[Failure]:  # noqa: ANN401 - a boto3 client
-    """Ask for the failed events of this operation, earliest first; none when CloudFormation cannot tell."""
+    """Return the failed events of this operation, earliest first; none when CloudFormation cannot tell."""
     found: list[Failure] = []
     arguments: dict[str, Any] = {"StackName": operation.stack_id, "Filters": {"FailedEvents": True}}
     try:
-        while True:
-            page = cfn.describe_events(**arguments)
-            for event in page["OperationEvents"]:
-                if operation.token and event.get("ClientRequestToken") != operation.token:
-                    continue  # of an earlier operation
-                if operation.since and event["Timestamp"] < operation.since:
-                    continue
-                reason = event.get("ResourceStatusReason") or event.get("ValidationStatusReason") or ""
-                found.append(Failure(event.get("LogicalResourceId", "?"), event.get("ResourceType", "?"), reason))
-            if not (more := page.get("NextToken")):
-                break
-            arguments["NextToken"] = more
+        for event in items(cfn, "describe_events", "OperationEvents", **arguments):
+            if operation.token and event.get("ClientRequestToken") != operation.token:
+                continue  # of an earlier operation
+            if operation.since and event["Timestamp"] < operation.since:
+                continue
+            reason = event.get("ResourceStatusReason") or event.get("ValidationStatusReason") or ""
+            found.append(Failure(event.get("LogicalResourceId", "?"), event.get("ResourceType", "?"), reason))
     except (ClientError, BotoCoreError):
         return []  # not allowed, or an endpoint without it: the stack's events have to do
     return [failure for failure in reversed(found) if _is_cause(failure)]
@@ -102,6 +98,6 @@ def _outcome(status: str) -> str:
         case "ROLLBACK_COMPLETE":
             return "what was created is removed again, and the next deploy starts afresh"
         case "UPDATE_ROLLBACK_FAILED":
-            return "going back failed too: `fraudctl deploy --continue-rollback`"
+            return "rolling back failed too: run `fraudctl deploy --continue-rollback`"
         case _:
             return f"the stack is in {status}"

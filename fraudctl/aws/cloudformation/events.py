@@ -7,29 +7,20 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
+from fraudctl.aws import resource_types
 from fraudctl.aws.errors import ConnectionLost, CredentialsExpired, Throttled, asking
+from fraudctl.aws.session import items
 from fraudctl.clock import Clock
 from fraudctl.errors import TimedOut
 from fraudctl.target import Event, Phase
 
 _STACK: Final = "AWS::CloudFormation::Stack"
-_FIRST_POLL_SECONDS: Final = 0.3
-_LAST_POLL_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.3
+_LONGEST_POLL_SECONDS: Final = 5.0
 # A cluster may take two hours before CloudFormation itself gives up on it.
 _PATIENCE_SECONDS: Final = 3 * 60 * 60.0
 # How long AWS may be out of reach before following is given up; the operation goes on meanwhile.
 _LOST_SECONDS: Final = 300.0
-# What takes long enough to be told how long.
-_USUAL: Final = {
-    ("AWS::MSK::Cluster", "CREATE"): "MSK clusters take 20–35 min",
-    ("AWS::MSK::Cluster", "UPDATE"): "MSK clusters take up to 60 min to change",
-    ("AWS::MSK::Cluster", "DELETE"): "MSK clusters take 5–30 min to go",
-    ("AWS::KinesisAnalyticsV2::Application", "UPDATE"): "a running application is restarted, some 2 min",
-    ("AWS::Lambda::Function", "DELETE"): "network interfaces of functions take up to 40 min to go",
-    ("AWS::EC2::SecurityGroup", "DELETE"): "waits for network interfaces, up to 40 min",
-    ("AWS::EC2::Subnet", "DELETE"): "waits for network interfaces, up to 40 min",
-    ("AWS::EC2::NatGateway", "CREATE"): "NAT gateways take 2 min",
-}
 _VERBS: Final = {"CREATE": "creating", "UPDATE": "updating", "DELETE": "removing", "IMPORT": "importing"}
 _DONE: Final = {"CREATE": "created", "UPDATE": "updated", "DELETE": "removed", "IMPORT": "imported"}
 
@@ -70,18 +61,16 @@ def follow(cfn: Any, clock: Clock, operation: Operation, ended: Followed) -> Ite
     the message says what was going on.
     """
     seen: set[str] = set()
-    deadline = clock.now() + _PATIENCE_SECONDS
-    pause = _FIRST_POLL_SECONDS
     lost_at: float | None = None
-    while not ended.status:
+    poll = clock.poll(_POLL_SECONDS, longest=_LONGEST_POLL_SECONDS, within=_PATIENCE_SECONDS)
+    for elapsed in poll:
         try:
             fresh = _fresh(cfn, operation, seen)
         except (ConnectionLost, Throttled) as error:
-            lost_at = lost_at or clock.now()
-            if clock.now() - lost_at > _LOST_SECONDS:
+            lost_at = elapsed if lost_at is None else lost_at
+            if elapsed - lost_at > _LOST_SECONDS:
                 raise _left(error, operation, ended) from error
             yield Event(operation.stack, Phase.PROGRESS, "AWS does not answer; trying again")
-            clock.sleep(_LAST_POLL_SECONDS)
             continue
         except CredentialsExpired as error:
             raise _left(error, operation, ended) from error
@@ -90,31 +79,29 @@ def follow(cfn: Any, clock: Clock, operation: Operation, ended: Followed) -> Ite
             yield from _told(event, operation, ended)
         if ended.status:
             return
-        if clock.now() > deadline:
-            raise TimedOut(
-                f"stack {operation.stack}: {_going_on(ended)} after three hours",
-                hint="`fraudctl deploy --attach` goes on watching",
-            )
-        pause = _FIRST_POLL_SECONDS if fresh else min(pause * 1.5, _LAST_POLL_SECONDS)
-        clock.sleep(pause)
+        if fresh:
+            poll.restart()
+    raise TimedOut(
+        f"stack {operation.stack}: {_going_on(ended)} after three hours",
+        hint="`fraudctl deploy --attach` goes on watching",
+    )
 
 
 def latest(cfn: Any, stack_id: str, stack: str) -> Operation:  # noqa: ANN401 - a boto3 client
-    """Find the operation that is running, or ran last, on a stack: by its token, else by when it began."""
+    """Return the operation that is running, or ran last, on a stack: by its token, else by when it began."""
     with asking(f"events of stack {stack}"):
-        for page in cfn.get_paginator("describe_stack_events").paginate(StackName=stack_id):
-            for event in page["StackEvents"]:
-                if not _of_stack(event, stack_id):
-                    continue
-                if token := event.get("ClientRequestToken"):
-                    return Operation(stack_id, stack, token)
-                if _begins(event):
-                    return Operation(stack_id, stack, since=event["Timestamp"])
+        for event in items(cfn, "describe_stack_events", "StackEvents", StackName=stack_id):
+            if not _of_stack(event, stack_id):
+                continue
+            if token := event.get("ClientRequestToken"):
+                return Operation(stack_id, stack, token)
+            if _begins(event):
+                return Operation(stack_id, stack, since=event["Timestamp"])
     return Operation(stack_id, stack)
 
 
 def going_on(operation: Operation, ended: Followed) -> str:
-    """Say in one line what AWS is still doing, and how to come back."""
+    """Return in one line what AWS is still doing, and how to come back."""
     return f"AWS goes on with {operation.stack} ({_going_on(ended)}); `fraudctl deploy --attach` follows it"
 
 
@@ -133,29 +120,23 @@ def _going_on(ended: Followed) -> str:
 
 
 def _fresh(cfn: Any, operation: Operation, seen: set[str]) -> list[dict[str, Any]]:  # noqa: ANN401 - a boto3 client
-    """Give the operation's unseen events, oldest first. They count as seen only once every page is read."""
+    """Return the operation's unseen events, oldest first. They count as seen only once every page is read."""
     fresh: list[dict[str, Any]] = []
     read: set[str] = set()
-    arguments: dict[str, Any] = {"StackName": operation.stack_id}
     with asking(f"events of stack {operation.stack}"):
-        while True:
-            try:
-                page = cfn.describe_stack_events(**arguments)
-            except ClientError as error:
-                if "does not exist" in error.response["Error"]["Message"]:
-                    return []  # a stack that was asked for a moment ago
-                raise
-            for event in page["StackEvents"]:
+        try:
+            for event in items(cfn, "describe_stack_events", "StackEvents", StackName=operation.stack_id):
                 if event["EventId"] in seen or (operation.since and event["Timestamp"] < operation.since):
-                    seen |= read
-                    return fresh[::-1]
+                    break  # newest first: what follows is seen, too, and its pages need not be read
                 read.add(event["EventId"])
                 if not operation.token or event.get("ClientRequestToken") == operation.token:
                     fresh.append(event)
-            if not (more := page.get("NextToken")):
-                seen |= read
-                return fresh[::-1]
-            arguments["NextToken"] = more
+        except ClientError as error:
+            if "does not exist" in error.response["Error"]["Message"]:
+                return []  # a stack that was asked for a moment ago
+            raise
+    seen |= read
+    return fresh[::-1]
 
 
 def _told(event: dict[str, Any], operation: Operation, ended: Followed) -> Iterator[Event]:
@@ -165,11 +146,11 @@ def _told(event: dict[str, Any], operation: Operation, ended: Followed) -> Itera
         if not status.endswith("_IN_PROGRESS"):
             ended.status = status
         elif "ROLLBACK" in status and not status.endswith("CLEANUP_IN_PROGRESS"):
-            yield Event(operation.stack, Phase.NOTE, f"it failed; going back to what was before ({status})")
+            yield Event(operation.stack, Phase.NOTE, f"it failed; rolling back ({status})")
         return
     verb, _, phase = status.partition("_")
     if phase == "IN_PROGRESS":
-        usual = _USUAL.get((event["ResourceType"], verb))
+        usual = resource_types.of(event["ResourceType"]).waiting.get(verb)
         doing = _VERBS.get(verb, verb.lower())
         ended.running[name] = doing
         yield Event(name, Phase.PROGRESS, f"{doing}; {usual}" if usual else doing)
@@ -180,7 +161,7 @@ def _told(event: dict[str, Any], operation: Operation, ended: Followed) -> Itera
         yield Event(name, Phase.DONE, "failed")
     elif name in ended.running or phase in {"COMPLETE", "SKIPPED"}:
         ended.running.pop(name, None)
-        kept = "goes with its cluster" if event["ResourceType"] == "AWS::MSK::Topic" else "kept"
+        kept = resource_types.of(event["ResourceType"]).skipped
         yield Event(name, Phase.DONE, kept if phase == "SKIPPED" else _DONE.get(verb, verb.lower()))
 
 

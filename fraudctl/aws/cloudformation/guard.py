@@ -2,18 +2,9 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
+from fraudctl.aws import resource_types
 from fraudctl.aws.cloudformation.change_sets import Detail, ResourceChange
-
-# What dies with each kind of resource.
-STATEFUL: Final[Mapping[str, str]] = {
-    "AWS::MSK::Cluster": "every topic and every record in it",
-    "AWS::MSK::Topic": "every record in this topic",
-    "AWS::DynamoDB::Table": "every row of the audit table",
-    "AWS::S3::Bucket": "every object in the bucket",
-    "AWS::KinesisAnalyticsV2::Application": "the application's state and snapshots",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +17,29 @@ class Danger:
     loss: str
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Return it in one line."""
         why = f" because of {', '.join(self.because)}" if self.because else ""
         return f"{self.logical_id} would be {self.verb}{why}; lost would be {self.loss}"
 
 
 def dangers(changes: Sequence[ResourceChange], allowed: Collection[str]) -> list[Danger]:
-    """Find what must not be executed, unless its logical id is among `allowed`."""
+    """Return what must not be executed, unless its logical id is among `allowed`."""
     replaced = _replaced(changes)
     return [
         found
         for change in changes
-        if change.type in STATEFUL and change.logical_id not in allowed
+        if resource_types.of(change.type).loss and change.logical_id not in allowed
         for found in _danger(change, replaced)
     ]
 
 
 def replaces(change: ResourceChange, changes: Sequence[ResourceChange]) -> bool:
-    """Say whether this change replaces the resource, as far as can be known."""
+    """Return whether this change replaces the resource, as far as can be known."""
     return change.logical_id in _replaced(changes)
 
 
 def _danger(change: ResourceChange, replaced: Mapping[str, tuple[str, ...]]) -> Iterator[Danger]:
-    loss = STATEFUL[change.type]
+    loss = resource_types.of(change.type).loss
     if change.action == "Remove":
         kept = " (its contents would stay in AWS, without a stack)" if change.policy_action == "Retain" else ""
         yield Danger(change.logical_id, "removed", (), loss + kept)
@@ -60,7 +51,7 @@ def _danger(change: ResourceChange, replaced: Mapping[str, tuple[str, ...]]) -> 
 
 
 def _replaced(changes: Sequence[ResourceChange]) -> dict[str, tuple[str, ...]]:
-    """Give the replaced resources with the properties that force it.
+    """Return the replaced resources with the properties that force it.
 
     CloudFormation calls a replacement Conditional also when a property refers to a resource that merely changes: a
     `Ref` to a cluster that is updated in place stays what it is. So such a property counts only if the resource behind
@@ -98,7 +89,7 @@ def _real(detail: Detail, replaced: Collection[str]) -> bool:
 
 
 def described(detail: Detail) -> str:
-    """Give a property with its value before and after, as far as CloudFormation tells."""
+    """Return a property with its value before and after, as far as CloudFormation tells."""
     if detail.before is None and detail.after is None:
         return f"{detail.path} ({detail.cause})" if detail.cause else detail.path
     return f"{detail.path}: {_short(detail.before)} → {_short(detail.after)}"

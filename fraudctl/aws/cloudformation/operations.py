@@ -27,7 +27,7 @@ class Operations:
     token: Callable[[], str]
 
     def execute(self, change_set: ChangeSet) -> Iterator[Event]:
-        """Execute a change set."""
+        """Execute a change set and follow it to its end."""
         token = self.token()
         ChangeSets(self.cfn, self.clock).execute(change_set, token)
         yield from self.follow(Operation(change_set.stack_id, self.stack, token), "deploy")
@@ -41,7 +41,7 @@ class Operations:
         yield from self.follow(Operation(found.id, self.stack, token), "cleanup", good=("DELETE_COMPLETE",))
 
     def continue_rollback(self, found: Described, skip: Sequence[str]) -> Iterator[Event]:
-        """Go on with a rollback that got stuck, without `skip`; raises `BadConfig` for unknown ones."""
+        """Continue a rollback that got stuck, without `skip`; raises `BadConfig` for unknown ones."""
         known = {resource.logical_id for resource in resources(self.cfn, found.id)} if skip else set()
         for name in skip:
             if name not in known:
@@ -55,7 +55,7 @@ class Operations:
             yield Event(name, Phase.NOTE, "left out of the rollback: it may differ from the template")
 
     def failed(self, found: Described) -> Iterator[Event]:
-        """Tell the last operation, which ended badly, and raise its root cause as `follow` does."""
+        """Yield the events of the last operation, which failed, and raise its root cause as `follow` does."""
         operation = latest(self.cfn, found.id, self.stack)
         if operation.token or operation.since:
             yield from self.follow(operation, "deploy")

@@ -37,7 +37,7 @@ class Template:
         return cls(body, tuple(entries), {name: value.strip("\"'") for name, value in found.items()})
 
     def settable(self) -> list[str]:
-        """Give the names a person may set, sorted."""
+        """Return the names a person may set, sorted."""
         return sorted(name for name in self.names if not _OURS.fullmatch(name))
 
 
@@ -58,5 +58,5 @@ def merged(template: Template, *layers: Mapping[str, str]) -> dict[str, str]:
 
 
 def relaid(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
-    """Say whether the application's state of before will not fit any more."""
+    """Return whether the application's state of before will not fit any more."""
     return any(before[name] != after[name] for name in _LAYOUT if name in before and name in after)

@@ -1,53 +1,50 @@
-"""A change set in a person's words: what changes from what to what, and how long it takes."""
+"""A change set as lines of a plan: what changes from what to what, how long it takes, what it costs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from fraudctl.aws import resource_types
 from fraudctl.aws.cloudformation import guard
 from fraudctl.aws.cloudformation.change_sets import ResourceChange
 from fraudctl.aws.cloudformation.guard import described
-from fraudctl.aws.release import Price
+from fraudctl.aws.costs import Cost
 from fraudctl.target import Change
 
 _ACTIONS: Final = {"Add": "create", "Modify": "update", "Remove": "remove", "Import": "adopt", "Dynamic": "change"}
 _ORDER: Final = ("remove", "replace", "update", "adopt", "change", "create")
-# Median minutes by type: MSK and Flink rule everything else out.
-_CREATE_MINUTES: Final = {"AWS::MSK::Cluster": 31, "AWS::EC2::NatGateway": 2, "AWS::KinesisAnalyticsV2::Application": 2}
-_UPDATE_MINUTES: Final = {"AWS::MSK::Cluster": 25, "AWS::KinesisAnalyticsV2::Application": 3}
+_VERBS: Final = {"Add": "CREATE", "Import": "CREATE", "Remove": "DELETE"}
 _OTHER_MINUTES: Final = 2
 
 
 def changes(found: Sequence[ResourceChange]) -> tuple[Change, ...]:
-    """Give one line per resource; what is removed or replaced comes first."""
+    """Return one line per resource; what is removed or replaced comes first."""
     lines = [_line(change, found) for change in found]
     return tuple(sorted(lines, key=lambda line: (_ORDER.index(line.action), line.component)))
 
 
 def losses(found: Sequence[ResourceChange], kept: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Say what is lost for good, also when a person allowed it."""
+    """Return what is lost for good, also when a person allowed it."""
     return tuple(str(danger) for danger in guard.dangers(found, allowed=kept or ()))
 
 
 def minutes(found: Sequence[ResourceChange]) -> int:
-    """Estimate how long the change set takes: its slowest resource, for the rest goes on beside it."""
+    """Return about how many minutes the change set takes: those of its slowest resource, the rest goes on beside it."""
     slowest = _OTHER_MINUTES if found else 0
     for change in found:
-        create = change.action in {"Add", "Import"} or guard.replaces(change, found)
-        table = _CREATE_MINUTES if create else _UPDATE_MINUTES
-        if change.action != "Remove":
-            slowest = max(slowest, table.get(change.type, 0))
+        verb = "CREATE" if guard.replaces(change, found) else _VERBS.get(change.action, "UPDATE")
+        slowest = max(slowest, resource_types.of(change.type).minutes.get(verb, 0))
     return slowest
 
 
-def bill(prices: Sequence[Price]) -> list[str]:
-    """Give one line for each price and one for their sum, of which an unknown price makes the least it can be."""
-    known = [price.hourly for price in prices if price.hourly is not None]
+def bill(prices: Sequence[Cost]) -> list[str]:
+    """Return one line for each price and one for their sum, of which an unknown price makes the least it can be."""
+    known = [price.usd_per_hour for price in prices if price.usd_per_hour is not None]
     total, until = sum(known), "until `fraudctl teardown`"
     if len(known) == len(prices):
         in_all = f"{_dollars(total)} an hour in all, about ${total * 24:.0f} a day, {until}"
     else:
         in_all = f"at least ${total:.3f} an hour in all, for not every price is known, {until}"
-    return [*(f"{_dollars(price.hourly)} an hour  {price.what}" for price in prices), in_all]
+    return [*(f"{_dollars(price.usd_per_hour)} an hour  {price.what}" for price in prices), in_all]
 
 
 def _dollars(amount: float | None) -> str:

@@ -1,40 +1,29 @@
-"""The bucket for what is deployed: made when missing, private, versioned; files are named by their content."""
+"""The bucket for artifacts: created when missing, private, versioned; files are named by their content."""
 
-import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.aws.errors import asking
+from fraudctl.clock import Clock
 from fraudctl.errors import OperationFailed, Refused, TimedOut
 from fraudctl.target import Event, Phase
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-COMPONENT: Final = "artefacts"
-_LONGEST: Final = 63
+COMPONENT: Final = "artifacts"
 _KEPT_DAYS: Final = 30
 _DELETE_AT_ONCE: Final = 1000
-_TRIES: Final = 30
-_PAUSE_S: Final = 2.0
+_POLL_SECONDS: Final = 2.0
+_WAIT_SECONDS: Final = 60.0
 _FOREIGN: Final = frozenset({"403", "AccessDenied", "301", "PermanentRedirect"})
 _MISSING: Final = frozenset({"404", "NoSuchBucket", "NotFound", "NoSuchKey"})
 
 
-def bucket_name(stack: str, account: str, region: str) -> str:
-    """Give ``<stack>-artifacts-<account>-<region>``; a stack's name too long for 63 characters is cut and hashed."""
-    end = f"-artifacts-{account}-{region}"
-    if len(stack) + len(end) <= _LONGEST:
-        return stack + end
-    mark = hashlib.sha256(stack.encode()).hexdigest()[:6]
-    return f"{stack[: _LONGEST - len(end) - len(mark) - 1]}-{mark}{end}"
-
-
 class ArtifactBucket:
-    """One versioned bucket of this account, by boto3. `sleep` waits between tries."""
+    """One versioned bucket of this account, by boto3."""
 
     def __init__(
         self,
@@ -43,11 +32,11 @@ class ArtifactBucket:
         *,
         account: str,
         tags: dict[str, str] | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        clock: Clock | None = None,
     ) -> None:
-        """Keep the collaborators; `account` is who has to own the bucket. No I/O."""
+        """Store the collaborators; `account` is who has to own the bucket. No I/O."""
         self._session, self.name, self._account = session, name, account
-        self._tags, self._sleep = tags or {}, sleep
+        self._tags, self._clock = tags or {}, clock or Clock()
         self._made: Any = None
 
     @property
@@ -57,7 +46,7 @@ class ArtifactBucket:
         return self._made
 
     def exists(self) -> bool:
-        """Say whether the bucket is there; raises `Refused` when it belongs to somebody else."""
+        """Return whether the bucket exists; raise `Refused` when it belongs to another account."""
         from botocore.exceptions import ClientError
 
         with asking(f"bucket {self.name}"):
@@ -75,7 +64,7 @@ class ArtifactBucket:
         return True
 
     def tags(self) -> dict[str, str]:
-        """Give the tags that it has."""
+        """Return the tags that it has."""
         from botocore.exceptions import ClientError
 
         with asking(f"bucket {self.name}"):
@@ -88,7 +77,7 @@ class ArtifactBucket:
         return {tag["Key"]: tag["Value"] for tag in found}
 
     def ensure(self) -> bool:
-        """Make the bucket unless it is there and give it its settings; says whether it was made.
+        """Create the bucket unless it exists, and put its settings; return whether it was created.
 
         The settings are put again each time: an earlier run may have died between two of them.
         """
@@ -100,7 +89,7 @@ class ArtifactBucket:
         return made
 
     def upload(self, paths: Sequence[Path], progress: Callable[[Event], None] = lambda _: None) -> dict[Path, str]:
-        """Send the files that are not there yet and give each file's key: its name, since it names the content.
+        """Upload the files that it does not hold and return each file's key: its name, which names the content.
 
         `progress` gets the bytes sent, of all files together, from boto3's threads.
         """
@@ -116,7 +105,7 @@ class ArtifactBucket:
         return {path: path.name for path in paths}
 
     def empty(self) -> int:
-        """Delete every version of every object and give how many there were; a missing bucket is empty."""
+        """Delete every version of every object and return how many there were; a missing bucket is empty."""
         from botocore.exceptions import ClientError
 
         removed = 0
@@ -132,20 +121,19 @@ class ArtifactBucket:
         return removed
 
     def delete(self) -> bool:
-        """Empty the bucket and delete it; says whether it was there."""
+        """Empty the bucket and delete it; return whether it existed."""
         from botocore.exceptions import ClientError
 
         if not self.exists():
             return False
         with asking(f"bucket {self.name}"):
-            for _ in range(_TRIES):
+            for _ in self._clock.poll(_POLL_SECONDS, within=_WAIT_SECONDS):
                 self.empty()
                 try:
                     self._s3.delete_bucket(Bucket=self.name, ExpectedBucketOwner=self._account)
                 except ClientError as error:
                     if _code(error) != "BucketNotEmpty":
-                        raise
-                    self._sleep(_PAUSE_S)  # something still writes to it
+                        raise  # else something still writes to it
                 else:
                     return True
         raise TimedOut(f"bucket {self.name}: something keeps writing to it", hint=f"aws s3 rb --force s3://{self.name}")
@@ -235,7 +223,7 @@ class ArtifactBucket:
 
 
 class _Counter:
-    """Turns boto3's callbacks, which come from several threads, into events."""
+    """Reports boto3's callbacks, which come from several threads, as events."""
 
     def __init__(self, name: str, before: int, total: int, progress: Callable[[Event], None]) -> None:
         import threading

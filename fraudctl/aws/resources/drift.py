@@ -1,4 +1,4 @@
-"""Drift that is looked for on every deploy, because it is likely and cheap to see, and its repair.
+"""Drift that every deploy looks for, because it is likely and cheap to detect, and its repair.
 
 A topic deleted by hand stays in the stack as far as CloudFormation knows, so no change set brings it back. Created anew
 under its name it has the ARN that the stack knows it by.
@@ -7,7 +7,7 @@ under its name it has the ARN that the stack knows it by.
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from botocore.exceptions import ClientError
 
@@ -16,7 +16,7 @@ from fraudctl.aws.errors import ConnectionLost, CredentialsExpired, asking
 from fraudctl.aws.resources import event_source_mapping
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.schedule import AwsSchedule
-from fraudctl.aws.session import AwsSession
+from fraudctl.aws.session import AwsSession, items
 from fraudctl.clock import Clock
 from fraudctl.errors import FraudctlError, NotDeployed
 from fraudctl.pipeline import topics
@@ -35,16 +35,16 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
-class Repairs:
-    """Compares what the stack stands for with what is there."""
+class DriftDetector:
+    """Compares what the stack describes with what exists."""
 
     session: AwsSession
     clock: Clock
     flink: AwsFlink
     schedule: AwsSchedule
 
-    def look(self, stack: Described, *, samples: bool | None) -> Drift:
-        """Find what differs: topics, the mapping, the application, and the schedule if `samples` says how it shall be.
+    def detect(self, stack: Described, *, samples: bool | None) -> Drift:
+        """Return what differs: topics, event source mapping, application, and the schedule unless `samples` is None.
 
         A schedule switched by hand is no drift: that is what `transactions stop` does.
         """
@@ -76,8 +76,8 @@ class Repairs:
         changes += [Change("repair", name, "it is gone: deleted by hand") for name in gone]
         return Drift(tuple(changes), tuple(notes), tuple(gone))
 
-    def apply(self, stack: Described) -> Iterator[Event]:
-        """Repair topics and mapping; starting the application is the deploy's next step anyway."""
+    def repair(self, stack: Described) -> Iterator[Event]:
+        """Create missing topics and enable the mapping; starting the application is the deploy's next step anyway."""
         try:
             missing = self._missing(stack)
         except FraudctlError as error:
@@ -101,15 +101,9 @@ class Repairs:
         arn = stack.outputs.get("ClusterArn")
         if not arn:
             return []
-        found: set[str] = set()
-        arguments: dict[str, Any] = {"ClusterArn": arn}
         with asking("topics of the cluster"):
-            while True:
-                page = self.session.client("kafka").list_topics(**arguments)
-                found |= {item["TopicName"] for item in page["Topics"]}
-                if not (more := page.get("NextToken")):
-                    break
-                arguments["NextToken"] = more
+            listed = items(self.session.client("kafka"), "list_topics", "Topics", ClusterArn=arn)
+            found = {item["TopicName"] for item in listed}
         return [topic for topic in topics.ALL if topic.name not in found]
 
     def _create(self, stack: Described, topic: topics.Topic) -> None:

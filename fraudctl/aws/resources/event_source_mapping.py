@@ -17,7 +17,7 @@ _MOVING: Final = frozenset({"Creating", "Enabling", "Disabling", "Updating", "De
 
 
 def state(client: Any, uuid: str) -> str:  # noqa: ANN401 - a boto3 client
-    """Give its state in Lambda's words; empty when it is not there."""
+    """Return its state in Lambda's words; empty when it is not there."""
     if not uuid:
         return ""
     with asking("event source mapping"):
@@ -35,16 +35,18 @@ def switch(client: Any, clock: Clock, uuid: str, *, on: bool) -> Iterator[Event]
     Lambda refuses while an earlier change is under way, so that is waited for first.
     """
     wanted = "Enabled" if on else "Disabled"
-    deadline = clock.now() + _WAIT_SECONDS
     asked = False
-    while (found := state(client, uuid)) not in {wanted, ""}:
+    found = ""
+    for _ in clock.poll(_POLL_SECONDS, within=_WAIT_SECONDS):
+        found = state(client, uuid)
+        if found in {wanted, ""}:
+            break
         if not asked and found not in _MOVING:
             with asking("event source mapping"):
                 client.update_event_source_mapping(UUID=uuid, Enabled=on)
             asked = True
-        if clock.now() > deadline:
-            raise TimedOut(f"event source mapping: still {found}", hint="run the command again later")
         yield Event(_NAME, Phase.PROGRESS, f"{'enabling' if on else 'disabling'} ({found})")
-        clock.sleep(_POLL_SECONDS)
+    else:
+        raise TimedOut(f"event source mapping: still {found}", hint="run the command again later")
     if found:
         yield Event(_NAME, Phase.DONE, wanted.lower())

@@ -10,23 +10,25 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from fraudctl.aws.errors import asking
+from fraudctl.aws.names import application_log_group
+from fraudctl.aws.session import items
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, OperationFailed, TimedOut
 from fraudctl.target import Event, FlinkStatus, Phase, Savepoint
 
-_FIRST_POLL_SECONDS: Final = 0.5
-_LAST_POLL_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.5
+_LONGEST_POLL_SECONDS: Final = 5.0
 _WAIT_SECONDS: Final = 20 * 60.0
 _BUSY: Final = frozenset({"STARTING", "STOPPING", "FORCE_STOPPING", "UPDATING", "AUTOSCALING", "MAINTENANCE"})
 _MOVING: Final = _BUSY | {"ROLLING_BACK", "DELETING"}
-_LOGS: Final = "run `fraudctl flink logs`"
+_PAGE: Final = 50  # the most that ListApplicationSnapshots takes
 
 
 class AwsFlink:
     """Starts, stops and describes the application; `name` gives its name once it is needed."""
 
     def __init__(self, client: Callable[[], Any], name: Callable[[], str], clock: Clock) -> None:
-        """Keep where to ask."""
+        """Store the collaborators; no I/O."""
         self._client, self._name, self._clock = client, name, clock
 
     def start(self, *, fresh: bool = False) -> Iterator[Event]:
@@ -68,7 +70,7 @@ class AwsFlink:
         yield Event("flink", Phase.DONE, "stopped")
 
     def status(self) -> FlinkStatus:
-        """Say how AWS sees it; RUNNING does not yet mean that its job is well."""
+        """Return its state as AWS reports it; RUNNING does not mean yet that its job works."""
         state = self._state(self._name())
         return FlinkStatus(state="STOPPED" if state == "READY" else state)
 
@@ -83,24 +85,25 @@ class AwsFlink:
         return sorted(made, key=lambda snapshot: -snapshot.created_at)
 
     def snapshots(self) -> list[dict[str, Any]]:
-        """Give all snapshots as AWS lists them, those being made or deleted too."""
-        name = self._name()
-        found: list[dict[str, Any]] = []
-        arguments: dict[str, Any] = {"ApplicationName": name, "Limit": 50}
+        """Return all snapshots as AWS lists them, those being made or deleted too."""
+        name, limit = self._name(), {"PageSize": _PAGE}
         with asking(f"snapshots of {name}"):
-            while True:
-                page = self._client().list_application_snapshots(**arguments)
-                found += page["SnapshotSummaries"]
-                if not (more := page.get("NextToken")):
-                    return found
-                arguments["NextToken"] = more
+            return list(
+                items(
+                    self._client(),
+                    "list_application_snapshots",
+                    "SnapshotSummaries",
+                    ApplicationName=name,
+                    PaginationConfig=limit,
+                )
+            )
 
     def state(self) -> str:
-        """Give AWS's word for its state; raises `NotDeployed`."""
+        """Return its state as AWS names it; raises `NotDeployed`."""
         return self._state(self._name())
 
     def _settle(self, name: str) -> Generator[Event, None, str]:
-        """Wait until no operation is under way, and give the state then."""
+        """Wait until no operation is running, and return the state then."""
         state = self._state(name)
         if state in _MOVING:
             yield Event("flink", Phase.STARTED, f"it is {state}; waiting for that to end")
@@ -109,25 +112,21 @@ class AwsFlink:
         return state
 
     def _follow(self, name: str, operation: str | None, doing: str, *, until: str) -> Iterator[Event]:
-        deadline = self._clock.now() + _WAIT_SECONDS
-        pause = _FIRST_POLL_SECONDS
-        while True:
+        state = ""
+        for _ in self._clock.poll(_POLL_SECONDS, longest=_LONGEST_POLL_SECONDS, within=_WAIT_SECONDS):
             status, why = self._operation(name, operation) if operation else ("", "")
             if status in {"FAILED", "CANCELLED"}:
-                raise OperationFailed(f"flink application {name}: {doing} {status.lower()}: {why}", hint=_LOGS)
+                raise OperationFailed(f"flink application {name}: {doing} {status.lower()}: {why}", hint=_log(name))
             state = self._state(name)
             if (state == until or (not until and state not in _MOVING)) and status != "IN_PROGRESS":
                 return
             if status == "SUCCESSFUL" and until and state not in _MOVING:
-                raise OperationFailed(f"flink application {name}: it is {state} after {doing}", hint=_LOGS)
-            if self._clock.now() > deadline:
-                raise TimedOut(
-                    f"flink application {name}: still {state} after {_WAIT_SECONDS / 60:.0f} min",
-                    hint="run `fraudctl flink status`; `fraudctl flink stop` forces a stuck one",
-                )
+                raise OperationFailed(f"flink application {name}: it is {state} after {doing}", hint=_log(name))
             yield Event("flink", Phase.PROGRESS, f"{doing} ({state})")
-            self._clock.sleep(pause)
-            pause = min(pause * 1.5, _LAST_POLL_SECONDS)
+        raise TimedOut(
+            f"flink application {name}: still {state} after {_WAIT_SECONDS / 60:.0f} min",
+            hint="`fraudctl flink status` shows its state; `fraudctl flink stop --no-savepoint` stops it by force",
+        )
 
     def _operation(self, name: str, operation: str) -> tuple[str, str]:
         with asking(f"flink application {name}"):
@@ -159,3 +158,7 @@ class AwsFlink:
                     ) from error
                 raise
         return str(found["ApplicationDetail"]["ApplicationStatus"])
+
+
+def _log(name: str) -> str:
+    return f"`aws logs tail {application_log_group(name)}` shows what it logged"

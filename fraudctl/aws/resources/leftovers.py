@@ -1,21 +1,16 @@
 """The proof of a teardown: what is looked for by tag and by name, and the command that removes what is found."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from botocore.exceptions import ClientError
 
+from fraudctl.aws import resource_types
 from fraudctl.aws.errors import asking
+from fraudctl.aws.names import TAG, Names
 from fraudctl.aws.resources import table
-from fraudctl.aws.session import AwsSession
-
-TAG: Final = "fraudctl:stack"
-# The tagging service shows things for hours after they are gone. What these services hold is looked for by name above,
-# and the others are either not billed or billed by use alone.
-_LOOKED_FOR: Final = frozenset({"dynamodb", "s3", "logs", "kafka", "kinesisanalytics", "ec2", "lambda"})
-_NOT_BILLED: Final = frozenset({"cloudformation", "sns", "iam", "scheduler", "cloudwatch", "events"})
+from fraudctl.aws.session import AwsSession, items
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,64 +21,68 @@ class Leftover:
     command: str
 
     def __str__(self) -> str:
-        """Give it with its command."""
+        """Return it with the command that removes it."""
         return f"{self.what}: {self.command}"
 
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
-    """Looks for what is left of one stack; what is `kept` on purpose does not count."""
+    """What is left of one stack; what is `kept` on purpose does not count."""
 
     session: AwsSession
-    stack: str
+    names: Names
+    account: str
     vpc: str = ""
     kept: frozenset[str] = frozenset()
 
     def find(self) -> list[Leftover]:
-        """Give all that is left, what costs most first."""
-        found = [*self._clusters(), *self._applications(), *self._machines(), *self._network(), *self._volumes()]
+        """Return all that is left, what costs most first."""
+        found = [*self._clusters(), *self._applications(), *self._instances(), *self._network(), *self._volumes()]
         found += [*self._functions(), *self._log_groups(), *self._data(), *self._tagged()]
         return [item for item in dict.fromkeys(found) if item.what.partition(" ")[2] not in self.kept]
 
     def log_groups(self) -> list[str]:
-        """Give the log groups that bear the stack's name, also those that a late call of a function made again."""
+        """Return the log groups with the stack's names, also those that a late call of a function created again."""
         logs = self.session.client("logs")
         found = []
-        for prefix in _log_prefixes(self.stack):
+        for prefix in self.names.log_groups:
             with asking("log groups"):
-                for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix):
-                    names = [group["logGroupName"] for group in page["logGroups"]]
-                    # Stack a's application would be the prefix of stack a-detection's.
-                    found += [name for name in names if name == prefix or prefix.endswith("/")]
+                listed = items(logs, "describe_log_groups", "logGroups", logGroupNamePrefix=prefix)
+                names = [group["logGroupName"] for group in listed]
+            # Stack a's application would be the prefix of stack a-detection's.
+            found += [name for name in names if name == prefix or prefix.endswith("/")]
         return found
 
     def interfaces(self) -> list[dict[str, Any]]:
-        """Give the network interfaces in the stack's network."""
+        """Return the network interfaces in the stack's network."""
         if not self.vpc:
             return []
         with asking("network interfaces"):
-            found: list[dict[str, Any]] = self._ec2.describe_network_interfaces(
-                Filters=[{"Name": "vpc-id", "Values": [self.vpc]}]
-            )["NetworkInterfaces"]
-        return found
+            inside = [{"Name": "vpc-id", "Values": [self.vpc]}]
+            return list(items(self._ec2, "describe_network_interfaces", "NetworkInterfaces", Filters=inside))
 
     @property
     def _ec2(self) -> Any:  # noqa: ANN401 - a boto3 client
         return self.session.client("ec2")
 
-    def _aws(self, command: str) -> str:
-        return f"aws {command} --region {self.session.region}"
+    def _left(self, kind: str, name: str, *, key: str = "", more: str = "") -> Leftover:
+        """Return one with the command for its type; `key` is its id for AWS, if that is not its name."""
+        found = resource_types.of(kind)
+        command = found.removal.format(key or name) + more
+        return Leftover(f"{found.noun} {name}", f"aws {command} --region {self.session.region}")
 
     def _clusters(self) -> Iterator[Leftover]:
+        name = self.names.cluster
         with asking("clusters"):
-            found = self.session.client("kafka").list_clusters_v2(ClusterNameFilter=self.stack)["ClusterInfoList"]
+            found = list(
+                items(self.session.client("kafka"), "list_clusters_v2", "ClusterInfoList", ClusterNameFilter=name)
+            )
         for item in found:
-            if item["ClusterName"] == self.stack:
-                arn = item["ClusterArn"]
-                yield Leftover(f"cluster {self.stack}", self._aws(f"kafka delete-cluster --cluster-arn {arn}"))
+            if item["ClusterName"] == name:
+                yield self._left("AWS::MSK::Cluster", name, key=item["ClusterArn"])
 
     def _applications(self) -> Iterator[Leftover]:
-        client, name = self.session.client("kinesisanalyticsv2"), f"{self.stack}-detection"
+        client, name = self.session.client("kinesisanalyticsv2"), self.names.application
         with asking("flink application"):
             try:
                 found = client.describe_application(ApplicationName=name)["ApplicationDetail"]
@@ -91,84 +90,72 @@ class Leftovers:
                 if error.response["Error"]["Code"] == "ResourceNotFoundException":
                     return
                 raise
-        made = found["CreateTimestamp"].isoformat()
-        command = f"kinesisanalyticsv2 delete-application --application-name {name} --create-timestamp {made}"
-        yield Leftover(f"application {name}", self._aws(command))
+        made = f" --create-timestamp {found['CreateTimestamp'].isoformat()}"
+        yield self._left("AWS::KinesisAnalyticsV2::Application", name, more=made)
 
-    def _machines(self) -> Iterator[Leftover]:
+    def _instances(self) -> Iterator[Leftover]:
         with asking("instances"):
-            found = self._ec2.describe_instances(Filters=self._by_tag())["Reservations"]
+            found = list(items(self._ec2, "describe_instances", "Reservations", Filters=self.names.tag_filter))
         for item in (instance for reservation in found for instance in reservation["Instances"]):
             if item["State"]["Name"] not in {"terminated", "shutting-down"}:
-                name = item["InstanceId"]
-                yield Leftover(f"instance {name}", self._aws(f"ec2 terminate-instances --instance-ids {name}"))
+                yield self._left("AWS::EC2::Instance", item["InstanceId"])
 
     def _network(self) -> Iterator[Leftover]:
+        tagged = self.names.tag_filter
         with asking("network"):
-            gateways = self._ec2.describe_nat_gateways(Filters=self._by_tag())["NatGateways"]
-            addresses = self._ec2.describe_addresses(Filters=self._by_tag())["Addresses"]
+            gateways = list(items(self._ec2, "describe_nat_gateways", "NatGateways", Filters=tagged))
+            addresses = self._ec2.describe_addresses(Filters=tagged)["Addresses"]
         for item in gateways:
             if item["State"] not in {"deleted", "deleting"}:
-                name = item["NatGatewayId"]
-                yield Leftover(f"gateway {name}", self._aws(f"ec2 delete-nat-gateway --nat-gateway-id {name}"))
+                yield self._left("AWS::EC2::NatGateway", item["NatGatewayId"])
         for item in addresses:
-            name = item["AllocationId"]
-            yield Leftover(f"address {name}", self._aws(f"ec2 release-address --allocation-id {name}"))
+            yield self._left("AWS::EC2::EIP", item["AllocationId"])
         for item in self.interfaces():
-            name = item["NetworkInterfaceId"]
-            command = f"ec2 delete-network-interface --network-interface-id {name}"
-            yield Leftover(f"interface {name}", self._aws(command))
+            yield self._left("AWS::EC2::NetworkInterface", item["NetworkInterfaceId"])
 
     def _volumes(self) -> Iterator[Leftover]:
         with asking("volumes"):
-            found = self._ec2.describe_volumes(Filters=self._by_tag())["Volumes"]
+            found = list(items(self._ec2, "describe_volumes", "Volumes", Filters=self.names.tag_filter))
         for item in found:
             if item.get("State") not in {"deleted", "deleting"}:
-                name = item["VolumeId"]
-                yield Leftover(f"volume {name}", self._aws(f"ec2 delete-volume --volume-id {name}"))
+                yield self._left("AWS::EC2::Volume", item["VolumeId"])
 
     def _functions(self) -> Iterator[Leftover]:
-        prefix = f"{self.stack}-"
         with asking("functions"):
-            for page in self.session.client("lambda").get_paginator("list_functions").paginate():
-                for item in page["Functions"]:
-                    name = item["FunctionName"]
-                    if name.removeprefix(prefix) in _FUNCTIONS and name.startswith(prefix):
-                        command = f"lambda delete-function --function-name {name}"
-                        yield Leftover(f"function {name}", self._aws(command))
+            listed = [
+                item["FunctionName"] for item in items(self.session.client("lambda"), "list_functions", "Functions")
+            ]
+        for name in listed:
+            if name in self.names.functions:
+                yield self._left("AWS::Lambda::Function", name)
 
     def _log_groups(self) -> Iterator[Leftover]:
         for name in self.log_groups():
-            yield Leftover(f"log-group {name}", self._aws(f"logs delete-log-group --log-group-name {name}"))
+            yield self._left("AWS::Logs::LogGroup", name)
 
     def _data(self) -> Iterator[Leftover]:
-        name = f"{self.stack}-audit"
+        name = self.names.audit_table
         if table.rows(self.session.client("dynamodb"), name) is not None:
-            yield Leftover(f"table {name}", self._aws(f"dynamodb delete-table --table-name {name}"))
+            yield self._left("AWS::DynamoDB::Table", name)
+        ours = self.names.buckets(self.account, self.session.region)
         with asking("buckets"):
-            found = self.session.client("s3").list_buckets()["Buckets"]
-        for item in found:
-            name = item["Name"]
-            if re.fullmatch(rf"{self.stack}-(failed|artifacts)-\d{{12}}-{self.session.region}", name):
-                yield Leftover(f"bucket {name}", self._aws(f"s3 rb s3://{name} --force"))
+            listed = [item["Name"] for item in items(self.session.client("s3"), "list_buckets", "Buckets")]
+        for bucket in listed:
+            if bucket in ours:
+                yield self._left("AWS::S3::Bucket", bucket)
 
     def _tagged(self) -> Iterator[Leftover]:
-        """Yield what bears the stack's tag and is billed, but is looked for by nothing above."""
+        """Yield what has the stack's tag, but is of a service that the template does not use.
+
+        The tagging service lists things for hours after they are gone, so the services of the template's types are left
+        out: what they hold is looked for above, or costs nothing by the hour.
+        """
         client = self.session.client("resourcegroupstaggingapi")
+        wanted = [{"Key": TAG, "Values": [self.names.stack]}]
         with asking("tagged resources"):
-            pages = client.get_paginator("get_resources").paginate(TagFilters=[{"Key": TAG, "Values": [self.stack]}])
-            arns = [item["ResourceARN"] for page in pages for item in page["ResourceTagMappingList"]]
+            listed = items(client, "get_resources", "ResourceTagMappingList", TagFilters=wanted)
+            arns = [item["ResourceARN"] for item in listed]
         for arn in arns:
-            if arn.split(":")[2] not in _LOOKED_FOR | _NOT_BILLED:
-                yield Leftover(f"resource {arn}", self._aws(f"resourcegroupstaggingapi get-resources  # {arn}"))
-
-    def _by_tag(self) -> list[dict[str, Any]]:
-        return [{"Name": f"tag:{TAG}", "Values": [self.stack]}]
-
-
-_FUNCTIONS: Final = frozenset({"SampleTransactionGenerator", "FlagAccountGenerator", "AuditWriter", "TopicReader"})
-
-
-def _log_prefixes(stack: str) -> list[str]:
-    functions = [f"/aws/lambda/{stack}-{name}" for name in sorted(_FUNCTIONS)]
-    return [*functions, f"/aws/vendedlogs/{stack}/", f"/aws/kinesis-analytics/{stack}-detection", f"/fraudctl/{stack}/"]
+            if arn.split(":")[2] not in resource_types.services():
+                command = f"aws resourcegroupstaggingapi get-resources  # {arn} --region {self.session.region}"
+                yield Leftover(f"resource {arn}", command)

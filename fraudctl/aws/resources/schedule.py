@@ -19,7 +19,7 @@ class AwsSchedule:
     """Switches the schedule; `name` gives its name once it is needed."""
 
     def __init__(self, scheduler: Callable[[], Any], name: Callable[[], str]) -> None:
-        """Keep where to ask."""
+        """Store where to ask."""
         self._scheduler, self._name = scheduler, name
 
     def start(self) -> bool:
@@ -31,7 +31,7 @@ class AwsSchedule:
         return self._switch("DISABLED")
 
     def status(self) -> ScheduleStatus:
-        """Say whether it is on."""
+        """Return whether it is on."""
         return ScheduleStatus(enabled=self._get()["State"] == "ENABLED")
 
     def _switch(self, state: str) -> bool:

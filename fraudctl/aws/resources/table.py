@@ -15,7 +15,7 @@ _WAIT_SECONDS: Final = 600.0
 
 
 def rows(dynamodb: Any, table: str) -> int | None:  # noqa: ANN401 - a boto3 client
-    """Give about how many rows a table has (DynamoDB counts every six hours); None when there is none."""
+    """Return about how many rows a table has (DynamoDB counts every six hours); None when there is none."""
     with asking(f"table {table}"):
         try:
             return int(dynamodb.describe_table(TableName=table)["Table"].get("ItemCount", 0))
@@ -38,9 +38,8 @@ def delete(dynamodb: Any, clock: Clock, table: str) -> Iterator[Event]:  # noqa:
             )
         yield Event(table, Phase.STARTED, "deleting the table")
         dynamodb.delete_table(TableName=table)
-    deadline = clock.now() + _WAIT_SECONDS
-    while rows(dynamodb, table) is not None:
-        if clock.now() > deadline:
-            raise TimedOut(f"table {table}: still being deleted", hint="run `fraudctl teardown` again")
-        clock.sleep(_POLL_SECONDS)
-    yield Event(table, Phase.DONE, "deleted, with its rows")
+    for _ in clock.poll(_POLL_SECONDS, within=_WAIT_SECONDS):
+        if rows(dynamodb, table) is None:
+            yield Event(table, Phase.DONE, "deleted, with its rows")
+            return
+    raise TimedOut(f"table {table}: still being deleted", hint="run `fraudctl teardown` again")
