@@ -89,6 +89,7 @@ RESOURCE_TYPES: Final[Mapping[str, ResourceType]] = {
     ),
     "AWS::Logs::LogGroup": ResourceType("logs", noun="log-group", removal="logs delete-log-group --log-group-name {}"),
     "AWS::Logs::LogStream": ResourceType("logs"),
+    "AWS::Logs::MetricFilter": ResourceType("logs"),
     "AWS::MSK::Cluster": ResourceType(
         "kafka",
         noun="cluster",

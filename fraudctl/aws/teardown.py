@@ -1,7 +1,7 @@
 """Teardown: stop what makes data or delays the deletion, delete, then prove by name and by tag that nothing is left."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -143,7 +143,7 @@ class Teardown:
         except FraudctlError as error:
             if error.exit_code == 4:  # noqa: PLR2004 - credentials or network: the rest would fail alike
                 raise
-            yield Event(what, Phase.NOTE, f"{error}; going on")
+            yield Event(what, Phase.NOTE, f"{error}; going on without it")
             yield Event(what, Phase.DONE, "left as it is")
 
     def _stop_schedule(self, name: str) -> Iterator[Event]:
@@ -191,11 +191,12 @@ class Teardown:
         cfn = self.session.client("cloudformation")
         operation = None
         if found.status == "DELETE_IN_PROGRESS":
-            operation = latest(cfn, found.id, self.stack)
+            operation = replace(latest(cfn, found.id, self.stack), resume="teardown")
             yield Event(self.stack, Phase.NOTE, "it is being deleted already; following that")
         for attempt in range(1, _ATTEMPTS + 1):
             if operation is None:
-                operation = Operation(found.id, self.stack, f"fraudctl-teardown-{int(self.clock.now() * 1000)}")
+                token = f"fraudctl-teardown-{int(self.clock.now() * 1000)}"
+                operation = Operation(found.id, self.stack, token, resume="teardown")
                 with asking(f"stack {self.stack}"):
                     cfn.delete_stack(StackName=found.id, ClientRequestToken=operation.token)
             ended = Followed()
@@ -203,7 +204,7 @@ class Teardown:
             try:
                 yield from follow(cfn, self.clock, operation, ended)
             except KeyboardInterrupt:
-                yield Event(self.stack, Phase.NOTE, going_on(operation, ended).replace("deploy --attach", "teardown"))
+                yield Event(self.stack, Phase.NOTE, going_on(operation, ended))
                 raise
             if ended.status == _GONE:
                 yield Event(self.stack, Phase.DONE, "removed")

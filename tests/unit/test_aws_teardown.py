@@ -9,6 +9,7 @@ import pytest
 from aws_bench import Bench
 from stubs import ACCOUNT, ANY, REGION, STACK, STACK_ID, Aws, FakeTime, event, missing, stack, tags
 
+from fraudctl.aws.errors import CredentialsExpired
 from fraudctl.aws.names import Names
 from fraudctl.aws.resources.leftovers import Leftovers
 from fraudctl.aws.teardown import Teardown
@@ -326,6 +327,25 @@ def test_a_deletion_under_way_is_followed() -> None:
         it.proof(vpc="vpc-1")
         told = list(it.teardown.run(KEEPS))
     assert "it is being deleted already; following that" in [item.detail for item in told]
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_credentials_that_expire_meanwhile_name_teardown_as_the_way_back(running: bool) -> None:  # noqa: FBT001 - parametrized
+    """`deploy --attach` would refuse to follow a deletion."""
+    with Aws() as aws:
+        it = scene(aws)
+        if running:
+            aws.on("cloudformation").describe_stacks(StackName=STACK).returns(stack("DELETE_IN_PROGRESS"))
+            it.resources()
+            it.bench.operation(event(STACK, "DELETE_IN_PROGRESS"))
+        else:
+            it.bench.found("UPDATE_COMPLETE")
+            it.resources()
+            aws.on("cloudformation").delete_stack(StackName=STACK_ID, ClientRequestToken=ANY).returns()
+        aws.on("cloudformation").describe_stack_events(StackName=STACK_ID).fails("ExpiredToken", "expired")
+        with pytest.raises(CredentialsExpired) as caught:
+            list(it.teardown.run(REMOVES))
+    assert caught.value.hint == "sign in again (`aws sso login`), then `fraudctl teardown` follows it"
 
 
 def test_a_protected_table_is_not_deleted() -> None:

@@ -27,12 +27,16 @@ _DONE: Final = {"CREATE": "created", "UPDATE": "updated", "DELETE": "removed", "
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation on a stack, known by the token it was started with, or by when it began."""
+    """One operation on a stack, known by the token it was started with, or by when it began.
+
+    `resume` is the command of fraudctl that follows it again after an interruption.
+    """
 
     stack_id: str
     stack: str
     token: str = ""
     since: datetime | None = None
+    resume: str = "deploy --attach"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ def follow(cfn: Any, clock: Clock, operation: Operation, ended: Followed) -> Ite
             poll.restart()
     raise TimedOut(
         f"stack {operation.stack}: {_going_on(ended)} after three hours",
-        hint="`fraudctl deploy --attach` goes on watching",
+        hint=f"`fraudctl {operation.resume}` follows it again",
     )
 
 
@@ -102,7 +106,7 @@ def latest(cfn: Any, stack_id: str, stack: str) -> Operation:  # noqa: ANN401 - 
 
 def going_on(operation: Operation, ended: Followed) -> str:
     """Return in one line what AWS is still doing, and how to come back."""
-    return f"AWS goes on with {operation.stack} ({_going_on(ended)}); `fraudctl deploy --attach` follows it"
+    return f"AWS goes on with {operation.stack} ({_going_on(ended)}); `fraudctl {operation.resume}` follows it"
 
 
 def _left(error: Exception, operation: Operation, ended: Followed) -> CredentialsExpired | ConnectionLost:
@@ -110,7 +114,7 @@ def _left(error: Exception, operation: Operation, ended: Followed) -> Credential
     first = "sign in again (`aws sso login`), then" if kind is CredentialsExpired else "when the network is back,"
     return kind(
         f"{error}. AWS goes on with {operation.stack}: {_going_on(ended)}",
-        hint=f"{first} `fraudctl deploy --attach` follows it",
+        hint=f"{first} `fraudctl {operation.resume}` follows it",
     )
 
 
