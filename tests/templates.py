@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped] # a dependency of moto
 
+from fraudctl.artifacts.bundles import template_body
 from fraudctl.artifacts.resources import resource
 
 PATH = resource("cfn") / "fraud-detection-stack.yaml"
@@ -94,4 +95,4 @@ def parse(body: str) -> Template:
 @cache
 def load() -> Template:
     """Give the template as it is deployed."""
-    return parse(PATH.read_text(encoding="utf-8"))
+    return parse(template_body(PATH))

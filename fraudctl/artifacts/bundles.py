@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from fraudctl.artifacts.resources import PACKAGE, resource
 from fraudctl.artifacts.wheels import WheelLock, Wheels
 from fraudctl.errors import OperationFailed
 from fraudctl.pipeline.names import FUNCTIONS
+from fraudctl.pipeline.records import flink_properties
 
 # The functions in the VPC need Kafka's client.
 WITHOUT_WHEELS: Final = frozenset({"audit_writer"})
@@ -143,12 +144,20 @@ def build_all(
 
 
 def template_body(path: Path) -> str:
-    """Return the template without its comments and blank lines: CloudFormation takes 51,200 bytes without a bucket.
+    """Return the template as it is deployed: with the records' rules, without comments and blank lines.
 
-    A comment is a line that starts with ``# ``; the scripts inside the template have none.
+    CloudFormation takes 51,200 bytes without a bucket. A comment is a line that starts with ``# ``; the scripts inside
+    the template have none. The rules of `records.flink_properties` replace the values of the properties of these names.
     """
+    rules = flink_properties()
     lines = path.read_text(encoding="utf-8").splitlines()
-    return "".join(f"{line}\n" for line in lines if not line.lstrip().startswith("# ") and line.strip() != "#")
+    body = (line for line in lines if not line.lstrip().startswith("# ") and line.strip() != "#")
+    return "".join(f"{_with_rule(line, rules)}\n" for line in body)
+
+
+def _with_rule(line: str, rules: Mapping[str, str]) -> str:
+    name, colon, _ = line.partition(":")
+    return f'{name}: "{rules[name.strip()]}"' if colon and name.strip() in rules else line
 
 
 def _entries(folder: Path, wheels: Iterable[Path]) -> dict[str, bytes]:

@@ -191,12 +191,12 @@ class Teardown:
         cfn = self.session.client("cloudformation")
         operation = None
         if found.status == "DELETE_IN_PROGRESS":
-            operation = replace(latest(cfn, found.id, self.stack), resume="teardown")
+            operation = replace(latest(cfn, found.id, self.stack), resume="`fraudctl teardown`")
             yield Event(self.stack, Phase.NOTE, "it is being deleted already; following that")
         for attempt in range(1, _ATTEMPTS + 1):
             if operation is None:
                 token = f"fraudctl-teardown-{int(self.clock.now() * 1000)}"
-                operation = Operation(found.id, self.stack, token, resume="teardown")
+                operation = Operation(found.id, self.stack, token, resume="`fraudctl teardown`")
                 with asking(f"stack {self.stack}"):
                     cfn.delete_stack(StackName=found.id, ClientRequestToken=operation.token)
             ended = Followed()

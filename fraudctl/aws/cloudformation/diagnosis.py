@@ -14,7 +14,10 @@ _CONSEQUENCE: Final = re.compile(
     r"cancelled|canceled|The following resource\(s\) failed|Resource creation Initiated|^$", re.IGNORECASE
 )
 _ADVICE: Final = (
-    (r"Unsupported InstanceType|instance type .* not supported", "deploy --set KafkaInstanceType=kafka.m7g.large"),
+    (
+        r"Unsupported InstanceType|instance type .* not supported",
+        "run `fraudctl deploy --set KafkaInstanceType=kafka.m7g.large`",
+    ),
     (
         r"(limit|quota).*(exceed|reached)|LimitExceeded|has reached .* limit|maximum number",
         "raise that quota in the Service Quotas console, then `fraudctl deploy`",
@@ -66,7 +69,7 @@ def advice(failure: Failure) -> str:
     """Return what to do about it."""
     for pattern, hint in _ADVICE:
         if re.search(pattern, failure.reason, re.IGNORECASE):
-            return f"run `fraudctl {hint}`" if hint.startswith("deploy --") else hint
+            return hint
     return _AGAIN
 
 

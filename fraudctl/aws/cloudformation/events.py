@@ -36,7 +36,7 @@ class Operation:
     stack: str
     token: str = ""
     since: datetime | None = None
-    resume: str = "deploy --attach"
+    resume: str = "`fraudctl deploy --attach`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def follow(cfn: Any, clock: Clock, operation: Operation, ended: Followed) -> Ite
             poll.restart()
     raise TimedOut(
         f"stack {operation.stack}: {_going_on(ended)} after three hours",
-        hint=f"`fraudctl {operation.resume}` follows it again",
+        hint=f"{operation.resume} follows it again",
     )
 
 
@@ -106,7 +106,7 @@ def latest(cfn: Any, stack_id: str, stack: str) -> Operation:  # noqa: ANN401 - 
 
 def going_on(operation: Operation, ended: Followed) -> str:
     """Return in one line what AWS is still doing, and how to come back."""
-    return f"AWS goes on with {operation.stack} ({_going_on(ended)}); `fraudctl {operation.resume}` follows it"
+    return f"AWS goes on with {operation.stack} ({_going_on(ended)}); {operation.resume} follows it"
 
 
 def _left(error: Exception, operation: Operation, ended: Followed) -> CredentialsExpired | ConnectionLost:
@@ -114,7 +114,7 @@ def _left(error: Exception, operation: Operation, ended: Followed) -> Credential
     first = "sign in again (`aws sso login`), then" if kind is CredentialsExpired else "when the network is back,"
     return kind(
         f"{error}. AWS goes on with {operation.stack}: {_going_on(ended)}",
-        hint=f"{first} `fraudctl {operation.resume}` follows it",
+        hint=f"{first} {operation.resume} follows it",
     )
 
 
