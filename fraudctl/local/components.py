@@ -41,6 +41,9 @@ _FOLLOWS_MS: Final = 10_000
 _TURN_SECONDS: Final = 30.0
 
 
+MAPPING: Final = "audit mapping"
+
+
 class Answer(StrEnum):
     """What a program says to a real question."""
 
@@ -96,9 +99,11 @@ class Probes:
         status = self._ask_lambda()[1]
         return None if status is None else bool(status["schedule"]["enabled"])
 
-    def mapping(self) -> Component | None:
-        """Return the event source mapping; None when the function runner does not answer."""
-        return _event_source_mapping(self._ask_lambda()[1])
+    def is_mapping_well(self) -> bool:
+        """Return whether a restart of the function runner would change nothing for its event source mapping."""
+        status = self._ask_lambda()[1]
+        mapping = _event_source_mapping(status)
+        return mapping is not None and (mapping.health is Health.HEALTHY or _has_losses(status))
 
     def _ask(self, name: str) -> tuple[Answer, Any]:
         questions: dict[str, Callable[[], tuple[Answer, Any]]] = {
@@ -152,10 +157,14 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Every component of the stack, and which programs gave no answer."""
+    """Every component of the stack, and which programs gave no answer.
+
+    `undecided` are components that a deploy cannot repair: somebody has to accept first that records are lost.
+    """
 
     components: tuple[Component, ...]
     silent: frozenset[str]
+    undecided: frozenset[str] = frozenset()
 
     def healthy(self, *components: str) -> bool:
         """Return whether these components are healthy."""
@@ -175,6 +184,7 @@ def judge(paths: StackPaths, state: StackState, supervisor: Supervisor, pinned: 
     return Verdict(
         tuple(judgement.components(infos, versions)),
         frozenset(name for name, answer in look.answers.items() if answer is Answer.SILENT),
+        frozenset({MAPPING} if _has_losses(look.runner) else ()),
     )
 
 
@@ -324,6 +334,11 @@ def _table(name: str, *, exists: bool) -> Component:
     return Component(name="audit table", health=Health.UNHEALTHY, detail=f"{name} does not exist")
 
 
+def _has_losses(status: Mapping[str, Any] | None) -> bool:
+    """Return whether the mapping waits until it is accepted that records were deleted unread."""
+    return bool(((status or {}).get("mapping") or {}).get("losses"))
+
+
 def _event_source_mapping(status: Mapping[str, Any] | None) -> Component | None:
     """Return the event source mapping that feeds AuditWriter, a part of the function runner."""
     mapping = (status or {}).get("mapping")
@@ -333,7 +348,6 @@ def _event_source_mapping(status: Mapping[str, Any] | None) -> Component | None:
     result = str(mapping.get("last_result") or "")
     off = f"it is {str(mapping['state']).lower()}" if mapping.get("state") in {"Disabling", "Disabled"} else ""
     problem = off or result.startswith("PROBLEM")
-    detail = "; ".join(
-        filter(None, (off, result, f"{left} records in {mapping.get('on_failure_folder')}" if left else ""))
-    )
-    return Component(name="audit mapping", health=Health.UNHEALTHY if problem else Health.HEALTHY, detail=detail)
+    put_aside = f"{left} records in {mapping.get('on_failure_folder')}" if left else ""
+    detail = "; ".join(filter(None, (off, result, put_aside)))
+    return Component(name=MAPPING, health=Health.UNHEALTHY if problem else Health.HEALTHY, detail=detail)

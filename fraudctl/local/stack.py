@@ -10,7 +10,7 @@ from fraudctl.atomic import atomic_write, private_folder
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, OperationFailed
 from fraudctl.local import clients
-from fraudctl.local.components import Answer, Probes, is_hung, is_watchdog_hung, judge
+from fraudctl.local.components import MAPPING, Answer, Probes, is_hung, is_watchdog_hung, judge
 from fraudctl.local.definitions import HOLDS, NAMES, PORTS, SUPERVISED, WATCHDOG, definitions
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.topics import LocalTopics
@@ -176,8 +176,8 @@ class LocalStack:
                 yield Change("start", component.name, "it does not run")
             elif definition and state.programs.get(component.name) != definition.digest:
                 yield Change("restart", component.name, "its settings or its version changed")
-            elif component.name == "audit mapping" and not verdict.healthy(*NAMES):
-                continue  # it suffers from what is repaired anyway
+            elif component.name in verdict.undecided or (component.name == MAPPING and not verdict.healthy(*NAMES)):
+                continue  # not for a deploy to decide, or it suffers from what is repaired anyway
             elif component.health is not Health.HEALTHY:
                 yield Change("repair", component.name, component.detail)
         topics = self._missing_topics(state) if verdict.healthy("kafka", "supervisor") else []
@@ -277,10 +277,9 @@ class LocalStack:
         """Restart the function runner when its event source mapping is not well, and does not become so by itself."""
         probes = self._probes(state)
         for _ in self.clock.poll(_EVERY_SECONDS, within=_MAPPING_SECONDS):
-            mapping = probes.mapping()
-            if mapping is not None and mapping.health is Health.HEALTHY:
+            if probes.is_mapping_well():
                 return
-        yield Event("audit mapping", Phase.NOTE, "it is not well: the function runner is restarted")
+        yield Event(MAPPING, Phase.NOTE, "it is not well: the function runner is restarted")
         self.supervisor.stop_program("lambda")
         yield from self._start(("lambda",), state)
 

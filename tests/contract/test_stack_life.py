@@ -133,7 +133,7 @@ def test_deploy_fail_retry_keep_and_remove(place: Place) -> None:
     with pytest.raises(NotDeployed):
         stack.outputs()
     if isinstance(place.target, LocalTarget):  # what the error sends people to, deployed or not
-        assert any("node.id" in line for line in place.target.logs.lines("kafka", last=10_000, follow=False))
+        assert any("node id 77" in line for line in place.target.logs.lines("kafka", last=10_000, follow=False))
 
     place.mend()
     told = place.deploy()

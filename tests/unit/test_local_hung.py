@@ -358,6 +358,27 @@ def test_a_mapping_that_suffers_from_kafka_is_not_blamed(paths: StackPaths, monk
     assert [change.component for change in made.plan().changes] == ["kafka"]
 
 
+@pytest.mark.parametrize(
+    ("mapping", "health", "well"),
+    [
+        ({"state": "Enabled", "last_result": "OK"}, Health.HEALTHY, True),
+        ({"state": "Disabled", "last_result": "OK"}, Health.UNHEALTHY, False),
+        ({"state": "Enabled", "last_result": "PROBLEM: Function call failed"}, Health.UNHEALTHY, False),
+        ({"state": "Enabled", "last_result": "PROBLEM: deleted unread", "losses": [{}]}, Health.UNHEALTHY, True),
+    ],
+)
+def test_a_mapping_that_a_restart_can_repair_is_restarted(
+    silent: dict[str, int], monkeypatch: pytest.MonkeyPatch, mapping: dict[str, Any], health: Health, *, well: bool
+) -> None:
+    """One that is off or fails; not one that waits for somebody to accept a loss, which is no less unhealthy."""
+    probes = Probes(silent, "demo-audit")
+    monkeypatch.setattr(probes._runner, "get", lambda *_, **__: {"mapping": mapping})
+    assert probes.is_mapping_well() is well
+    found = components._event_source_mapping({"mapping": mapping})
+    assert found is not None
+    assert found.health is health
+
+
 def test_the_machines_aws_settings_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile that does not exist, files that cannot be parsed and values that nobody knows change nothing."""
     broken = tmp_path / "broken"
