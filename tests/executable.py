@@ -42,8 +42,9 @@ class Fraudctl:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The user's environment with that home."""
-        return {**os.environ, "FRAUDCTL_HOME": str(self.home), "NO_COLOR": "1"}
+        """The user's environment with that home, and the executable on PATH."""
+        path = f"{EXECUTABLE.parent}{os.pathsep}{os.environ['PATH']}"
+        return {**os.environ, "FRAUDCTL_HOME": str(self.home), "NO_COLOR": "1", "PATH": path}
 
     def __call__(self, *arguments: str, stdin: str = "", code: int | None = 0, timeout: float = 240) -> Done:
         """Run to the end; fails the test unless it ends with `code` (None: any)."""
