@@ -59,7 +59,7 @@ class FakeRelease(Release):
         """Return a small template."""
         return TEMPLATE
 
-    def prepare(self) -> Iterator[Event]:
+    def build(self) -> Iterator[Event]:
         """Note it."""
         self.steps.append("prepare")
         yield from ()

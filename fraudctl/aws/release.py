@@ -36,7 +36,7 @@ class Release:
         """Return the template without its comments, which keeps it below CloudFormation's limit."""
         return template_body(resource("cfn") / TEMPLATE)
 
-    def prepare(self) -> Iterator[Event]:
+    def build(self) -> Iterator[Event]:
         """Download and build what is not built yet, and yield the progress of the downloads."""
 
         def build(report: Callable[[Progress], None]) -> Bundles:

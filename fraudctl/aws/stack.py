@@ -73,7 +73,7 @@ class AwsStack:
     def prepare(self) -> Iterator[Event]:
         """Build the artifacts, whose names are in the plan, after a look at the credentials, which fail faster."""
         self._preflight.credentials()
-        yield from self._release.prepare()
+        yield from self._release.build()
 
     def plan(self, *, samples: bool | None = None, options: Options = NO_OPTIONS) -> Plan:
         """Return what CloudFormation would do. `discard` removes the change set that this creates."""
