@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from fraudctl.context import Context
+from fraudctl.services import account_file
 from fraudctl.services import accounts as service
-from fraudctl.services import files
 
 
 def flag_accounts(
@@ -25,7 +25,9 @@ def flag_accounts(
         ),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Reason, stored with every detection.")] = None,
-    file: Annotated[str | None, typer.Option(help="File with one account on each line; - for stdin.")] = None,
+    file: Annotated[
+        str | None, typer.Option(help="File with one account on each line, or a column account_id; - for stdin.")
+    ] = None,
 ) -> None:
     """Flag accounts as fraudulent, or clear them.
 
@@ -34,7 +36,7 @@ def flag_accounts(
     context: Context = ctx.obj
     request = service.flag_request(
         accounts or (),
-        file=None if file is None else files.lines(file),
+        file=None if file is None else account_file.accounts(file),
         random=random,
         clear=clear,
         start=start,
@@ -43,6 +45,8 @@ def flag_accounts(
     )
     flags = list(service.flag(context.running, request))
     context.render.rows(flags, service.COLUMNS)
+    if future := service.in_future(flags):
+        context.render.note(f"Takes effect in the future, at {future}: earlier transactions are judged without it.")
     context.render.note(f"Next: `fraudctl tail processed`, `fraudctl audit query {flags[0]['account_id']}`.")
 
 

@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 
 from fraudctl.context import Context
-from fraudctl.services import files
+from fraudctl.render import Renderer
+from fraudctl.services import dry_run as dry_runs
+from fraudctl.services import files, pacing, read_options
 from fraudctl.services import transactions as service
 from fraudctl.services.transaction_file import FileFormat, Line
 from fraudctl.services.transactions import OnError
@@ -38,43 +40,95 @@ def generate(
 
 
 @app.command()
-def send(
+def send(  # noqa: PLR0913 - one for each option
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(help="JSON Lines, or CSV with a header; - for stdin.")],
+    file: Annotated[str, typer.Argument(help="JSON Lines, a JSON array or CSV, also as .gz or .zst; - for stdin.")],
     file_format: Annotated[
         FileFormat | None, typer.Option("--format", help="Format of the file.", show_default="by its name or content")
+    ] = None,
+    mapping: Annotated[
+        str | None,
+        typer.Option("--map", metavar="MAP", help="Preset or TOML file that says which column is which field."),
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Time zone of dates without one, like Europe/Berlin.")
+    ] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="What separates columns, such as ';' or tab.", show_default="by the header")
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding, such as latin-1.", show_default="UTF-8, or UTF-16 with its mark")
     ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="Skip invalid lines, or send nothing if there is one.")
     ] = OnError.SKIP,
+    pace: Annotated[
+        str | None,
+        typer.Option(metavar="live|100x", help="Send at the distances of the file's dates, moved to now."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the first records and what would be refused; send nothing.")
+    ] = False,
 ) -> None:
     """Send the transactions of a file; invalid lines are listed, and the exit code is 8.
 
     Example: fraudctl transactions send transactions.csv
+
+    Example: fraudctl transactions send fraudTest.csv --map sparkov --dry-run
+
+    Example: fraudctl transactions send fraudTest.csv.gz --map sparkov --pace 100x
+
+    Example: fraudctl transactions send statement.csv --map my-bank.toml --zone Europe/Berlin
     """
     context: Context = ctx.obj
     render = context.render
+    options = read_options.checked(file_format, mapping=mapping, zone=zone, delimiter=delimiter, encoding=encoding)
+    times = None if pace is None else pacing.speed(pace)
+
+    if dry_run:
+        with files.opened(file) as stream:
+            _show(render, dry_runs.dry_run(stream, file, options))
+        return
 
     with files.opened(file) as stream, render.progress() as progress:
 
         def on_invalid(line: Line) -> None:
-            progress.show(Event(f"line {line.number}", Phase.NOTE, line.reason))
+            progress.show(Event(line.place, Phase.NOTE, line.text))
             if render.json:
-                render.record({"line": line.number, "reason": line.reason})
+                render.record(line.document())
 
         sent = service.send(
             lambda: context.running,
             stream,
             file,
-            file_format=file_format,
+            options=options,
             on_error=on_error,
             on_invalid=on_invalid,
             show=progress.show,
+            times=times,
         )
     render.record(
         {"delivered": sent.delivered, "invalid": sent.invalid, "failed": sent.failed, "seconds": round(sent.seconds, 3)}
     )
     sent.check()
+
+
+def _show(render: Renderer, found: dry_runs.DryRun) -> None:
+    render.rows(found.records, dry_runs.COLUMNS)
+    if render.json:
+        render.record({"valid": found.valid, "invalid": found.invalid, "reasons": found.reasons})
+    elif render.structured:
+        for reason in found.reasons:
+            render.note(f"{reason['lines']:,} refused: {reason['reason']} ({reason['first']})")
+    else:
+        render.text("")
+        render.record({"valid": found.valid, "invalid": found.invalid})
+        if found.reasons:
+            render.text("")
+            render.rows(found.reasons, dry_runs.REASON_COLUMNS)
+    if found.note:
+        render.note(found.note)
+    found.check()
 
 
 @app.command()

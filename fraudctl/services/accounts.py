@@ -99,6 +99,12 @@ def flag(target: Target, request: FlagRequest) -> Iterator[Mapping[str, Any]]:
             ) from error
 
 
+def in_future(flags: Iterable[Mapping[str, Any]], clock: Callable[[], float] = time.time) -> str | None:
+    """Return when the flag events take effect if that is yet to come, else None."""
+    latest = max((str(flag["flag_date"]) for flag in flags), default="")
+    return latest if latest > (iso(int(clock() * 1000)) or "") else None
+
+
 def _check_random(number: int) -> None:
     from fraudctl.pipeline.samples import FLAGGABLE  # not for `--help`: it takes milliseconds
 

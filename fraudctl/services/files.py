@@ -26,16 +26,6 @@ def opened(name: str) -> Iterator[io.BufferedReader]:
         yield stream
 
 
-def lines(name: str) -> Iterator[str]:
-    """Yield a text file's lines; raises `BadConfig` when it cannot be read or is not UTF-8."""
-    with opened(name) as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                yield line.decode()
-            except UnicodeDecodeError as error:
-                raise BadConfig(f"file {name}: line {number}: not UTF-8", hint="the file must be plain text") from error
-
-
 def buffered(stream: BinaryIO) -> io.BufferedReader:
     """Return a stream that can be peeked into."""
     return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", stream))

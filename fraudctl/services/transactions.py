@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
 from fraudctl.pipeline import topics
-from fraudctl.services import files, transaction_file
+from fraudctl.services import files, pacing, transaction_file
 from fraudctl.services.interrupts import GracefulStop
-from fraudctl.services.transaction_file import FileFormat, Line
+from fraudctl.services.transaction_file import Line, ReadOptions
 from fraudctl.target import Event, Outgoing, Phase, Report, Target
 
 DEFAULT_COUNT: Final = 1000
@@ -115,31 +115,42 @@ class _Valid:
             self._on_invalid(line)
 
 
-def send(
+def send(  # noqa: PLR0913 - the command's options and where it reports
     running: Callable[[], Target],
     stream: io.BufferedReader,
     name: str,
     *,
-    file_format: FileFormat | None,
+    options: ReadOptions,
     on_error: OnError,
     on_invalid: Callable[[Line], None],
     show: Show,
+    times: float | None = None,
 ) -> Sent:
     """Send a file's transactions to the target that `running` returns; call `on_invalid` with each invalid line.
 
+    With `times`, they go at the distances of their own dates, so many times as fast (see `fraudctl.services.pacing`).
     Raises `BadConfig` for a file of another kind, before `running` is called.
     """
-    file_format = file_format or transaction_file.format_of(name, stream)
+
+    def write(source: io.BufferedReader) -> Sent:
+        empty = not source.peek(1)
+        valid = _Valid(transaction_file.lines(source, None, name, options), on_invalid)
+        records = valid if times is None else pacing.paced(valid, times)
+        sent = _write(running(), records, Counter("send", show), files.reading(source))
+        if not (sent.delivered or sent.failed or valid.invalid or sent.interrupted):
+            show(Event("send", Phase.NOTE, f"{name}: {'the file is empty' if empty else 'no transaction in it'}"))
+        return replace(sent, invalid=valid.invalid, invalid_lines=valid.invalid_lines)
+
     if on_error is OnError.SKIP:
-        return _send(running, stream, name, file_format, on_invalid, show)
+        return write(stream)
     with files.rewindable(stream) as again:
-        valid = _Valid(transaction_file.lines(again, file_format, name), on_invalid)
+        valid = _Valid(transaction_file.lines(again, None, name, options), on_invalid)
         for _ in valid:
             pass
         if valid.invalid:
             return Sent(invalid=valid.invalid, invalid_lines=valid.invalid_lines)
         again.seek(0)
-        return _send(running, again, name, file_format, on_invalid, show)
+        return write(again)
 
 
 def generate(
@@ -169,19 +180,6 @@ def generate(
     drawn = samples.stream(Random(seed))  # noqa: S311 - made-up data
     turns = range(number or 0) if per_second is None else _at_rate(number, per_second, clock)
     return _write(target, (Outgoing(*next(drawn)) for _ in turns), Counter("generate", show))
-
-
-def _send(
-    running: Callable[[], Target],
-    stream: io.BufferedReader,
-    name: str,
-    file_format: FileFormat,
-    on_invalid: Callable[[Line], None],
-    show: Show,
-) -> Sent:
-    valid = _Valid(transaction_file.lines(stream, file_format, name), on_invalid)
-    sent = _write(running(), valid, Counter("send", show), files.reading(stream))
-    return replace(sent, invalid=valid.invalid, invalid_lines=valid.invalid_lines)
 
 
 def _write(target: Target, records: Iterable[Outgoing], counter: Counter, bytes_read: BytesRead = lambda: None) -> Sent:

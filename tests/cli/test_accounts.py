@@ -102,3 +102,50 @@ def test_an_error_of_the_function_is_passed_on(run: Run) -> None:
     done = run(FakeTarget(functions=FakeFunctions(error)), "flag-accounts", "5", output="json")
     assert (done.code, done.out) == (5, "")
     assert "Error: FlagAccountGenerator: ValueError: no" in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\xef\xbb\xbf7101\r\n7102\r\n", [7101, 7102]),
+        (b"# list, of today\n7101\n", [7101]),
+        (b"7101,stolen\n7102,lost\n", [7101, 7102]),
+        (b"account_id\n7101\n", [7101]),
+        (b"reason;Account_ID\nstolen;7101\n", [7101]),
+        (b"7101\r7102\r", [7101, 7102]),
+        ("7101\u00a0\n".encode(), [7101]),
+        (b"7101", [7101]),
+        (b'"7101"\n', [7101]),
+        ("7101\n7102\n".encode("utf-16"), [7101, 7102]),
+    ],
+)
+def test_a_file_of_accounts_is_read_as_people_write_it(
+    run: Run, tmp_path: Path, content: bytes, expected: list[int]
+) -> None:
+    """A header, other columns, quotes, comments, a byte-order mark."""
+    file = tmp_path / "accounts.txt"
+    file.write_bytes(content)
+    target = FakeTarget()
+    done = run(target, "flag-accounts", "--file", str(file))
+    assert done.code == 0, done.err
+    assert target.functions.payloads[0]["accounts"] == expected
+
+
+def test_a_bad_line_of_a_file_of_accounts_has_its_number(run: Run, tmp_path: Path) -> None:
+    """Blank lines, comments and the header count; nothing is flagged."""
+    file = tmp_path / "accounts.txt"
+    for content in ("account_id\n\n# x\n7101\nabc\n", "\n\n7101\n\nabc,x\n"):
+        file.write_text(content)
+        target = FakeTarget()
+        done = run(target, "flag-accounts", "--file", str(file))
+        assert done.code == 2
+        assert "line 5: account 'abc'" in done.err
+        assert target.functions.payloads == []
+
+
+def test_a_flag_in_the_future_is_said_to_be(run: Run) -> None:
+    """A flag of now is not."""
+    done = run(FakeTarget(functions=FakeFunctions()), "flag-accounts", "7", "--from", "2999-01-01T00:00:00Z")
+    assert done.code == 0
+    assert "Takes effect in the future, at 2999-01-01T00:00:00.000Z" in done.err
+    assert "future" not in run(FakeTarget(), "flag-accounts", "7").err
