@@ -190,6 +190,21 @@ class ConsumerLag:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """What the oldest open Kafka transaction of a partition holds back from every reader of committed records.
+
+    `offset` is its first record, the partition's last stable offset, published at `since` (epoch milliseconds; None when
+    it ended meanwhile); `records` counts the offsets from there on.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    records: int
+    since: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Savepoint:
     """One savepoint (or checkpoint) of the application; `created_at` in epoch milliseconds."""
 

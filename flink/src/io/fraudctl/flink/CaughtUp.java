@@ -20,6 +20,9 @@ import org.slf4j.LoggerFactory;
  * all the time: a partition that is read to the end it had at some moment is read up to that moment, and a backlog ends without
  * another record. Until it is read to the end it had at the start, a partition's clock stays slack behind; this takes back the
  * slack by which {@link Detection} decides early, so a backlog is decided exactly.
+ *
+ * <p>Only what is committed is read, so the end is the last stable offset, where the oldest open transaction begins. The clock
+ * goes on behind it, or whoever leaves a transaction open would stop all detection; what it commits later is read late.
  */
 @SuppressWarnings("serial")
 final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
@@ -36,7 +39,8 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     this.source = source;
     this.slack = slack;
     client.putAll(consumer);
-    client.putAll(Map.of("max.partition.fetch.bytes", "1", "auto.offset.reset", "earliest", "default.api.timeout.ms", "5000"));
+    client.putAll(Map.of("max.partition.fetch.bytes", "65536", "fetch.min.bytes", "1", "default.api.timeout.ms", "5000",
+        "auto.offset.reset", "earliest"));
   }
 
   @Override public SourceReader<Event, KafkaPartitionSplit> createReader(SourceReaderContext context) throws Exception {
@@ -60,7 +64,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     volatile long position, newest = Long.MIN_VALUE; // the next offset to read; the publish time of the last record read
     volatile long upTo = Long.MIN_VALUE; // a moment whose end is reached; none before that of the start
     long asked, end = -1; // the end at the moment of asking
-    long seen = -1, visible; // the position at the last look; transaction markers take offsets too: no record before this one
+    long seen = -1, visible; // the position at the last look; from there to this offset lie only markers and aborted records
 
     boolean reached() { return Math.max(position, visible) >= end; }
 
@@ -114,9 +118,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     Set<TopicPartition> again = new HashSet<>();
     partitions.forEach((partition, progress) -> {
       if (!progress.reached() && progress.position == progress.seen && progress.asked + STALLED_MS < now) {
-        consumer.assign(List.of(partition));
-        consumer.seek(partition, Math.max(0, progress.position));
-        if (consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty()) progress.visible = consumer.position(partition);
+        skip(consumer, partition, progress);
       }
       progress.seen = progress.position;
       if (!progress.reached()) return;
@@ -127,6 +129,16 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
       partitions.get(partition).asked = now;
       partitions.get(partition).end = end;
     });
+  }
+
+  /** Looks whether a record lies between the position and the end, for a little while: a look passes over a few batches. */
+  private void skip(Consumer<?, ?> consumer, TopicPartition partition, Progress progress) {
+    consumer.assign(List.of(partition));
+    consumer.seek(partition, Math.max(0, Math.max(progress.position, progress.visible)));
+    for (long end = System.currentTimeMillis() + ASK_EVERY_MS; !progress.reached() && System.currentTimeMillis() < end; ) {
+      if (!consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty()) return;
+      progress.visible = consumer.position(partition);
+    }
   }
 
   @Override public Boundedness getBoundedness() { return source.getBoundedness(); }
