@@ -1,11 +1,11 @@
-"""Kafka's own transactions in the input: aborted ones never happened, open ones hold back only what lies behind them."""
+"""Kafka's own transactions in the input: aborted ones never happened, open ones hold back what lies behind them."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Message, Producer
 from flink_runs import Application, Topics, detected, new_topics, running_broker, wait_until
 from histories import flag_json, transaction_json
 from oracle import Flag, Transaction
@@ -59,16 +59,19 @@ def now() -> int:
 
 def send(topics: Topics, producer: Producer, identifier: str, account: int) -> tuple[int, int]:
     """Write one transaction and give its partition and its offset."""
-    places: list[tuple[int, int]] = []
+    sent: list[Message] = []
     value = transaction_json(Transaction(now(), account, now(), identifier))
     producer.produce(
         topics.transactions,
         value,
         records.key(account),
-        on_delivery=lambda _, message: places.append((message.partition(), message.offset())),
+        on_delivery=lambda _, message: sent.append(message),
     )
     assert producer.flush(30) == 0
-    return places[0]
+    partition, offset = sent[0].partition(), sent[0].offset()
+    assert partition is not None
+    assert offset is not None
+    return partition, offset
 
 
 def transactional(topics: Topics, name: str) -> Producer:
@@ -84,7 +87,8 @@ def running(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     """Start over a backlog: a committed transaction, then 4 MB of aborted ones whose two markers end the partition."""
     topics = new_topics(broker, "transactions", log_append_time=True)
     topics.write(
-        ("flagged", 0, account, flag_json(Flag(0, account, now() - 60_000, True, "r"))) for account in ACCOUNTS
+        ("flagged", 0, account, flag_json(Flag(0, account, now() - 60_000, flagged=True, reason="r")))
+        for account in ACCOUNTS
     )
     committed = transactional(topics, "committed")
     first, second = ACCOUNTS[0], ACCOUNTS[1]

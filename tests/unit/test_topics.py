@@ -15,7 +15,7 @@ from fraudctl.local.kafka.admin import Configs, KafkaAdmin, Place
 from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import topics
 from fraudctl.services.topics import named
-from fraudctl.target import ConsumerLag, Phase
+from fraudctl.target import ConsumerLag, OpenTransaction, Phase
 
 
 @dataclass
@@ -58,9 +58,19 @@ class FakeAdmin:
         for name, config in configs.items():
             self.settings[name].update(config)
 
-    def offsets(self, places: Iterable[Place], *, latest: bool) -> dict[Place, int]:
-        """Give ends, or zero."""
+    def offsets(self, places: Iterable[Place], *, latest: bool, committed: bool = False) -> dict[Place, int]:
+        """Give ends, or zero; no transaction is open."""
+        del committed
         return {place: self.ends.get(place, 0) if latest else 0 for place in places}
+
+    def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
+        """Give an id to each topic that is there."""
+        return {name: f"id of {name}" for name in names if name in self.found}
+
+    def open_transactions(self, names: Iterable[str]) -> list[OpenTransaction]:
+        """Give none."""
+        del names
+        return []
 
     def groups(self) -> list[str]:
         """Give the groups."""

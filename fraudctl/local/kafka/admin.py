@@ -124,11 +124,26 @@ class KafkaAdmin:
         assert last is not None  # noqa: S101 - the loop has at least one turn
         raise last
 
+    def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the ids of those topics that exist; one that is deleted and created anew has another."""
+        from confluent_kafka import KafkaError, KafkaException, TopicCollection
+
+        found = {}
+        asked = list(names)
+        answers = self._client.describe_topics(TopicCollection(asked), request_timeout=_ANSWER_SECONDS) if asked else {}
+        for name, answer in answers.items():
+            try:
+                found[name] = str(answer.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+        return found
+
     def open_transactions(self, names: Iterable[str]) -> list[OpenTransaction]:
         """Return what open transactions hold back, for each partition of the topics where there is one.
 
-        librdkafka cannot ask for the producers of a partition (DescribeProducers), so they are known by what they do: the
-        last stable offset lies before the end.
+        librdkafka cannot ask for the producers of a partition (DescribeProducers), so they are known by what they do:
+        the last stable offset lies before the end.
         """
         topics = self.topics()
         places = [(name, number) for name in names for number in topics.get(name, ())]
@@ -139,7 +154,7 @@ class KafkaAdmin:
         return [OpenTransaction(*place, at, ends[place] - at, times.get(place)) for place, at in held.items()]
 
     def _published(self, places: Mapping[Place, int]) -> dict[Place, int]:
-        """Return when the records at these offsets were published, in epoch milliseconds, as far as they can be read."""
+        """Return when the records at these offsets were published (epoch milliseconds), as far as they are there."""
         from confluent_kafka import Consumer, TopicPartition
 
         own = {"group.id": "fraudctl-reader", "enable.auto.commit": False, "isolation.level": "read_uncommitted"}

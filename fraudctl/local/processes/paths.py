@@ -23,13 +23,19 @@ def hosts_file(root: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class FlinkFolders:
-    """Where the application's state lies; a file `fresh` asks the launcher to start without any."""
+    """Where the application's state lies; a file `fresh` asks the launcher to start without any.
+
+    `unread` says, while it exists, which records were deleted unread and keep the application from starting;
+    `topic_ids` has the ids of the topics that it was started with.
+    """
 
     checkpoints: Path
     savepoints: Path
     attempts: Path
     layout: Path
     fresh: Path
+    unread: Path
+    topic_ids: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,8 @@ class StackPaths:
             attempts=data / "attempts.json",
             layout=data / "layout.json",
             fresh=data / "fresh",
+            unread=data / "unread",
+            topic_ids=data / "topic_ids.json",
         )
 
     @property
@@ -112,6 +120,16 @@ class StackPaths:
     def answered(self) -> Path:
         """What the watchdog has seen answer, a pid a program; the file's time is that of its last turn."""
         return self.run / "answered.json"
+
+    @property
+    def lost(self) -> Path:
+        """The records that somebody accepted as lost, one JSON object a line."""
+        return self.data / "lost.jsonl"
+
+    @property
+    def flink_spec(self) -> Path:
+        """What the launcher of the Flink application is told."""
+        return self.config / "flink_launcher.json"
 
     def temporary(self, program: str) -> Path:
         """Return a program's folder for temporary files, emptied at each start."""

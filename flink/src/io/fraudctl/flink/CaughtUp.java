@@ -30,24 +30,26 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   private static final Duration READ_AHEAD = Duration.ofMinutes(30); // bounds what waits in the state, and how fast time runs
   private final Source<Event, KafkaPartitionSplit, S> source;
   private final Properties client = new Properties();
+  private final Reader.Options options;
   private final long slack;
   private transient SourceReader<Event, KafkaPartitionSplit> reader;
   private transient Map<TopicPartition, Progress> partitions; // of this subtask
   private transient long number; // of no checkpoint
 
-  CaughtUp(Source<Event, KafkaPartitionSplit, S> source, Properties consumer, long slack) {
+  CaughtUp(Source<Event, KafkaPartitionSplit, S> source, Properties consumer, Reader.Options options, long slack) {
     this.source = source;
+    this.options = options;
     this.slack = slack;
     client.putAll(consumer);
     client.putAll(Map.of("max.partition.fetch.bytes", "65536", "fetch.min.bytes", "1", "default.api.timeout.ms", "5000",
-        "auto.offset.reset", "earliest"));
+        "auto.offset.reset", "earliest")); // what it looks at may be gone; the reader finds that out by itself
   }
 
   @Override public SourceReader<Event, KafkaPartitionSplit> createReader(SourceReaderContext context) throws Exception {
     Thread task = Thread.currentThread(), asking = new Thread(() -> ask(task), "end-offsets");
     partitions = new ConcurrentHashMap<>();
     number = Long.MIN_VALUE;
-    reader = source.createReader(context);
+    reader = new Reader(source.createReader(context), options);
     asking.setDaemon(true);
     asking.start();
     return reader;

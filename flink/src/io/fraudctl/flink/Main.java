@@ -11,7 +11,6 @@ import org.apache.flink.configuration.*;
 import org.apache.flink.connector.base.DeliveryGuarantee;
 import org.apache.flink.connector.kafka.sink.*;
 import org.apache.flink.connector.kafka.source.KafkaSource;
-import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.connector.kafka.source.reader.deserializer.KafkaRecordDeserializationSchema;
 import org.apache.flink.metrics.MetricGroup;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.*;
@@ -71,8 +70,8 @@ public final class Main {
     Properties consumer = client(CONSUMER, properties, "consumer.");
     var source = new CaughtUp<>(KafkaSource.<Event>builder().setTopics(properties.getRequired("topic." + alias))
         .setGroupId(properties.getRequired("group.id")).setClientIdPrefix(alias).setProperties(consumer)
-        .setStartingOffsets(OffsetsInitializer.earliest()).setDeserializer(new Raw()).build(), consumer,
-        properties.getLong("slack.ms"));
+        .setStartingOffsets(new Reader.Beginning()).setDeserializer(new Raw()).build(), consumer,
+        new Reader.Options(properties.get("moves", ""), properties.get("unread.file", "")), properties.getLong("slack.ms"));
     return env.fromSource(source, source.watermarks(), alias, Event.TYPE).uid(alias)
         .process(new Parse(alias.equals("flagged"), properties), Event.TYPE).uid("parse-" + alias).name("parse-" + alias)
         .setBufferTimeout(BUFFER_MS);
