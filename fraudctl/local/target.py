@@ -73,7 +73,7 @@ class LocalTarget:
     @property
     def topics(self) -> LocalTopics:
         """The pipeline's topics."""
-        return LocalTopics(KafkaAdmin(self._connection))
+        return LocalTopics(KafkaAdmin(self._connection), free_bytes=self._paths.free_bytes)
 
     @property
     def records(self) -> LocalRecords:

@@ -91,6 +91,14 @@ class Case:
         for future in admin.delete_records(parts).values():
             future.result(30)
 
+    def create_anew(self) -> str:
+        """Delete the topic of the transactions and create it again; give its name."""
+        admin, topic = AdminClient({"bootstrap.servers": self.topics.broker}), self.topics.transactions
+        admin.delete_topics([topic])[topic].result(30)
+        wait_until(lambda: topic not in self.admin.topics(), "the topic is gone")
+        admin.create_topics([NewTopic(topic, pipeline.PARTITIONS, 1)])[topic].result(30)
+        return topic
+
     def found(self) -> set[str]:
         """Give the detected transactions."""
         return {found.identity[2] for found in detected(self.topics.read(self.topics.processed))}
@@ -203,15 +211,28 @@ def test_a_topic_that_was_created_anew_is_read_from_its_beginning(case: Case) ->
     case.application.start()
     case.wait_for(case.send(400))
     case.application.stop_with_savepoint()
-    admin, topic = AdminClient({"bootstrap.servers": case.topics.broker}), case.topics.transactions
-    admin.delete_topics([topic])[topic].result(30)
-    wait_until(lambda: topic not in case.admin.topics(), "the topic is gone")
-    admin.create_topics([NewTopic(topic, pipeline.PARTITIONS, 1)])[topic].result(30)
+    topic = case.create_anew()
     sent = case.send(40)
     assert case.guard.check(fresh=False, running=False) == ()
     case.application.start()
     case.wait_for(sent)
     assert f"{topic} was deleted and created anew; it is read from its beginning" in case.application.log.read_text()
+
+
+def test_a_topic_created_anew_under_a_running_application(case: Case) -> None:
+    """Its first records are read too, also when it is longer than what was read of the old one."""
+    case.application.start()
+    case.wait_for(case.send(40))
+    old = case.admin.topic_ids([case.topics.transactions])
+    wait_until(lambda: case.application.metrics().get("detection.eventTimeLagMs", -1) >= 0, "the clock")
+    time.sleep(2)  # the application has looked at the topic by then: it does once a second, and shows it nowhere
+    topic = case.create_anew()
+    sent = case.send(400)
+    assert case.admin.topic_ids([topic]) != old
+    wait_until(lambda: case.application.ended() not in (None, 0), "the job ends", logs=[case.application.log])
+    case.application.start()
+    case.wait_for(sent)
+    assert f"{topic} was deleted and created anew" in case.application.log.read_text()
 
 
 def test_what_audit_writer_has_not_read(case: Case) -> None:

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -142,6 +143,10 @@ class StackPaths:
     def stopped_marker(self, program: str) -> Path:
         """Return the file whose existence means: stopped on purpose, a repair leaves it so."""
         return self.data / f"{program}.stopped"
+
+    def free_bytes(self) -> int:
+        """Return the free space of the disk with the stack's data."""
+        return shutil.disk_usage(self.root).free
 
     def make_folders(self) -> None:
         """Create the stack's folders, for the user alone, as is all that lies there already. Raises OSError."""

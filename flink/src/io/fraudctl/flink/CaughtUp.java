@@ -2,12 +2,13 @@ package io.fraudctl.flink;
 
 import java.time.Duration;
 import java.util.*;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.*;
 import java.util.concurrent.locks.LockSupport;
 import org.apache.flink.api.common.eventtime.*;
 import org.apache.flink.api.connector.source.*;
 import org.apache.flink.connector.kafka.source.split.KafkaPartitionSplit;
 import org.apache.flink.core.io.SimpleVersionedSerializer;
+import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -27,12 +28,13 @@ import org.slf4j.LoggerFactory;
 @SuppressWarnings("serial")
 final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   private static final long ASK_EVERY_MS = 100, STALLED_MS = 1000;
+  private static final int TOPICS_EVERY = 10; // turns of asking
   private static final Duration READ_AHEAD = Duration.ofMinutes(30); // bounds what waits in the state, and how fast time runs
   private final Source<Event, KafkaPartitionSplit, S> source;
   private final Properties client = new Properties();
   private final Reader.Options options;
   private final long slack;
-  private transient SourceReader<Event, KafkaPartitionSplit> reader;
+  private transient Reader reader;
   private transient Map<TopicPartition, Progress> partitions; // of this subtask
   private transient long number; // of no checkpoint
 
@@ -42,7 +44,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     this.slack = slack;
     client.putAll(consumer);
     client.putAll(Map.of("max.partition.fetch.bytes", "65536", "fetch.min.bytes", "1", "default.api.timeout.ms", "5000",
-        "auto.offset.reset", "earliest")); // what it looks at may be gone; the reader finds that out by itself
+        "request.timeout.ms", "5000", "auto.offset.reset", "earliest")); // what it looks at may be gone; the reader finds that out by itself
   }
 
   @Override public SourceReader<Event, KafkaPartitionSplit> createReader(SourceReaderContext context) throws Exception {
@@ -106,11 +108,27 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
 
   private void ask(Thread task) {
     while (task.isAlive()) {
-      try (var consumer = new KafkaConsumer<>(client, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-        for (; task.isAlive(); Thread.sleep(ASK_EVERY_MS)) ask(consumer);
+      try (var consumer = new KafkaConsumer<>(client, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+          var admin = Admin.create(client)) {
+        for (long turn = 0; task.isAlive(); turn++, Thread.sleep(ASK_EVERY_MS)) {
+          ask(consumer);
+          if (turn % TOPICS_EVERY == 0) ask(admin);
+        }
       } catch (RuntimeException | InterruptedException e) { // whatever it is: without this thread the clock stands still
         LoggerFactory.getLogger(CaughtUp.class).warn("the end offsets are not known, asking again", e);
         LockSupport.parkNanos(Duration.ofMillis(ASK_EVERY_MS).toNanos());
+      }
+    }
+  }
+
+  private void ask(Admin admin) throws InterruptedException {
+    Set<String> topics = new HashSet<>();
+    for (TopicPartition partition : partitions.keySet()) topics.add(partition.topic());
+    for (var asked : admin.describeTopics(topics).topicNameValues().entrySet()) {
+      try {
+        reader.topic(asked.getKey(), asked.getValue().get().topicId());
+      } catch (ExecutionException e) { // it is deleted, or nobody answers
+        LoggerFactory.getLogger(CaughtUp.class).debug("topic {} is not described", asked.getKey(), e);
       }
     }
   }

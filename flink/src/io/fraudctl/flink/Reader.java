@@ -12,7 +12,7 @@ import org.apache.flink.core.io.InputStatus;
 import org.apache.flink.runtime.execution.SuppressRestartsException;
 import org.apache.flink.util.ExceptionUtils;
 import org.apache.kafka.clients.consumer.*;
-import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.*;
 import org.slf4j.LoggerFactory;
 
 /**
@@ -34,6 +34,8 @@ final class Reader implements SourceReader<Event, KafkaPartitionSplit> {
   private final SourceReader<Event, KafkaPartitionSplit> reader;
   private final Options options;
   private final Map<String, Long> moves = new HashMap<>();
+  private final Map<String, Uuid> known = new HashMap<>(); // the ids of the topics; a topic that is created anew has another
+  private volatile String anew;
 
   Reader(SourceReader<Event, KafkaPartitionSplit> reader, Options options) {
     this.reader = reader;
@@ -56,7 +58,14 @@ final class Reader implements SourceReader<Event, KafkaPartitionSplit> {
     return new KafkaPartitionSplit(partition, to);
   }
 
+  /** Called now and then, by another thread. In a topic created anew, the consumer would go on where it was in the old one. */
+  void topic(String name, Uuid id) {
+    Uuid before = known.putIfAbsent(name, id);
+    if (before != null && !before.equals(id)) anew = name;
+  }
+
   @Override public InputStatus pollNext(ReaderOutput<Event> output) throws Exception {
+    if (anew != null) throw failed(new IllegalStateException(anew + " was deleted and created anew"));
     try {
       return reader.pollNext(output);
     } catch (Exception e) {
@@ -70,7 +79,10 @@ final class Reader implements SourceReader<Event, KafkaPartitionSplit> {
     String where = gap.offsetOutOfRangePartitions().entrySet().stream()
         .map(at -> at.getKey().topic() + "/" + at.getKey().partition() + " from offset " + at.getValue()).sorted()
         .collect(Collectors.joining(", "));
-    var named = new IllegalStateException("records were deleted before they were read: " + where, gap);
+    return failed(new IllegalStateException("records were deleted before they were read: " + where, gap));
+  }
+
+  private RuntimeException failed(RuntimeException named) throws IOException {
     if (options.file.isEmpty()) return named;
     Files.write(Path.of(options.file), new byte[0]);
     return new SuppressRestartsException(named);
