@@ -66,7 +66,7 @@ class LocalTarget:
                 self._paths.flink_spec,
                 KafkaAdmin(self._connection),
                 Ledger(self._paths.lost),
-                JsonClient("lambda", lambda: address("lambda", self._ports()["lambda"])),
+                JsonClient("lambda", lambda: self._address("lambda")),
             ),
         )
 

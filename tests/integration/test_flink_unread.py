@@ -237,6 +237,7 @@ def test_a_topic_created_anew_under_a_running_application(case: Case) -> None:
 
 def test_what_audit_writer_has_not_read(case: Case) -> None:
     """The mapping that waits for consent is asked and told, also while the application runs."""
+    case.application.folder.mkdir(parents=True)
     loss = {"topic": case.topics.processed, "partition": 2, "from": 5, "to": 9}
     case.runner.losses.append(loss)
     found = case.guard.check(fresh=False, running=True)

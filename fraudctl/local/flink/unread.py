@@ -100,7 +100,7 @@ class Guard:
         *,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
-        """Store the collaborators; no I/O. `runner` is the function runner, whose mapping knows what AuditWriter lost."""
+        """Store the collaborators; no I/O. `runner` is the function runner: its mapping knows what AuditWriter lost."""
         self._spec_file, self._admin, self._ledger = spec_file, admin, ledger
         self._runner, self._clock = runner, clock
 
@@ -142,7 +142,14 @@ class Guard:
         losses = mapping.get("losses") or ()
         ids = self._admin.topic_ids({str(loss["topic"]) for loss in losses})
         return tuple(
-            Gap(AUDIT_WRITER, str(loss["topic"]), ids.get(loss["topic"], ""), loss["partition"], loss["from"], loss["to"])
+            Gap(
+                AUDIT_WRITER,
+                str(loss["topic"]),
+                ids.get(loss["topic"], ""),
+                loss["partition"],
+                loss["from"],
+                loss["to"],
+            )
             for loss in losses
         )
 

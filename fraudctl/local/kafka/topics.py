@@ -32,9 +32,9 @@ class LocalTopics:
     def create(self) -> Iterator[Event]:
         """Create what is missing and repair configuration that differs; raises `Unreachable`."""
         yield Event(_NAME, Phase.STARTED, "looking at the topics")
-        wanted = {topic.name: {**topic.config, **self._bounded(topic.local_config)} for topic in self._topics}
         with translated(_NAME):
             existing = self._admin.topics()
+            wanted = {topic.name: {**topic.config, **self._bounded(topic.local_config)} for topic in self._topics}
             missing = {name: config for name, config in wanted.items() if name not in existing}
             self._admin.create(missing)
             found = self._admin.configs([name for name in wanted if name in existing])

@@ -3,10 +3,10 @@
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
