@@ -190,6 +190,21 @@ class ConsumerLag:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """What the oldest open Kafka transaction of a partition holds back from every reader of committed records.
+
+    `offset` is its first record, the partition's last stable offset, published at `since` (epoch milliseconds; None
+    when it ended meanwhile); `records` counts the offsets from there on.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    records: int
+    since: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Savepoint:
     """One savepoint (or checkpoint) of the application; `created_at` in epoch milliseconds."""
 
@@ -274,8 +289,12 @@ class Stack(Protocol):
 class Flink(Protocol):
     """The Flink application."""
 
-    def start(self, *, fresh: bool = False) -> Iterator[Event]:
-        """Start it from its newest state (`fresh`: without any) and wait until it runs."""
+    def start(self, *, fresh: bool = False, accept_loss: bool = False) -> Iterator[Event]:
+        """Start it from its newest state (`fresh`: without any) and wait until it runs.
+
+        Raises `Refused` while records are gone that it, or AuditWriter, has not read; with `accept_loss` they are
+        recorded as lost and it goes on without them.
+        """
 
     def stop(self, *, savepoint: bool = True) -> Iterator[Event]:
         """Stop it, with a savepoint first unless told otherwise."""

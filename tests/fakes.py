@@ -134,9 +134,9 @@ class FakeFlink:
     states: list[Savepoint] = field(default_factory=list)
     calls: list[Any] = field(default_factory=list)
 
-    def start(self, *, fresh: bool = False) -> Iterator[Event]:
+    def start(self, *, fresh: bool = False, accept_loss: bool = False) -> Iterator[Event]:
         """Record the call."""
-        self.calls.append(("start", fresh))
+        self.calls.append(("start", fresh, "accept loss") if accept_loss else ("start", fresh))
         yield Event("flink", Phase.DONE, "running")
 
     def stop(self, *, savepoint: bool = True) -> Iterator[Event]:

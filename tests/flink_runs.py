@@ -268,6 +268,11 @@ class Application:
             return True  # the JVM ends once the savepoint is there
         return "location" in answer["operation"]
 
+    def ended(self) -> int | None:
+        """Give the exit code of the JVM, or of its launcher; None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
     def kill(self) -> None:
         """Kill the JVM as a power failure would."""
         if self._process is not None:
@@ -301,6 +306,11 @@ class Application:
             fresh=str(self.folder / "fresh"),
             tmp=str(tmp),
             servers=self.topics.broker,
+            group=self.topics.transactions,
+            topics=[self.topics.transactions, self.topics.flagged],
+            unread=str(self.folder / "unread"),
+            topic_ids=str(self.folder / "topic_ids.json"),
+            lost=str(self.folder / "lost.jsonl"),
         )
 
     def _arguments(self) -> list[str]:

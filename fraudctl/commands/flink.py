@@ -17,15 +17,21 @@ def start(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start without state: read both topics from the beginning.")
     ] = False,
+    accept_loss: Annotated[
+        bool,
+        typer.Option("--accept-loss", help="Go on without records that were deleted unread, and record them as lost."),
+    ] = False,
 ) -> None:
     """Start the application from its newest state and wait until it runs.
+
+    Refused while records are gone that it, or AuditWriter, has not read.
 
     Example: fraudctl flink start
     """
     context: Context = ctx.obj
     running = context.running
     with running.lock():
-        context.render.events(running.flink.start(fresh=fresh))
+        context.render.events(running.flink.start(fresh=fresh, accept_loss=accept_loss))
 
 
 @app.command()

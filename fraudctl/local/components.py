@@ -20,6 +20,10 @@ from fraudctl.errors import FraudctlError, OperationFailed, Unreachable
 from fraudctl.local.clients import DynamoDbClient, JsonClient
 from fraudctl.local.definitions import NAMES, WATCHDOG
 from fraudctl.local.flink.rest import FlinkRest, all_running
+from fraudctl.local.flink.unread import waiting
+from fraudctl.local.kafka import health
+from fraudctl.local.kafka.admin import KafkaAdmin
+from fraudctl.local.kafka.unread import ACCEPT, Ledger
 from fraudctl.local.processes import ports, process_table
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.ports import address, bootstrap_servers
@@ -159,7 +163,8 @@ class Probes:
 class Verdict:
     """Every component of the stack, and which programs gave no answer.
 
-    `undecided` are components that a deploy cannot repair: somebody has to accept first that records are lost.
+    `undecided` are components that a deploy cannot repair: somebody has to accept first that records are lost, or to
+    commit or abort a Kafka transaction.
     """
 
     components: tuple[Component, ...]
@@ -181,10 +186,16 @@ def judge(paths: StackPaths, state: StackState, supervisor: Supervisor, pinned: 
         standing, infos = asked.result()
     judgement = _Judgement(paths, state, look, standing, restarts(paths.log("supervisor")))
     versions = {**pinned, "lambda": f"Python {sys.version.split()[0]}"}
+    found = [*judgement.components(infos, versions), *health.lost(Ledger(paths.lost))]
+    if look.answers["kafka"] is Answer.READY:
+        found += health.held_back(KafkaAdmin(lambda: kafka.client(bootstrap_servers(state.ports))))
+    undecided = {MAPPING} if _has_losses(look.runner) else set()
+    if waiting(paths.flink.unread):
+        undecided.add("flink")
     return Verdict(
-        tuple(judgement.components(infos, versions)),
+        tuple(found),
         frozenset(name for name, answer in look.answers.items() if answer is Answer.SILENT),
-        frozenset({MAPPING} if _has_losses(look.runner) else ()),
+        frozenset(undecided | {health.TRANSACTIONS}),
     )
 
 
@@ -272,14 +283,16 @@ class _Judgement:
         if answer is Answer.READY:
             detail = f"was restarted: {ended.last_reason}" if ended.last_reason else ""
             return Component(health=Health.HEALTHY, detail=detail, **common)
+        if name == "flink" and (waits := waiting(self.paths.flink.unread)):
+            return Component(health=Health.UNHEALTHY, detail=f"{waits}; {ACCEPT}", **common)
         if answer is Answer.SILENT and is_hung(self.paths, info, self.state.ports[name]):
             detail = "it does not answer; the watchdog restarts it unless it does soon"
             return Component(health=Health.UNHEALTHY, detail=detail, **common)
         what = "does not answer" if answer is Answer.SILENT else "is not ready"
         if info.pid is None or info.started_at is None or _age(info.started_at) < _STARTING_SECONDS:
             by_itself = info.state == "BACKOFF" or _follows(ended, info.started_at)
-            health = Health.RESTARTING if by_itself else Health.STARTING
-            return Component(health=health, detail=f"it {what} yet", **common)
+            how = Health.RESTARTING if by_itself else Health.STARTING
+            return Component(health=how, detail=f"it {what} yet", **common)
         return Component(health=Health.UNHEALTHY, detail=f"it {what}; see `fraudctl logs {name}`", **common)
 
     def _unsupervised(self, pid: int | None, common: dict[str, Any]) -> Component:
@@ -307,10 +320,10 @@ class _Judgement:
 
     def _supervisor(self) -> Component:
         process, trouble = self.standing.process, self.standing.trouble
-        health = Health.HEALTHY if process and not trouble else Health.UNHEALTHY if process else Health.STOPPED
+        how = Health.HEALTHY if process and not trouble else Health.UNHEALTHY if process else Health.STOPPED
         return Component(
             name="supervisor",
-            health=health,
+            health=how,
             detail=trouble and f"{trouble}; `fraudctl deploy` restarts it, with its programs",
             version=metadata.version("supervisor"),
             pid=process.pid if process else None,

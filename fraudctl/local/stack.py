@@ -190,9 +190,9 @@ class LocalStack:
     def _definitions(self, state: StackState) -> dict[str, Definition]:
         return definitions(self.paths, state, self.toolbox.tools())
 
-    @staticmethod
-    def _topics(state: StackState) -> LocalTopics:
-        return LocalTopics(KafkaAdmin(lambda: kafka.client(ports.bootstrap_servers(state.ports))))
+    def _topics(self, state: StackState) -> LocalTopics:
+        admin = KafkaAdmin(lambda: kafka.client(ports.bootstrap_servers(state.ports)))
+        return LocalTopics(admin, free_bytes=self.paths.free_bytes)
 
     def _create_table(self, state: StackState) -> Iterator[Event]:
         from botocore.exceptions import ClientError
@@ -301,7 +301,7 @@ class LocalStack:
                 f"state folder {self.paths.root}: {error.strerror or error}",
                 hint="set FRAUDCTL_HOME to a folder you can write",
             ) from error
-        free = shutil.disk_usage(self.paths.root).free
+        free = self.paths.free_bytes()
         if free < _LEAST_BYTES:
             raise OperationFailed(
                 f"state folder {self.paths.root}: no disk space: {_LEAST_BYTES / 1e6:.0f} MB are needed, "

@@ -14,10 +14,12 @@ from fraudctl.local.components import judge
 from fraudctl.local.definitions import NAMES, SUPERVISED, WATCHDOG
 from fraudctl.local.flink.application import LocalFlink
 from fraudctl.local.flink.rest import FlinkRest
+from fraudctl.local.flink.unread import Guard
 from fraudctl.local.functions import LocalFunctions, LocalSchedule
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
+from fraudctl.local.kafka.unread import Ledger
 from fraudctl.local.logs import LocalLogs
 from fraudctl.local.processes import recovery
 from fraudctl.local.processes.paths import StackPaths
@@ -60,12 +62,18 @@ class LocalTarget:
             self._supervisor,
             self._paths.flink,
             self._paths.stopped_marker("flink"),
+            guard=Guard(
+                self._paths.flink_spec,
+                KafkaAdmin(self._connection),
+                Ledger(self._paths.lost),
+                JsonClient("lambda", lambda: self._address("lambda")),
+            ),
         )
 
     @property
     def topics(self) -> LocalTopics:
         """The pipeline's topics."""
-        return LocalTopics(KafkaAdmin(self._connection))
+        return LocalTopics(KafkaAdmin(self._connection), free_bytes=self._paths.free_bytes)
 
     @property
     def records(self) -> LocalRecords:

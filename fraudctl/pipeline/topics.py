@@ -17,7 +17,10 @@ _INPUT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic. `alias` is its name on the command line; `local_config` comes on top of `config` on a laptop."""
+    """One topic. `alias` is its name on the command line; `local_config` comes on top of `config` on a laptop.
+
+    A `retention.bytes` there is what holds where nobody knows the free space (`fraudctl.local.kafka.topics`).
+    """
 
     alias: str
     name: str

@@ -83,8 +83,9 @@ def test_a_plan_with_refusals_is_refused(run: Run, arguments: tuple[str, ...]) -
 class Broken(FakeFlink):
     """An application that does not start."""
 
-    def start(self, *, fresh: bool = False) -> Any:
+    def start(self, *, fresh: bool = False, accept_loss: bool = False) -> Any:
         """Begin, then fail."""
+        del accept_loss
         yield Event("flink", Phase.STARTED, f"{fresh}")
         raise OperationFailed("flink: no slots")
 

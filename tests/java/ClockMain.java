@@ -32,7 +32,7 @@ public final class ClockMain {
     Properties consumer = new Properties();
     consumer.put("bootstrap.servers", "127.0.0.1:1");
     CaughtUp<?> source = new CaughtUp<>(KafkaSource.<Event>builder().setTopics("t").setGroupId("g").setProperties(consumer)
-        .setDeserializer(new Nothing()).build(), consumer, 5000);
+        .setDeserializer(new Nothing()).build(), consumer, new Reader.Options("", ""), 5000);
     SourceReader<Event, KafkaPartitionSplit> reader = source.createReader(context());
     WatermarkGenerator<Event> all = source.watermarks().createWatermarkGenerator(null);
     for (int i = 0; i < 3; i++) all.onPeriodicEmit(new Output());

@@ -120,3 +120,29 @@ def test_live_race(detection: LineProgram, case: Histories, lag: int, jitter: in
             if None in right:
                 right = (right - {None}) | accepted(copy, case.flags, HOLD, SLACK)
         assert first.get(identity) in right
+
+
+def test_a_transaction_read_late_takes_nothing_from_others(detection: LineProgram) -> None:
+    """What an open Kafka transaction held back comes when the clock has gone on; what waits for a flag stays known."""
+    lines = ["f 0 1 5000 FLAGGED 0", "c 21500", "t 21000 1 1000 1 waits", "t 1000 1 6000 0 late", "c 21600"]
+    detected, _ = run(detection, [*lines, "f 22000 1 0 FLAGGED 1", f"c {END_OF_TIME}"])
+    assert detected == [(0, 0), (1, 1)]
+
+
+@settings(max_examples=800)
+@given(case=histories(), late=st.lists(st.integers(0, 4 * HOLD), min_size=12, max_size=12))
+def test_transactions_read_late_are_decided_as_in_time(
+    detection: LineProgram, case: Histories, late: list[int]
+) -> None:
+    """However late each is read, with the clock beyond it, what is detected is right, and nothing stays remembered."""
+    events: list[tuple[int, int, Transaction | Flag, int]] = [
+        *((t.published + late[offset], 1, t, offset) for offset, t in enumerate(case.transactions)),
+        *((f.published, 0, f, offset) for offset, f in enumerate(case.flags)),
+    ]
+    lines = list[str]()
+    for read_at, _, event, offset in sorted(events, key=lambda event: event[:2]):
+        lines += [f"c {read_at - 1}", line(event, offset)]
+    detected, (_, transactions, identities) = run(detection, [*lines, f"c {END_OF_TIME}", f"c {2 * END_OF_TIME}"])
+    assert (transactions, identities) == (0, 0)
+    if len(case.flags) <= KEPT_FLAGS and len({t.identity for t in case.transactions}) == len(case.transactions):
+        assert {result(case, *pair) for pair in detected} == detections(case.transactions, case.flags, HOLD)

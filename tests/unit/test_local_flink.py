@@ -1,6 +1,7 @@
 """The Flink application's start and stop, with its supervisor and its REST API replaced."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import pytest
 
 from fraudctl.clock import Clock
-from fraudctl.errors import OperationFailed, Unreachable
+from fraudctl.errors import OperationFailed, Refused, Unreachable
 from fraudctl.local.clients import JsonClient
 from fraudctl.local.flink.application import LocalFlink
 from fraudctl.local.flink.rest import FlinkRest, all_running
+from fraudctl.local.flink.unread import Guard
+from fraudctl.local.kafka.unread import Gap
 from fraudctl.local.processes.paths import FlinkFolders, StackPaths
 from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
 
@@ -164,3 +167,75 @@ def test_savepoints_that_vanish_while_they_are_listed(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Path, "stat", stat)
     assert [(Path(found.location).name, found.size_bytes) for found in made.flink.savepoints()] == [("chk-2", 2)]
+
+
+GAP = Gap("fraud-detection", "demo_transactions", "id-1", 2, 900, 1900)
+SAID = "1,000 records of demo_transactions/2 (offsets 900 to 1899) were deleted before fraud-detection read them"
+
+
+@dataclass
+class FakeGuard(Guard):
+    """Finds what it is given; each call is noted."""
+
+    gaps: tuple[Gap, ...] = ()
+    text: str | None = None
+    calls: list[Any] = field(default_factory=list)
+
+    def check(self, *, fresh: bool, running: bool) -> tuple[Gap, ...]:
+        """Give the gaps."""
+        self.calls.append(("check", fresh, running))
+        return self.gaps
+
+    def accept(self, gaps: Iterable[Gap]) -> None:
+        """Note them."""
+        self.calls.append(("accept", *gaps))
+        self.text = None
+
+    def waits(self) -> str | None:
+        """Say what was set."""
+        return self.text
+
+
+def guarded(tmp_path: Path, state: str, guard: FakeGuard) -> Made:
+    """Make one with a guard."""
+    made = make(tmp_path, state)
+    made.flink._guard = guard
+    return made
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_it_does_not_start_over_records_that_are_gone(tmp_path: Path, *, fresh: bool) -> None:
+    """Refused with what is gone and how to go on; nothing has changed by that."""
+    guard = FakeGuard(gaps=(GAP,))
+    made = guarded(tmp_path, "STOPPED", guard)
+    made.stopped.touch()
+    with pytest.raises(Refused, match=re.escape(SAID)) as refused:
+        list(made.flink.start(fresh=fresh))
+    assert "`fraudctl flink start --accept-loss`" in str(refused.value.hint)
+    assert (made.supervisor.orders, made.stopped.exists(), made.folders.fresh.exists()) == ([], True, False)
+    assert guard.calls == [("check", fresh, False)]
+
+
+def test_an_accepted_loss_is_recorded_before_it_starts(tmp_path: Path) -> None:
+    """And named; a running application is only asked about AuditWriter."""
+    guard = FakeGuard(gaps=(GAP,))
+    made = guarded(tmp_path, "STOPPED", guard)
+    first, *_ = made.flink.start(accept_loss=True)
+    assert first.detail == f"recorded as lost: {SAID}"
+    assert (guard.calls, made.supervisor.orders) == ([("check", False, False), ("accept", GAP)], ["start flink"])
+    assert [event.detail for event in made.flink.start(accept_loss=True)][-1] == "running already"
+    assert guard.calls[-2:] == [("check", False, True), ("accept", GAP)]
+
+
+def test_while_it_waits_for_consent(tmp_path: Path) -> None:
+    """The status says why, starting ends at once with that, and stopping asks for no savepoint."""
+    made = guarded(tmp_path, "RUNNING", FakeGuard(text=SAID))
+    made.server.tasks = 0
+    assert (made.flink.status().state, str(made.flink.status().exception).startswith(SAID)) == ("FAILED", True)
+    with pytest.raises(Refused, match=re.escape(SAID)):
+        list(made.flink.start())
+    assert [event.detail for event in made.flink.stop()] == [
+        "stopping",
+        "stopped without a savepoint; it resumes from its newest checkpoint",
+    ]
+    assert made.supervisor.orders == ["stop flink"]

@@ -12,10 +12,10 @@ from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Unreachable
 from fraudctl.local.kafka import errors
 from fraudctl.local.kafka.admin import Configs, KafkaAdmin, Place
-from fraudctl.local.kafka.topics import LocalTopics
+from fraudctl.local.kafka.topics import LocalTopics, retention_bytes
 from fraudctl.pipeline import topics
 from fraudctl.services.topics import named
-from fraudctl.target import ConsumerLag, Phase
+from fraudctl.target import ConsumerLag, OpenTransaction, Phase
 
 
 @dataclass
@@ -58,9 +58,19 @@ class FakeAdmin:
         for name, config in configs.items():
             self.settings[name].update(config)
 
-    def offsets(self, places: Iterable[Place], *, latest: bool) -> dict[Place, int]:
-        """Give ends, or zero."""
+    def offsets(self, places: Iterable[Place], *, latest: bool, committed: bool = False) -> dict[Place, int]:
+        """Give ends, or zero; no transaction is open."""
+        del committed
         return {place: self.ends.get(place, 0) if latest else 0 for place in places}
+
+    def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
+        """Give an id to each topic that is there."""
+        return {name: f"id of {name}" for name in names if name in self.found}
+
+    def open_transactions(self, names: Iterable[str]) -> list[OpenTransaction]:
+        """Give none."""
+        del names
+        return []
 
     def groups(self) -> list[str]:
         """Give the groups."""
@@ -71,10 +81,14 @@ class FakeAdmin:
         return self.offsets_of[group]
 
 
+def as_admin(admin: FakeAdmin) -> Any:
+    """Give it without its type."""
+    return admin
+
+
 def on(admin: FakeAdmin) -> LocalTopics:
     """The topics on this broker."""
-    stand_in: Any = admin
-    return LocalTopics(stand_in)
+    return LocalTopics(as_admin(admin))
 
 
 def create(admin: FakeAdmin) -> tuple[list[str], str]:
@@ -225,3 +239,25 @@ def test_names_that_people_type() -> None:
     with pytest.raises(BadConfig) as raised:
         named("Processed")
     assert raised.value.hint == "the topics are transactions, flagged, processed, dead-letters"
+
+
+@pytest.mark.parametrize(
+    ("free", "kept"),
+    [(0, 128 << 20), (4 << 30, 256 << 20), (16 << 30, 1 << 30), (31 << 30, 1 << 30), (10 << 40, 16 << 30)],
+)
+def test_retention_follows_the_free_space(free: int, kept: int) -> None:
+    """All partitions together take a quarter of it at most, within bounds, and in steps of two."""
+    assert retention_bytes(free) == kept
+    admin = FakeAdmin()
+    list(LocalTopics(as_admin(admin), free_bytes=lambda: free).create())
+    assert admin.settings["demo_transactions"]["retention.bytes"] == str(kept)
+    assert "retention.bytes" not in admin.settings["flagged_accounts"]
+
+
+def test_retention_grows_with_the_free_space_and_never_shrinks() -> None:
+    """A disk that has become fuller, by these very records perhaps, deletes none of them."""
+    admin = FakeAdmin()
+    list(LocalTopics(as_admin(admin), free_bytes=lambda: 16 << 30).create())
+    for free, kept in ((1 << 30, 1 << 30), (64 << 30, 4 << 30), (16 << 30, 4 << 30)):
+        list(LocalTopics(as_admin(admin), free_bytes=lambda free=free: free).create())  # type: ignore[misc]
+        assert admin.settings["demo_transactions"]["retention.bytes"] == str(kept)

@@ -13,7 +13,7 @@ from fraudctl.aws.errors import asking
 from fraudctl.aws.names import application_log_group
 from fraudctl.aws.session import items
 from fraudctl.clock import Clock
-from fraudctl.errors import NotDeployed, OperationFailed, TimedOut
+from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, TimedOut
 from fraudctl.target import Event, FlinkStatus, Phase, Savepoint
 
 _POLL_SECONDS: Final = 0.5
@@ -31,8 +31,16 @@ class AwsFlink:
         """Store the collaborators; no I/O."""
         self._client, self._name, self._clock = client, name, clock
 
-    def start(self, *, fresh: bool = False) -> Iterator[Event]:
-        """Start it from its newest snapshot and follow the operation to its end; nothing to do when it runs."""
+    def start(self, *, fresh: bool = False, accept_loss: bool = False) -> Iterator[Event]:
+        """Start it from its newest snapshot and follow the operation to its end; nothing to do when it runs.
+
+        Raises `BadConfig` for `accept_loss`: what Kafka still has cannot be asked from outside the network.
+        """
+        if accept_loss:
+            raise BadConfig(
+                "--accept-loss: not on the aws target",
+                hint="run `fraudctl flink start --fresh` to read from the oldest records that are left",
+            )
         name = self._name()
         state = yield from self._settle(name)
         if state == "RUNNING":

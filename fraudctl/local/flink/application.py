@@ -8,8 +8,10 @@ from typing import Final
 
 from fraudctl.atomic import atomic_write
 from fraudctl.clock import Clock
-from fraudctl.errors import OperationFailed, TimedOut, Unreachable
+from fraudctl.errors import OperationFailed, Refused, TimedOut, Unreachable
 from fraudctl.local.flink.rest import NAME, FlinkRest, all_running
+from fraudctl.local.flink.unread import Guard
+from fraudctl.local.kafka.unread import ACCEPT, listed
 from fraudctl.local.processes.paths import FlinkFolders
 from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
 from fraudctl.target import Event, FlinkStatus, Phase, Savepoint
@@ -23,7 +25,10 @@ _CHECKPOINT: Final = re.compile(r"chk-\d+")
 
 
 class LocalFlink:
-    """Starts, stops and describes the application. `stopped` is a file that says: on purpose, leave it so."""
+    """Starts, stops and describes the application. `stopped` is a file that says: on purpose, leave it so.
+
+    Without a `guard` nothing is compared with what Kafka still has.
+    """
 
     def __init__(
         self,
@@ -32,26 +37,37 @@ class LocalFlink:
         folders: FlinkFolders,
         stopped: Path,
         *,
+        guard: Guard | None = None,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         """Store the collaborators; no I/O."""
         self._rest, self._supervisor, self._clock = rest, supervisor, clock
-        self._folders, self._stopped = folders, stopped
+        self._folders, self._stopped, self._guard = folders, stopped, guard
 
-    def start(self, *, fresh: bool = False) -> Iterator[Event]:
-        """Start the program unless it runs, and wait until every vertex is RUNNING."""
+    def start(self, *, fresh: bool = False, accept_loss: bool = False) -> Iterator[Event]:
+        """Start the program unless it runs, and wait until every vertex is RUNNING.
+
+        Raises `Refused` while records are gone that it, or AuditWriter, has not read, unless `accept_loss`.
+        """
         info = self._program()
         alive = info.state in {"RUNNING", "STARTING"}
         if alive and fresh:
             raise OperationFailed(
                 "flink: it runs, so it cannot start without its state", hint="run `fraudctl flink stop` first"
             )
+        running = alive and self._rest.ready()
+        gaps = self._guard.check(fresh=fresh, running=running) if self._guard else ()
+        if gaps and not accept_loss:
+            raise Refused(f"flink: {listed(gaps)}", hint=ACCEPT)
         self._stopped.unlink(missing_ok=True)
-        if alive and self._rest.ready():
-            yield Event(NAME, Phase.DONE, "running already")
-            return
         if fresh:
             atomic_write(self._folders.fresh, b"")
+        if gaps and self._guard:
+            self._guard.accept(gaps)
+            yield Event(NAME, Phase.NOTE, f"recorded as lost: {listed(gaps)}")
+        if running:
+            yield Event(NAME, Phase.DONE, "running already")
+            return
         yield Event(NAME, Phase.STARTED, "starting the application")
         if not alive:
             self._supervisor.start_program(NAME)
@@ -66,7 +82,7 @@ class LocalFlink:
             self._end()  # it may be between two attempts to start
             yield Event(NAME, Phase.DONE, "stopped already")
             return
-        job = self._rest.job() if savepoint else None
+        job = self._rest.job() if savepoint and not self._waits() else None
         if job is None:
             yield Event(NAME, Phase.STARTED, "stopping")
             self._end()
@@ -86,6 +102,8 @@ class LocalFlink:
         info = self._supervisor.programs().get(NAME)
         if info is None or info.state not in {"RUNNING", "STARTING"}:
             return FlinkStatus(state="STOPPED")
+        if waits := self._waits():
+            return FlinkStatus(state="FAILED", exception=f"{waits}; {ACCEPT}")
         job = self._rest.job()
         if job is None:
             return FlinkStatus(state="STARTING", web_ui=self._rest.address)
@@ -136,10 +154,15 @@ class LocalFlink:
     def _up(self) -> bool:
         if self._rest.ready():
             return True
+        if waits := self._waits():
+            raise Refused(f"flink: {waits}", hint=ACCEPT)
         info = self._supervisor.programs().get(NAME)
         if info is not None and info.state in {"FATAL", "EXITED"}:
             raise OperationFailed(f"flink: the application ended: {info.detail}", hint=_HINT)
         return False
+
+    def _waits(self) -> str | None:
+        return self._guard.waits() if self._guard else None
 
     def _end(self) -> None:
         atomic_write(self._stopped, b"")

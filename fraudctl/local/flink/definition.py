@@ -48,8 +48,13 @@ def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition
         fresh=str(folders.fresh),
         tmp=str(temporary),
         servers=bootstrap_servers(state.ports),
+        group=GROUP,
+        topics=[topics.TRANSACTIONS.name, topics.FLAGGED.name],
+        unread=str(folders.unread),
+        topic_ids=str(folders.topic_ids),
+        lost=str(paths.lost),
     )
-    file = paths.config / "flink_launcher.json"
+    file = paths.flink_spec
 
     def set_up() -> None:
         for folder in (folders.checkpoints, folders.savepoints):

@@ -1,7 +1,8 @@
 """``python -P -m fraudctl.local.flink.launcher SPEC.json``: start the Flink application from its newest state.
 
 The supervisor runs this instead of Java. It empties the application's folder for temporary files (each start of Flink
-leaves 24 MB there), picks the newest complete checkpoint or savepoint, and then becomes the JVM. Standard library only.
+leaves 24 MB there), picks the newest complete checkpoint or savepoint, waits while records that it needs were deleted
+unread and nobody has accepted that, and then becomes the JVM.
 """
 
 import json
@@ -10,14 +11,17 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from fraudctl.atomic import atomic_write
 from fraudctl.clock import Clock
 from fraudctl.local.processes import class_data
+
+if TYPE_CHECKING:
+    from fraudctl.local.kafka.unread import Place
 
 # A snapshot that was started from this often, with no newer one to show for it, is given up.
 _ATTEMPTS: Final = 2
@@ -35,6 +39,8 @@ class Spec:
     A class archive among `flags` is used, or made, by `fraudctl.local.processes.class_data`.
     `servers` is Kafka's address, ``host:port``: while nothing listens there nothing is started, since a start that
     fails for want of Kafka would count against the snapshot.
+    `topics` are those that the application reads as `group`; none of them: nothing is compared with what it has read.
+    `unread`, `topic_ids` and `lost` are files: see `fraudctl.local.processes.paths`.
     """
 
     java: str
@@ -48,6 +54,11 @@ class Spec:
     fresh: str
     tmp: str
     servers: str
+    group: str = ""
+    topics: list[str] = field(default_factory=list)
+    unread: str = ""
+    topic_ids: str = ""
+    lost: str = ""
 
     def to_json(self) -> str:
         """Return the text of a spec file."""
@@ -99,26 +110,39 @@ def choose(spec: Spec, now: int) -> Path | None:
 
     A start without state is right, only slow: the application then reads its topics from the beginning.
     """
-    attempts = Attempts.load(Path(spec.attempts))
-    fresh = Path(spec.fresh)
-    if fresh.exists():
-        attempts = Attempts(since=now)
-    usable = [(at, path) for at, path in snapshots(spec) if at > attempts.since]
-    if usable and usable[0][0] > attempts.last:
-        attempts.counts = {}  # the newest start got as far as a snapshot of its own
-    chosen = next((path for _, path in usable if attempts.counts.get(str(path), 0) < _ATTEMPTS), None)
+    attempts, chosen = _pick(spec, now)
     if chosen is not None:
         attempts.counts[str(chosen)] = attempts.counts.get(str(chosen), 0) + 1
     attempts.last = now
     attempts.save(Path(spec.attempts))
-    fresh.unlink(missing_ok=True)  # only now: killed before this line, the next start is fresh again
+    Path(spec.fresh).unlink(missing_ok=True)  # only now: killed before this line, the next start is fresh again
     return chosen
 
 
-def command(spec: Spec, snapshot: Path | None) -> list[str]:
-    """Return the command line of the JVM."""
+def next_snapshot(spec: Spec) -> Path | None:
+    """Return what the next start will start from; None for no state."""
+    return _pick(spec, time.time_ns())[1]
+
+
+def _pick(spec: Spec, now: int) -> tuple[Attempts, Path | None]:
+    attempts = Attempts.load(Path(spec.attempts))
+    if Path(spec.fresh).exists():
+        attempts = Attempts(since=now)
+    usable = [(at, path) for at, path in snapshots(spec) if at > attempts.since]
+    if usable and usable[0][0] > attempts.last:
+        attempts.counts = {}  # the newest start got as far as a snapshot of its own
+    return attempts, next((path for _, path in usable if attempts.counts.get(str(path), 0) < _ATTEMPTS), None)
+
+
+def command(spec: Spec, snapshot: Path | None, moves: "Mapping[Place, tuple[int, int]] | None" = None) -> list[str]:
+    """Return the command line of the JVM; `moves` are partitions that go on elsewhere than the snapshot says."""
     line = [spec.java, *spec.flags, f"-Djava.io.tmpdir={spec.tmp}", "-cp", spec.classpath, spec.main_class]
     line += spec.arguments
+    if spec.unread:
+        line.append(f"unread.file={spec.unread}")
+    if moves:
+        texts = [f"{topic} {number} {at} {to}" for (topic, number), (at, to) in sorted(moves.items())]
+        line.append(f"moves={';'.join(texts)}")
     if snapshot is not None:
         # Not as_uri(): Flink takes a path's % for itself and would look for a folder named "a%20b".
         line.append(f"{_RECOVERY_PATH}=file://{snapshot}")
@@ -138,15 +162,54 @@ def wait_for_kafka(servers: str, clock: Clock) -> None:
             return
 
 
+def wait_for_consent(spec: Spec, clock: Clock) -> "Mapping[Place, tuple[int, int]]":
+    """Return the partitions that go on elsewhere than the snapshot says.
+
+    While records were deleted unread, write which into `spec.unread` and wait until somebody accepts that.
+    """
+    if not spec.topics:
+        return {}
+    from fraudctl.local.flink.unread import Unread
+    from fraudctl.local.kafka.admin import KafkaAdmin
+    from fraudctl.local.kafka.unread import Ledger, listed
+    from fraudctl.pipeline import kafka
+
+    unread = Unread(spec, KafkaAdmin(lambda: kafka.client(spec.servers)), Ledger(Path(spec.lost)))
+    file = Path(spec.unread)
+    failed = file.exists()  # the last start, for want of records; the snapshot is as good as it was
+    while (verdict := unread.check(next_snapshot(spec))).gaps:
+        _write(f"waiting: {listed(verdict.gaps)}")
+        atomic_write(file, listed(verdict.gaps).encode())
+        seen = _decisions(spec)
+        for _ in clock.poll(_PAUSE_SECONDS):
+            if _decisions(spec) != seen:
+                break
+    for note in verdict.notes():
+        _write(note)
+    if failed:
+        attempts = Attempts.load(Path(spec.attempts))
+        attempts.counts = {}
+        attempts.save(Path(spec.attempts))
+    unread.remember(verdict)
+    file.unlink(missing_ok=True)
+    return verdict.moves
+
+
+def _decisions(spec: Spec) -> tuple[bool, bool, int]:
+    lost = Path(spec.lost)
+    return Path(spec.fresh).exists(), Path(spec.unread).exists(), lost.stat().st_mtime_ns if lost.exists() else 0
+
+
 def main(spec_file: Path) -> None:
     """Clean up, choose, and become the JVM."""
     spec = Spec.from_json(spec_file.read_text(encoding="utf-8"))
     wait_for_kafka(spec.servers, Clock())
     shutil.rmtree(spec.tmp, ignore_errors=True)
     Path(spec.tmp).mkdir(parents=True, exist_ok=True)
+    moves = wait_for_consent(spec, Clock())
     snapshot = choose(spec, time.time_ns())
     _write(f"starting from {snapshot or 'the beginning of the topics'}")
-    line = class_data.resolved(command(spec, snapshot))
+    line = class_data.resolved(command(spec, snapshot, moves))
     os.execv(line[0], line)  # noqa: S606 - to become the JVM is the purpose
 
 

@@ -6,10 +6,12 @@ from typing import Any, Final
 
 from fraudctl.clock import Clock
 from fraudctl.pipeline.topics import PARTITIONS
+from fraudctl.target import OpenTransaction
 
 _ANSWER_SECONDS: Final = 10.0
 _REPLICATION: Final = 1
 _PAUSE_SECONDS: Final = 0.02
+_READ_SECONDS: Final = 1.0
 
 Configs = dict[str, dict[str, str]]
 Place = tuple[str, int]  # topic and partition
@@ -87,12 +89,13 @@ class KafkaAdmin:
             for answer in self._client.incremental_alter_configs(resources, request_timeout=_ANSWER_SECONDS).values():
                 answer.result()
 
-    def offsets(self, places: Iterable[Place], *, latest: bool) -> dict[Place, int]:
+    def offsets(self, places: Iterable[Place], *, latest: bool, committed: bool = False) -> dict[Place, int]:
         """Return the latest (the next to be written) or the earliest offset of partitions.
 
-        New partitions have no leader for a moment, which is waited for.
+        With `committed` the latest is the last stable offset: where the oldest open transaction begins, or the end. New
+        partitions have no leader for a moment, which is waited for.
         """
-        from confluent_kafka import KafkaError, KafkaException, TopicPartition
+        from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
         from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
 
         specs: Any = OffsetSpec  # it has no types
@@ -100,6 +103,7 @@ class KafkaAdmin:
         asked = {TopicPartition(topic, partition): spec for topic, partition in places}
         if not asked:
             return {}
+        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         not_yet = {
             KafkaError.NOT_LEADER_FOR_PARTITION,
             KafkaError.LEADER_NOT_AVAILABLE,
@@ -110,7 +114,7 @@ class KafkaAdmin:
         }
         last: KafkaException | None = None
         for _ in self._clock.poll(_PAUSE_SECONDS, within=_ANSWER_SECONDS):
-            answers = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS)
+            answers = self._client.list_offsets(asked, isolation_level=isolation, request_timeout=_ANSWER_SECONDS)
             try:
                 return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
             except KafkaException as error:
@@ -119,6 +123,52 @@ class KafkaAdmin:
                 last = error
         assert last is not None  # noqa: S101 - the loop has at least one turn
         raise last
+
+    def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the ids of those topics that exist; one that is deleted and created anew has another."""
+        from confluent_kafka import KafkaError, KafkaException, TopicCollection
+
+        found = {}
+        asked = list(names)
+        answers = self._client.describe_topics(TopicCollection(asked), request_timeout=_ANSWER_SECONDS) if asked else {}
+        for name, answer in answers.items():
+            try:
+                found[name] = str(answer.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise
+        return found
+
+    def open_transactions(self, names: Iterable[str]) -> list[OpenTransaction]:
+        """Return what open transactions hold back, for each partition of the topics where there is one.
+
+        librdkafka cannot ask for the producers of a partition (DescribeProducers), so they are known by what they do:
+        the last stable offset lies before the end.
+        """
+        topics = self.topics()
+        places = [(name, number) for name in names for number in topics.get(name, ())]
+        stable = self.offsets(places, latest=True, committed=True)  # asked first: an end only grows
+        ends = self.offsets(places, latest=True)
+        held = {place: at for place, at in sorted(stable.items()) if at < ends[place]}
+        times = self._published(held) if held else {}
+        return [OpenTransaction(*place, at, ends[place] - at, times.get(place)) for place, at in held.items()]
+
+    def _published(self, places: Mapping[Place, int]) -> dict[Place, int]:
+        """Return when the records at these offsets were published (epoch milliseconds), as far as they are there."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        own = {"group.id": "fraudctl-reader", "enable.auto.commit": False, "isolation.level": "read_uncommitted"}
+        consumer = Consumer({**self._connection(), **own})
+        found: dict[Place, int] = {}
+        try:
+            for (topic, partition), offset in places.items():
+                consumer.assign([TopicPartition(topic, partition, offset)])
+                message = consumer.poll(_READ_SECONDS)
+                if message is not None and message.error() is None and message.offset() == offset:
+                    found[topic, partition] = message.timestamp()[1]
+        finally:
+            consumer.close()
+        return found
 
     def groups(self) -> list[str]:
         """Return the consumer groups."""

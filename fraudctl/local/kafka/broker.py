@@ -49,7 +49,7 @@ _SMALL: Final = {
     "num.network.threads": "2",
     "num.io.threads": "4",
     "background.threads": "4",
-    # retention.bytes deletes whole segments only: with the default of 1 GiB a limit of 512 MiB would not be kept.
+    # retention.bytes deletes whole segments only: with the default of 1 GiB a limit of 128 MiB would not be kept.
     "log.segment.bytes": str(128 * _MIB),
     "log.index.size.max.bytes": str(_MIB),
     # The cleaner holds this much of the heap from the start, 128 MiB by default. It must fit the keys of one segment of

@@ -1,6 +1,6 @@
 """The pipeline's topics on the local broker."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -11,26 +11,35 @@ from fraudctl.pipeline.topics import ALL, PARTITIONS, Topic
 from fraudctl.target import ConsumerLag, Event, PartitionInfo, Phase, TopicInfo
 
 _NAME: Final = "topics"
+_SIZE: Final = "retention.bytes"
+_SHARE: Final = 4
+_LEAST_BYTES: Final = 128 * 1024 * 1024
+_MOST_BYTES: Final = 16 * 1024 * 1024 * 1024
 
 
 class LocalTopics:
     """Asks the broker and changes what has to be changed."""
 
-    def __init__(self, admin: KafkaAdmin, topics: Sequence[Topic] = ALL) -> None:
-        """Store the admin client and the topics' definitions; no I/O."""
-        self._admin, self._topics = admin, tuple(topics)
+    def __init__(
+        self, admin: KafkaAdmin, topics: Sequence[Topic] = ALL, *, free_bytes: Callable[[], int] | None = None
+    ) -> None:
+        """Store the admin client and the topics' definitions; no I/O.
+
+        With `free_bytes`, the free space where Kafka keeps its data, topics bounded by size get what that allows.
+        """
+        self._admin, self._topics, self._free_bytes = admin, tuple(topics), free_bytes
 
     def create(self) -> Iterator[Event]:
         """Create what is missing and repair configuration that differs; raises `Unreachable`."""
         yield Event(_NAME, Phase.STARTED, "looking at the topics")
-        wanted = {topic.name: {**topic.config, **topic.local_config} for topic in self._topics}
         with translated(_NAME):
             existing = self._admin.topics()
+            wanted = {topic.name: {**topic.config, **self._bounded(topic.local_config)} for topic in self._topics}
             missing = {name: config for name, config in wanted.items() if name not in existing}
             self._admin.create(missing)
             found = self._admin.configs([name for name in wanted if name in existing])
             # Other settings stay as somebody may have made them.
-            wrong = {name: dict(wanted[name].items() - config.items()) for name, config in found.items()}
+            wrong = {name: _differences(wanted[name], config) for name, config in found.items()}
             repaired = {name: config for name, config in wrong.items() if config}
             self._admin.change(repaired)
         for name in found:
@@ -40,6 +49,11 @@ class LocalTopics:
         created = [f"all {len(missing)}"] if len(missing) == len(wanted) else list(missing)
         done = [f"{name} created" for name in created] + [f"{name} repaired" for name in repaired]
         yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(wanted)} as they should be")
+
+    def _bounded(self, config: Mapping[str, str]) -> dict[str, str]:
+        if _SIZE not in config or self._free_bytes is None:
+            return dict(config)
+        return {**config, _SIZE: str(retention_bytes(self._free_bytes()))}
 
     def list(self) -> list[TopicInfo]:
         """Return every topic of the pipeline, missing ones with ``exists=False``; raises `Unreachable`."""
@@ -66,6 +80,23 @@ class LocalTopics:
                     lag = sum(max(0, ends[place] - at) for place, at in committed.items() if place[0] == name)
                     lags.append(ConsumerLag(group, name, lag))
         return lags
+
+
+def retention_bytes(free: int) -> int:
+    """Return how many bytes of a partition are kept: together a quarter of the disk's `free` bytes at most.
+
+    A power of two, so that it rarely changes; at least a segment, since less cannot be deleted.
+    """
+    each = max(_LEAST_BYTES, min(_MOST_BYTES, free // _SHARE // PARTITIONS))
+    return 1 << (each.bit_length() - 1)
+
+
+def _differences(wanted: Mapping[str, str], config: Mapping[str, str]) -> dict[str, str]:
+    """Return what is to be changed; what is kept already is not deleted because the disk has become fuller."""
+    different = dict(wanted.items() - config.items())
+    if int(config.get(_SIZE, 0)) > int(different.get(_SIZE, 0)):
+        different.pop(_SIZE, None)
+    return different
 
 
 def _infos(admin: KafkaAdmin, topics: Sequence[Topic]) -> list[TopicInfo]:

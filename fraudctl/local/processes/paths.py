@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,13 +24,19 @@ def hosts_file(root: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class FlinkFolders:
-    """Where the application's state lies; a file `fresh` asks the launcher to start without any."""
+    """Where the application's state lies; a file `fresh` asks the launcher to start without any.
+
+    `unread` says, while it exists, which records were deleted unread and keep the application from starting;
+    `topic_ids` has the ids of the topics that it was started with.
+    """
 
     checkpoints: Path
     savepoints: Path
     attempts: Path
     layout: Path
     fresh: Path
+    unread: Path
+    topic_ids: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,8 @@ class StackPaths:
             attempts=data / "attempts.json",
             layout=data / "layout.json",
             fresh=data / "fresh",
+            unread=data / "unread",
+            topic_ids=data / "topic_ids.json",
         )
 
     @property
@@ -113,6 +122,16 @@ class StackPaths:
         """What the watchdog has seen answer, a pid a program; the file's time is that of its last turn."""
         return self.run / "answered.json"
 
+    @property
+    def lost(self) -> Path:
+        """The records that somebody accepted as lost, one JSON object a line."""
+        return self.data / "lost.jsonl"
+
+    @property
+    def flink_spec(self) -> Path:
+        """What the launcher of the Flink application is told."""
+        return self.config / "flink_launcher.json"
+
     def temporary(self, program: str) -> Path:
         """Return a program's folder for temporary files, emptied at each start."""
         return self.run / "tmp" / program
@@ -124,6 +143,10 @@ class StackPaths:
     def stopped_marker(self, program: str) -> Path:
         """Return the file whose existence means: stopped on purpose, a repair leaves it so."""
         return self.data / f"{program}.stopped"
+
+    def free_bytes(self) -> int:
+        """Return the free space of the disk with the stack's data."""
+        return shutil.disk_usage(self.root).free
 
     def make_folders(self) -> None:
         """Create the stack's folders, for the user alone, as is all that lies there already. Raises OSError."""

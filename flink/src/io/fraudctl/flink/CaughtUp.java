@@ -2,12 +2,13 @@ package io.fraudctl.flink;
 
 import java.time.Duration;
 import java.util.*;
-import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.*;
 import java.util.concurrent.locks.LockSupport;
 import org.apache.flink.api.common.eventtime.*;
 import org.apache.flink.api.connector.source.*;
 import org.apache.flink.connector.kafka.source.split.KafkaPartitionSplit;
 import org.apache.flink.core.io.SimpleVersionedSerializer;
+import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
@@ -20,30 +21,37 @@ import org.slf4j.LoggerFactory;
  * all the time: a partition that is read to the end it had at some moment is read up to that moment, and a backlog ends without
  * another record. Until it is read to the end it had at the start, a partition's clock stays slack behind; this takes back the
  * slack by which {@link Detection} decides early, so a backlog is decided exactly.
+ *
+ * <p>Only what is committed is read, so the end is the last stable offset, where the oldest open transaction begins. The clock
+ * goes on behind it, or whoever leaves a transaction open would stop all detection; what it commits later is read late.
  */
 @SuppressWarnings("serial")
 final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   private static final long ASK_EVERY_MS = 100, STALLED_MS = 1000;
+  private static final int TOPICS_EVERY = 10; // turns of asking
   private static final Duration READ_AHEAD = Duration.ofMinutes(30); // bounds what waits in the state, and how fast time runs
   private final Source<Event, KafkaPartitionSplit, S> source;
   private final Properties client = new Properties();
+  private final Reader.Options options;
   private final long slack;
-  private transient SourceReader<Event, KafkaPartitionSplit> reader;
+  private transient Reader reader;
   private transient Map<TopicPartition, Progress> partitions; // of this subtask
   private transient long number; // of no checkpoint
 
-  CaughtUp(Source<Event, KafkaPartitionSplit, S> source, Properties consumer, long slack) {
+  CaughtUp(Source<Event, KafkaPartitionSplit, S> source, Properties consumer, Reader.Options options, long slack) {
     this.source = source;
+    this.options = options;
     this.slack = slack;
     client.putAll(consumer);
-    client.putAll(Map.of("max.partition.fetch.bytes", "1", "auto.offset.reset", "earliest", "default.api.timeout.ms", "5000"));
+    client.putAll(Map.of("max.partition.fetch.bytes", "65536", "fetch.min.bytes", "1", "default.api.timeout.ms", "5000",
+        "request.timeout.ms", "5000", "auto.offset.reset", "earliest")); // what it looks at may be gone; the reader finds that out by itself
   }
 
   @Override public SourceReader<Event, KafkaPartitionSplit> createReader(SourceReaderContext context) throws Exception {
     Thread task = Thread.currentThread(), asking = new Thread(() -> ask(task), "end-offsets");
     partitions = new ConcurrentHashMap<>();
     number = Long.MIN_VALUE;
-    reader = source.createReader(context);
+    reader = new Reader(source.createReader(context), options);
     asking.setDaemon(true);
     asking.start();
     return reader;
@@ -60,7 +68,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     volatile long position, newest = Long.MIN_VALUE; // the next offset to read; the publish time of the last record read
     volatile long upTo = Long.MIN_VALUE; // a moment whose end is reached; none before that of the start
     long asked, end = -1; // the end at the moment of asking
-    long seen = -1, visible; // the position at the last look; transaction markers take offsets too: no record before this one
+    long seen = -1, visible; // the position at the last look; from there to this offset lie only markers and aborted records
 
     boolean reached() { return Math.max(position, visible) >= end; }
 
@@ -100,11 +108,27 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
 
   private void ask(Thread task) {
     while (task.isAlive()) {
-      try (var consumer = new KafkaConsumer<>(client, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-        for (; task.isAlive(); Thread.sleep(ASK_EVERY_MS)) ask(consumer);
+      try (var consumer = new KafkaConsumer<>(client, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+          var admin = Admin.create(client)) {
+        for (long turn = 0; task.isAlive(); turn++, Thread.sleep(ASK_EVERY_MS)) {
+          ask(consumer);
+          if (turn % TOPICS_EVERY == 0) ask(admin);
+        }
       } catch (RuntimeException | InterruptedException e) { // whatever it is: without this thread the clock stands still
         LoggerFactory.getLogger(CaughtUp.class).warn("the end offsets are not known, asking again", e);
         LockSupport.parkNanos(Duration.ofMillis(ASK_EVERY_MS).toNanos());
+      }
+    }
+  }
+
+  private void ask(Admin admin) throws InterruptedException {
+    Set<String> topics = new HashSet<>();
+    for (TopicPartition partition : partitions.keySet()) topics.add(partition.topic());
+    for (var asked : admin.describeTopics(topics).topicNameValues().entrySet()) {
+      try {
+        reader.topic(asked.getKey(), asked.getValue().get().topicId());
+      } catch (ExecutionException e) { // it is deleted, or nobody answers
+        LoggerFactory.getLogger(CaughtUp.class).debug("topic {} is not described", asked.getKey(), e);
       }
     }
   }
@@ -114,9 +138,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
     Set<TopicPartition> again = new HashSet<>();
     partitions.forEach((partition, progress) -> {
       if (!progress.reached() && progress.position == progress.seen && progress.asked + STALLED_MS < now) {
-        consumer.assign(List.of(partition));
-        consumer.seek(partition, Math.max(0, progress.position));
-        if (consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty()) progress.visible = consumer.position(partition);
+        skip(consumer, partition, progress);
       }
       progress.seen = progress.position;
       if (!progress.reached()) return;
@@ -127,6 +149,16 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
       partitions.get(partition).asked = now;
       partitions.get(partition).end = end;
     });
+  }
+
+  /** Looks whether a record lies between the position and the end, for a little while: a look passes over a few batches. */
+  private void skip(Consumer<?, ?> consumer, TopicPartition partition, Progress progress) {
+    consumer.assign(List.of(partition));
+    consumer.seek(partition, Math.max(0, Math.max(progress.position, progress.visible)));
+    for (long end = System.currentTimeMillis() + ASK_EVERY_MS; !progress.reached() && System.currentTimeMillis() < end; ) {
+      if (!consumer.poll(Duration.ofMillis(ASK_EVERY_MS)).isEmpty()) return;
+      progress.visible = consumer.position(partition);
+    }
   }
 
   @Override public Boundedness getBoundedness() { return source.getBoundedness(); }

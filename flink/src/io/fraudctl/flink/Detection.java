@@ -57,14 +57,14 @@ final class Detection implements java.io.Serializable {
     while (at > 0 && flags.get(at - 1).published() > flag.published()) at--;
     flags.add(at, flag);
     account.set(FLAGS, needed(flags, clock));
-    if (flags.size() > KEPT_FLAGS) account.wake(over(flag));
+    if (flags.size() > KEPT_FLAGS) account.wake(over(flag, clock));
     for (int list = DECIDED; list < lists(); list++) {
       List<Event> all = account.list(list), left = new ArrayList<>();
       for (Event transaction : all) (detect(flags, at + 1, transaction) == null ? left : detected).add(transaction);
       if (left.size() < all.size()) account.set(list, left);
     }
     detected.sort(BY_PUBLISHED);
-    for (Event transaction : detected) emit(transaction, detect(flags, at + 1, transaction), account);
+    for (Event transaction : detected) emit(transaction, detect(flags, at + 1, transaction), clock, account);
   }
 
   /** The clock has reached a time that was asked for. Those times come in their order, even if the clock leaps. */
@@ -87,19 +87,19 @@ final class Detection implements java.io.Serializable {
     while (known > 0 && flags.get(known - 1).published() > transaction.published()) known--;
     Event flag = detect(flags, known, transaction);
     if (flag != null) {
-      emit(transaction, flag, account);
+      emit(transaction, flag, clock, account);
     } else if (clock < transaction.published() + hold) { // else every flag event that reaches back to it is known
       account.add(list(transaction.published()), transaction);
-      account.wake(over(transaction));
+      account.wake(over(transaction, clock));
     }
   }
 
-  private void emit(Event transaction, Event flag, Account account) throws Exception {
+  private void emit(Event transaction, Event flag, long clock, Account account) throws Exception {
     String identity = transaction.date() + " " + transaction.text();
     Long until = account.emitted(identity);
     if (until != null && transaction.published() <= until) return;
     account.emitted(identity, transaction.published() + hold);
-    account.wake(over(transaction));
+    account.wake(over(transaction, clock));
     account.emit(transaction, flag);
   }
 
@@ -125,8 +125,11 @@ final class Detection implements java.io.Serializable {
 
   private long due(Event transaction) { return -Math.floorDiv(slack - transaction.published(), TICK) * TICK; }
 
-  /** When nothing of the event's age is within hold any more. */
-  private long over(Event event) { return (Math.floorDiv(event.published(), age) + 1) * age + hold; }
+  /** When nothing of the event's age is within hold any more; for one that is read later than that, of the oldest age in use. */
+  private long over(Event event, long clock) {
+    long oldest = clock > Long.MIN_VALUE + hold ? clock - hold : Long.MIN_VALUE;
+    return (Math.floorDiv(Math.max(event.published(), oldest), age) + 1) * age + hold;
+  }
 
   private int list(long published) {
     return DECIDED + (int) Math.floorMod(Math.floorDiv(published, age), (long) ages);
