@@ -1,5 +1,6 @@
 """The stack's whole life on an emulated AWS, by the installed executable."""
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -64,11 +65,16 @@ def buckets(emulator: Emulator) -> list[str]:
     return [item["Name"] for item in emulator.client("s3").list_buckets()["Buckets"]]
 
 
+def single_spaced(text: str) -> str:
+    """Return a table's text without the padding, whose width depends on its rows."""
+    return re.sub(" +", " ", text)
+
+
 def test_plan_deploy_change_and_teardown(emulator: Emulator, cli: AwsFraudctl) -> None:
     """A plan leaves nothing; deploy ends with Flink running; nothing to do is quick; teardown leaves nothing."""
     done = cli("deploy", "--plan")
     assert done.out == ""
-    assert "create   Cluster          MSK Cluster" in done.err
+    assert "create Cluster MSK Cluster" in single_spaced(done.err)
     assert "an hour in all" in done.err
     assert "expected to take about 36 min" in done.err
     assert "This is the plan; nothing was changed." in done.err
@@ -95,7 +101,7 @@ def test_plan_deploy_change_and_teardown(emulator: Emulator, cli: AwsFraudctl) -
     assert change_sets(emulator, cli) == []
 
     done = cli("deploy", "--plan", "--set", "BrokerVolumeGiB=30")
-    assert "update   Cluster" in done.err
+    assert "update Cluster" in single_spaced(done.err)
     assert "BrokerNodeGroupInfo" in done.err
     assert "BrokerVolumeGiB: 20 → 30" in done.err
     assert change_sets(emulator, cli) == []
@@ -187,7 +193,7 @@ def test_failed_first_deploy(emulator: Emulator, cli: AwsFraudctl) -> None:
     assert "a first deploy failed and left it in ROLLBACK_COMPLETE; removing that" in done.err
     assert "starting failed: Code file not found" in done.err
     done = cli("deploy", "--yes")
-    assert "start    flink            the application is READY" in done.err
+    assert "start flink the application is READY" in single_spaced(done.err)
     cli("teardown", "--yes")
 
 
@@ -197,7 +203,7 @@ def test_drift_is_repaired_and_kept_data_adopted(emulator: Emulator, cli: AwsFra
     found = outputs(emulator, cli)
     emulator.client("kafka").delete_topic(ClusterArn=found["ClusterArn"], TopicName="processed_topic")
     done = cli("deploy", "--plan")
-    assert "repair   processed_topic  the topic is gone: deleted by hand" in done.err
+    assert "repair processed_topic the topic is gone: deleted by hand" in single_spaced(done.err)
     cli("deploy", "--yes")
     assert "processed_topic" in topics(emulator, cli)
     assert "is up to date." in cli("deploy").err

@@ -1,4 +1,4 @@
-"""Components killed under load: the stack heals by itself, and nothing is lost, twice or wrong."""
+"""Components killed and made to hang under load: the stack heals by itself, and nothing is lost, twice or wrong."""
 
 import pytest
 from chaos_runs import Fault, Stack, wreak
@@ -11,7 +11,7 @@ def test_faults_under_load(fraudctl: Fraudctl, monkeypatch: pytest.MonkeyPatch) 
     """A few of the faults of `make chaos`, judged by an oracle that is not the application."""
     monkeypatch.setenv("FRAUDCTL_HOLD_MS", "6000")
     stack = Stack.deploy(fraudctl)
-    faults = [Fault("kill", ("flink",)), Fault("kill", ("lambda", "dynamodb"))]
+    faults = [Fault("kill", ("flink",)), Fault("hang", ("kafka",)), Fault("kill", ("lambda", "dynamodb"))]
     healed = wreak(stack, faults, per_second=100, seed=1)
     report = stack.check()
     assert (report.lost, report.wrong, report.duplicates) == (0, 0, 0), (report, healed)
