@@ -182,11 +182,16 @@ class TopicInfo:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLag:
-    """How far a consumer is behind the end of a topic; `lag` is None while it has committed nothing."""
+    """How far a consumer is behind the end of a topic; `lag` is None while it has committed nothing.
+
+    `headroom_ms` is the time until records that it has not read are deleted, at the rate of the last minute; None while
+    it is not far behind, or nothing is deleted by size.
+    """
 
     group: str
     topic: str
     lag: int | None
+    headroom_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,9 @@ class Stack:
 
     def _write(self, per_second: int, seed: int, stop: threading.Event, errors: list[str]) -> None:
         dice = random.Random(seed)  # noqa: S311 - not for secrets
-        producer = self.topics.producer(**{"enable.idempotence": "true", "delivery.timeout.ms": _FOREVER_MS})
+        producer = self.topics.producer(
+            **{"enable.idempotence": "true", "delivery.timeout.ms": _FOREVER_MS, "log_level": "0"}
+        )
 
         def report(error: Any, _message: Any) -> None:
             if error is not None:

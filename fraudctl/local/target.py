@@ -73,7 +73,9 @@ class LocalTarget:
     @property
     def topics(self) -> LocalTopics:
         """The pipeline's topics."""
-        return LocalTopics(KafkaAdmin(self._connection), free_bytes=self._paths.free_bytes)
+        return LocalTopics(
+            KafkaAdmin(self._connection), data=self._paths.data / "kafka", free_bytes=self._paths.free_bytes
+        )
 
     @property
     def records(self) -> LocalRecords:

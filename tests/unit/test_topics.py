@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Unreachable
 from fraudctl.local.kafka import errors
 from fraudctl.local.kafka.admin import Configs, KafkaAdmin, Place
+from fraudctl.local.kafka.headroom import headroom_ms
 from fraudctl.local.kafka.topics import LocalTopics, retention_bytes
 from fraudctl.pipeline import topics
 from fraudctl.services.topics import named
@@ -24,6 +26,9 @@ class Partition:
 
     leader: int = 1
     replicas: tuple[int, ...] = (1,)
+
+
+NOW_MS = 1_795_000_000_000
 
 
 @dataclass
@@ -62,6 +67,11 @@ class FakeAdmin:
         """Give ends, or zero; no transaction is open."""
         del committed
         return {place: self.ends.get(place, 0) if latest else 0 for place in places}
+
+    def offsets_at(self, places: Iterable[Place], epoch_ms: int) -> dict[Place, int]:
+        """Give what was the end a minute ago: a hundred records less."""
+        assert epoch_ms == NOW_MS - 60_000
+        return {place: self.ends.get(place, 0) - 100 for place in places}
 
     def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
         """Give an id to each topic that is there."""
@@ -261,3 +271,31 @@ def test_retention_grows_with_the_free_space_and_never_shrinks() -> None:
     for free, kept in ((1 << 30, 1 << 30), (64 << 30, 4 << 30), (16 << 30, 4 << 30)):
         list(LocalTopics(as_admin(admin), free_bytes=lambda free=free: free).create())  # type: ignore[misc]
         assert admin.settings["demo_transactions"]["retention.bytes"] == str(kept)
+
+
+def test_a_consumer_far_behind_has_a_time_until_unread_records_are_deleted(tmp_path: Path) -> None:
+    """10,000 records of 1,000 bytes, 4,000 of them unread, 100 a minute, 5 MB kept: 1 MB is left, ten minutes."""
+    place = ("demo_transactions", 0)
+    admin = FakeAdmin({"demo_transactions": 1}, {"demo_transactions": {"retention.bytes": "5000000"}}, {place: 10_000})
+    admin.offsets_of = {"fraud-detection": {place: 6_000}, "near": {place: 9_900}}
+    folder = tmp_path / "demo_transactions-0"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.log").write_bytes(bytes(5_000_000))
+    (folder / "0.index").write_bytes(bytes(1000))
+    found = LocalTopics(as_admin(admin), data=tmp_path, clock=Clock(now=lambda: NOW_MS / 1000)).consumers()
+    assert [(lag.group, lag.lag, lag.headroom_ms) for lag in found] == [
+        ("fraud-detection", 4_000, 600_000),
+        ("near", 100, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("unread", "last_minute", "expected"), [(0, 10, None), (10, 0, None), (2_000, 10, 0), (500, 100, 300_000)]
+)
+def test_headroom(unread: int, last_minute: int, expected: int | None) -> None:
+    """None while nothing is unread or written; zero when it is too late already."""
+    headroom = headroom_ms(
+        kept_bytes=1_000_000, size_bytes=2_000_000, records=2_000, unread=unread, last_minute=last_minute
+    )
+    assert headroom == expected

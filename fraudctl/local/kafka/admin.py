@@ -124,6 +124,17 @@ class KafkaAdmin:
         assert last is not None  # noqa: S101 - the loop has at least one turn
         raise last
 
+    def offsets_at(self, places: Iterable[Place], epoch_ms: int) -> dict[Place, int]:
+        """Return the offset of the first record at or after a moment; of a partition without one, nothing."""
+        from confluent_kafka import TopicPartition
+        from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
+
+        specs: Any = OffsetSpec  # it has no types
+        asked = {TopicPartition(topic, partition): specs.for_timestamp(epoch_ms) for topic, partition in places}
+        answers = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS) if asked else {}
+        found = {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+        return {place: offset for place, offset in found.items() if offset >= 0}
+
     def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
         """Return the ids of those topics that exist; one that is deleted and created anew has another."""
         from confluent_kafka import KafkaError, KafkaException, TopicCollection

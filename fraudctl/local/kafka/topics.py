@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
+from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed
-from fraudctl.local.kafka.admin import KafkaAdmin
+from fraudctl.local.kafka.admin import KafkaAdmin, Place
 from fraudctl.local.kafka.errors import translated
+from fraudctl.local.kafka.headroom import headroom_ms, partition_bytes
 from fraudctl.pipeline.topics import ALL, PARTITIONS, Topic
 from fraudctl.target import ConsumerLag, Event, PartitionInfo, Phase, TopicInfo
 
 _NAME: Final = "topics"
 _SIZE: Final = "retention.bytes"
 _SHARE: Final = 4
+# A consumer with less to read is about to read it.
+_FAR_BEHIND: Final = 1_000
+_MINUTE_MS: Final = 60_000
 _LEAST_BYTES: Final = 128 * 1024 * 1024
 _MOST_BYTES: Final = 16 * 1024 * 1024 * 1024
 
@@ -21,13 +27,21 @@ class LocalTopics:
     """Asks the broker and changes what has to be changed."""
 
     def __init__(
-        self, admin: KafkaAdmin, topics: Sequence[Topic] = ALL, *, free_bytes: Callable[[], int] | None = None
+        self,
+        admin: KafkaAdmin,
+        topics: Sequence[Topic] = ALL,
+        *,
+        data: Path | None = None,
+        free_bytes: Callable[[], int] | None = None,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         """Store the admin client and the topics' definitions; no I/O.
 
-        With `free_bytes`, the free space where Kafka keeps its data, topics bounded by size get what that allows.
+        `data` is Kafka's data folder. With `free_bytes`, the free space there, topics bounded by size get what that
+        allows.
         """
-        self._admin, self._topics, self._free_bytes = admin, tuple(topics), free_bytes
+        self._admin, self._topics, self._clock = admin, tuple(topics), clock
+        self._data, self._free_bytes = data, free_bytes
 
     def create(self) -> Iterator[Event]:
         """Create what is missing and repair configuration that differs; raises `Unreachable`."""
@@ -77,9 +91,29 @@ class LocalTopics:
                 committed = {place: at for place, at in self._admin.committed(group).items() if place[0] in names}
                 ends = self._admin.offsets(committed, latest=True)
                 for name in sorted({topic for topic, _ in committed}):
-                    lag = sum(max(0, ends[place] - at) for place, at in committed.items() if place[0] == name)
-                    lags.append(ConsumerLag(group, name, lag))
+                    unread = {place: max(0, ends[place] - at) for place, at in committed.items() if place[0] == name}
+                    lag = sum(unread.values())
+                    headroom = self._headroom(name, unread, ends) if lag > _FAR_BEHIND else None
+                    lags.append(ConsumerLag(group, name, lag, headroom))
         return lags
+
+    def _headroom(self, topic: str, unread: Mapping[Place, int], ends: Mapping[Place, int]) -> int | None:
+        kept = int(self._admin.configs([topic])[topic].get(_SIZE, 0))
+        if not kept or self._data is None:
+            return None
+        starts = self._admin.offsets(unread, latest=False)
+        minute_ago = self._admin.offsets_at(unread, int(self._clock.now() * 1000) - _MINUTE_MS)
+        found = [
+            headroom_ms(
+                kept_bytes=kept,
+                size_bytes=partition_bytes(self._data, *place),
+                records=ends[place] - starts[place],
+                unread=number,
+                last_minute=ends[place] - minute_ago.get(place, ends[place]),
+            )
+            for place, number in unread.items()
+        ]
+        return min((value for value in found if value is not None), default=None)
 
 
 def retention_bytes(free: int) -> int:
