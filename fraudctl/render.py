@@ -90,13 +90,18 @@ class Renderer:
             self.note(empty)
         return count
 
-    def stream(self, rows: Iterable[Row], columns: Sequence[str], line: Callable[[Row], str]) -> int:
-        """Print rows one by one as they come, as JSON, as CSV, or for people as `line` formats them."""
-        if self._format() is not Format.TABLE:
-            return self.rows(rows, columns)
+    def log(self, component: str, lines: Iterable[str]) -> int:
+        """Print a component's lines as they come, and return how many.
+
+        On a terminal they are made safe to show; in a pipe they are what the component wrote. Only a format that was
+        asked for makes records of them.
+        """
+        if self.format in {Format.JSON, Format.CSV}:
+            return self.rows(({"component": component, "line": line} for line in lines), ("component", "line"))
+        raw = self.format is Format.AUTO and not self.out.isatty()
         count = 0
-        for row in rows:
-            self._write_line(shown(line(row)))
+        for line in lines:
+            self._write_line(line if raw else shown(line.expandtabs()))
             count += 1
         return count
 

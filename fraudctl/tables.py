@@ -61,6 +61,11 @@ def count(value: Any) -> str:  # noqa: ANN401 - a number, or what stands for one
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
+def plural(number: int, what: str) -> str:
+    """Return a count with its noun: ``1 row``, ``1,200 rows``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def size(value: int | None) -> str:
     """Return bytes in the largest unit that keeps a digit before the point: ``206 kB``, ``1.4 GB``; empty for None."""
     if value is None:
@@ -97,6 +102,11 @@ def short_time(value: Any) -> str:  # noqa: ANN401 - an ISO date, or nothing
     if len(text) < len("2026-11-24T10:15:30") or text[10] != "T":
         return text
     return text[11:19] if text.startswith(today) else f"{text[5:10]} {text[11:19]}"
+
+
+def today() -> str:
+    """Return what says of short times which day they are of: ``times are UTC, today is 2026-11-24``."""
+    return f"times are UTC, today is {datetime.now(UTC).date().isoformat()}"
 
 
 def prefix(value: Any) -> str:  # noqa: ANN401 - an id, or nothing

@@ -14,9 +14,18 @@ logs          logs
 ============  =====================================================
 """
 
+import inspect
+import re
+from typing import Final
+
 import typer
 
 from fraudctl.commands import accounts, audit, demo, flink, logs, stack, status, tail, topics, transactions
+
+_GLOBAL: Final = (
+    "Global options, before or after the command: --stack, --target, --region, --profile, -o/--output, --verbose,"
+    " --no-color; `fraudctl --help` has them."
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -32,3 +41,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(flink.app, name="flink")
     app.command()(logs.logs)
     app.command()(stack.teardown)
+    for typers in (app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)):
+        for command in typers.registered_commands:
+            # "\b" keeps the lines of a paragraph as they are.
+            written = inspect.getdoc(command.callback) or ""
+            command.help = re.sub(r"^Example:", "\b\nExample:", written, count=1, flags=re.MULTILINE)
+            command.epilog = _GLOBAL

@@ -6,16 +6,34 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from fraudctl import tables
 from fraudctl.context import Context
 from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.services import accounts, time_options
 from fraudctl.services import audit as service
+from fraudctl.services.record_formats import unescaped
+from fraudctl.tables import Column
 
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
 
 _ALL: Final = tuple(field.name for field in fields(AuditRow))
-_OF_ONE: Final = ("transaction_date", "amount", "merchant_type", "transaction_type", "flag_reason", "transaction_id")
-_OF_ALL: Final = ("detected_at", "account_id", "customer_name", "amount", "merchant_type", "transaction_id")
+_ID: Final = Column("transaction_id", heading="transaction", text=tables.prefix)
+_OF_ONE: Final = (
+    Column("transaction_date", heading="transaction date", text=tables.short_time),
+    Column("amount"),
+    Column("merchant_type", drop=2),
+    Column("transaction_type", drop=3),
+    Column("flag_reason", wrap=True),
+    _ID,
+)
+_OF_ALL: Final = (
+    Column("detected_at", text=tables.short_time),
+    Column("account_id"),
+    Column("customer_name", drop=2),
+    Column("amount"),
+    Column("merchant_type", drop=3),
+    _ID,
+)
 
 
 @app.command()
@@ -30,7 +48,9 @@ def query(
 ) -> None:
     """Show the newest detections, of one account or of all.
 
+    Example: fraudctl audit query
     Example: fraudctl audit query 1000000003 --limit 5
+    Example: fraudctl audit query --since 1h -o csv > detections.csv
     """
     context: Context = ctx.obj
     number = None if account is None else accounts.account(account)
@@ -45,17 +65,20 @@ def query(
     )
     order = "by detection" if number is None else "by transaction date"
     if shown:
-        context.render.note(f"{shown} row{'s' if shown > 1 else ''}, newest first {order} (UTC).")
+        when = "UTC" if context.render.structured else tables.today()
+        context.render.note(f"{tables.plural(shown, 'row')}, newest first {order} ({when}).")
 
 
 @app.command()
 def show(
     ctx: typer.Context,
-    transaction: Annotated[str, typer.Argument(help="Id of the transaction.")],
+    transaction: Annotated[str, typer.Argument(help="Id of the transaction, or how a recent one begins.")],
 ) -> None:
     """Show the audit row of a transaction, all of it.
 
     Example: fraudctl audit show 5f1b0e6c9d3a4a7c8e2f1d0b9a8c7e6d
+    Example: fraudctl audit show 5f1b0e6c
+    Example: fraudctl audit show 5f1b0e6c -o json
     """
     context: Context = ctx.obj
     found = map(row_of, service.find(context.running.audit_table(), transaction))
@@ -68,4 +91,4 @@ def show(
 
 def row_of(row: AuditRow) -> Mapping[str, Any]:
     """Return an audit row's fields."""
-    return asdict(row)
+    return {**asdict(row), "extra": row.extra and unescaped(row.extra)}

@@ -20,6 +20,7 @@ def demo(
     Reports the seconds until the stack was ready, and from the flag to the first processed record and audit row.
 
     Example: fraudctl demo
+    Example: fraudctl demo --yes --stack trial
     """
     context: Context = ctx.obj
     target, render, clock = context.target, context.render, Clock()

@@ -1,12 +1,34 @@
 """fraudctl flink: the Flink application."""
 
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import PurePath
+from typing import Annotated, Any, Final
 
 import typer
 
+from fraudctl import tables
+from fraudctl.clock import Clock
 from fraudctl.context import Context
 from fraudctl.pipeline.text import iso
+from fraudctl.tables import Column
+from fraudctl.target import FlinkStatus, Savepoint
+
+_SAVEPOINTS: Final = (
+    Column("created_at", text=tables.short_time),
+    Column("kind"),
+    Column("size_bytes", drop=1, heading="size", text=tables.size),
+    Column("location", heading="state", text=lambda location: PurePath(location).name),
+)
+# The application's own metrics → how people read them.
+_METRICS: Final = {
+    "transactionsIn": "transactions read",
+    "flagsIn": "flag events read",
+    "detected": "detected",
+    "pending": "pending",
+    "deadLetters": "dead letters",
+    "lateFlagsApplied": "late flags applied",
+    "eventTimeLagMs": "event time lag",
+}
 
 app = typer.Typer(no_args_is_help=True, help="Start, stop and inspect the Flink application.")
 
@@ -42,6 +64,7 @@ def stop(
     """Stop the application, with a savepoint by default.
 
     Example: fraudctl flink stop
+    Example: fraudctl flink stop --no-savepoint
     """
     context: Context = ctx.obj
     running = context.running
@@ -54,11 +77,23 @@ def status(ctx: typer.Context) -> None:
     """Show the application's state, its newest checkpoint and its counters.
 
     Example: fraudctl flink status
+    Example: fraudctl flink status -o json
     """
     context: Context = ctx.obj
-    found = context.running.flink.status()
-    times = {name: iso(getattr(found, name)) for name in ("started_at", "checkpoint_at", "metrics_at")}
-    context.render.record({**asdict(found), **times})
+    flink, render = context.running.flink, context.render
+    found = flink.status()
+    if render.structured:
+        times = {name: iso(getattr(found, name)) for name in ("started_at", "checkpoint_at", "metrics_at")}
+        render.record({**asdict(found), **times})
+        return
+    now = Clock().now() * 1000
+    if found.state != "STOPPED":
+        render.record(_for_people(found, now))
+        return
+    states = flink.savepoints()
+    render.record({"state": found.state, **(_resumes(states[0], now) if states else {})})
+    start = "from this state" if states else "without state: it reads both topics from the beginning"
+    render.note(f"Start it {start} with `fraudctl flink start`.")
 
 
 @app.command()
@@ -66,10 +101,47 @@ def savepoints(ctx: typer.Context) -> None:
     """List the states that the application can start from, newest first.
 
     Example: fraudctl flink savepoints
+    Example: fraudctl flink savepoints -o json
     """
     context: Context = ctx.obj
-    context.render.rows(
+    listed = context.render.rows(
         [{**asdict(found), "created_at": iso(found.created_at)} for found in context.running.flink.savepoints()],
-        ("created_at", "kind", "size_bytes", "location"),
+        _SAVEPOINTS,
         empty="No savepoints or checkpoints yet.",
     )
+    if listed and not context.render.structured:
+        context.render.note(f"{tables.plural(listed, 'state')}, newest first ({tables.today()}).")
+
+
+def _for_people(found: FlinkStatus, now: float) -> dict[str, Any]:
+    """Return the status of a job in words; `now` is in epoch milliseconds."""
+    checkpoints = f"{found.checkpoints_completed:,} completed, {found.checkpoints_failed:,} failed"
+    if found.checkpoint_at is not None:
+        checkpoints += f"; newest {_ago(found.checkpoint_at, now)}, {tables.size(found.checkpoint_bytes)}"
+    metrics = {
+        _METRICS.get(name, name): tables.duration(value) if name.endswith("Ms") else tables.count(value)
+        for name, value in found.metrics.items()
+    }
+    rows = {
+        "state": found.state,
+        "up": found.started_at and tables.duration((now - found.started_at) // 1000 * 1000),
+        "job id": found.job_id,
+        "web UI": found.web_ui,
+        "checkpoints": checkpoints,
+        "restored from": found.restored_from,
+        "last failure": found.exception,
+        **metrics,
+        "metrics as of": found.metrics_at and _ago(found.metrics_at, now),
+    }
+    return {name: value for name, value in rows.items() if value is not None}
+
+
+def _resumes(newest: Savepoint, now: float) -> dict[str, str]:
+    """Return what is known of a stopped application: a savepoint was taken when it stopped, a checkpoint before."""
+    when = f"{iso(newest.created_at)} ({_ago(newest.created_at, now)})"
+    stopped = {"stopped": when} if newest.kind == "savepoint" else {"newest state of": when}
+    return {**stopped, newest.kind: newest.location, "size": tables.size(newest.size_bytes)}
+
+
+def _ago(moment: int, now: float) -> str:
+    return f"{tables.duration(max(now - moment, 0) // 1000 * 1000) if now - moment >= 1000 else 'less than 1 s'} ago"  # noqa: PLR2004 - a second

@@ -19,12 +19,11 @@ def logs(
 ) -> None:
     """Print the log of a component.
 
+    The lines as they are, in a pipe too; -o json or csv gives each with its component. Times are UTC.
+
     Example: fraudctl logs flink --last 100 --follow
+    Example: fraudctl logs lambda -n 1000 | grep ERROR
+    Example: fraudctl logs kafka -o json
     """
     context: Context = ctx.obj
-    lines = context.target.logs.lines(component, last=last, follow=follow)
-    context.render.stream(
-        ({"component": component, "line": line} for line in lines),
-        ("component", "line"),
-        lambda row: str(row["line"]).expandtabs(),
-    )
+    context.render.log(component, context.target.logs.lines(component, last=last, follow=follow))

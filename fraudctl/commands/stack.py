@@ -45,6 +45,9 @@ def deploy(  # noqa: PLR0913 - the command's options
     Returns when the application runs and transactions flow. A stack that is up to date is left unchanged.
 
     Example: fraudctl deploy
+    Example: fraudctl deploy --plan
+    Example: fraudctl deploy --stack two --no-samples
+    Example: fraudctl deploy --target aws --yes
     """
     context: Context = ctx.obj
     target, render = context.target, context.render
@@ -76,14 +79,19 @@ def teardown(
 ) -> None:
     """Stop and remove the stack.
 
-    Checks at the end that nothing of it is left.
+    Checks at the end that nothing of it is left. Where there is no stack, there is nothing to do.
 
+    Example: fraudctl teardown
     Example: fraudctl teardown --yes
+    Example: fraudctl teardown --keep-data --yes
     """
     context: Context = ctx.obj
     target, render = context.target, context.render
     with target.lock():
         plan = service.teardown(target, render, keep_data=keep_data, confirmed=yes)
+    if plan is None:
+        render.note(f"Stack {context.settings.stack}: nothing to tear down.")
+        return
     left = "its data is kept; `fraudctl deploy` brings it back" if keep_data else plan.outcome
     render.note(f"{plan.stack} is gone: {left}.")
 

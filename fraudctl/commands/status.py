@@ -21,11 +21,13 @@ def status(
     With topics, rows and consumer lag. The exit code is 8 unless everything is healthy.
 
     Example: fraudctl status
+    Example: fraudctl status --watch
+    Example: fraudctl status -o csv > components.csv
     """
     context: Context = ctx.obj
     clock = Clock()
     for _ in clock.poll(_EVERY_SECONDS, within=None if watch else 0):
-        found = health.read(context.target)
+        found = health.read(context.target, clock)
         if watch:
             context.render.clear()
         _show(context.render, found, clock)
@@ -33,16 +35,19 @@ def status(
 
 
 def _show(render: Renderer, found: health.Status, clock: Clock) -> None:
-    if render.structured:
+    if render.json:
         render.record(found.document())
+        return
+    if render.structured:  # CSV is a table of one kind of row
+        render.rows(found.component_rows(), health.COMPONENT_FIELDS)
         return
     render.text(found.headline())
     render.text("")
-    render.rows(found.component_rows(clock), health.COMPONENT_COLUMNS)
+    render.rows(found.component_rows(), found.component_columns(clock))
     render.text("")
     render.rows(found.topic_rows(), health.TOPIC_COLUMNS)
     render.text("")
     for line in found.footer():
         render.text(line)
-    for problem in found.problems:
-        render.note(problem)
+    for line in (*found.problems, *found.notes):
+        render.note(line)

@@ -13,7 +13,7 @@ def tail(  # noqa: PLR0913 - the options
     ctx: typer.Context,
     topic: Annotated[str, typer.Argument(help="transactions, flagged, processed, dead-letters, or a full name.")],
     last: Annotated[
-        int | None, typer.Option(min=0, help="Show the last N records over all partitions, then stop.")
+        int | None, typer.Option("--last", "-n", min=0, help="Show the last N records over all partitions, then stop.")
     ] = None,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Start with the oldest record.")] = False,
     most: Annotated[int | None, typer.Option("--max", min=1, help="Stop after N records.")] = None,
@@ -30,7 +30,10 @@ def tail(  # noqa: PLR0913 - the options
 
     Starts with new records, unless --last, --from-beginning or --since is given.
 
+    Example: fraudctl tail processed
     Example: fraudctl tail processed --last 20
+    Example: fraudctl tail transactions --since 15m --no-follow -o csv > transactions.csv
+    Example: fraudctl tail dead-letters --from-beginning
     """
     context: Context = ctx.obj
     found = topics.named(topic)
@@ -40,7 +43,7 @@ def tail(  # noqa: PLR0913 - the options
     context.render.batches(
         service.records(context.running, found, wanted, context.render.note),
         lines=record_formats.JsonLines().lines,
-        columns=record_formats.COLUMNS,
+        columns=record_formats.columns(found.name),
         row=record_formats.row,
         people=record_formats.AlignedLines().lines,
     )

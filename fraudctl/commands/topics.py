@@ -4,13 +4,23 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from fraudctl import tables
 from fraudctl.context import Context
 from fraudctl.services import topics as service
+from fraudctl.tables import Column
 from fraudctl.target import TopicInfo
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and describe the pipeline's topics.")
 
-_COLUMNS: Final = ("topic", "name", "exists", "partitions", "replication", "records")
+_COLUMNS: Final = (
+    Column("topic"),
+    Column("name", drop=1),
+    Column("exists"),
+    Column("partitions", drop=2),
+    Column("replication", drop=3),
+    Column("records", text=tables.count),
+)
+_OFFSETS: Final = ("partition", "leader", "earliest", "latest")
 
 
 @app.command()
@@ -18,6 +28,7 @@ def create(ctx: typer.Context) -> None:
     """Create the topics that are missing and repair configuration that differs.
 
     Example: fraudctl topics create
+    Example: fraudctl topics create --stack two
     """
     context: Context = ctx.obj
     running = context.running
@@ -30,6 +41,7 @@ def list_(ctx: typer.Context) -> None:
     """List the pipeline's topics.
 
     Example: fraudctl topics list
+    Example: fraudctl topics list -o csv
     """
     context: Context = ctx.obj
     context.render.rows([_row(topic) for topic in context.running.topics.list()], _COLUMNS)
@@ -43,6 +55,7 @@ def describe(
     """Show a topic's partitions and its configuration.
 
     Example: fraudctl topics describe processed
+    Example: fraudctl topics describe dead_letters -o json
     """
     context: Context = ctx.obj
     found = context.running.topics.describe(service.named(topic).name)
@@ -51,12 +64,32 @@ def describe(
         for p in found.partitions
     ]
     render = context.render
-    if render.structured:
+    if render.json:
         render.record({**_row(found), "partitions": partitions, "config": dict(found.config)})
         return
-    render.record({**_row(found), **found.config})
+    if render.structured:  # CSV is a table of one kind of row
+        render.rows(partitions, _OFFSETS)
+        return
+    config = {_heading(name): _setting(name, value) for name, value in found.config.items()}
+    render.record({**_row(found), "records": tables.count(found.records), **config})
     render.text("")
-    render.rows(partitions, ("partition", "leader", "earliest", "latest"))
+    render.rows(partitions, _OFFSETS)
+
+
+def _heading(name: str) -> str:
+    """Return a setting's name for people: ``retention.ms`` and ``max.message.bytes`` without their units."""
+    return name.removesuffix(".ms").removesuffix(".bytes") if name != "retention.bytes" else "retention size"
+
+
+def _setting(name: str, value: str) -> str:
+    """Return a setting's value in units; one that is no number, as it is."""
+    if not value.lstrip("-").isdigit():
+        return value
+    if name.endswith(".ms"):
+        return tables.duration(int(value))
+    if name.endswith(".bytes"):
+        return tables.size(int(value)) if int(value) >= 0 else "unlimited"
+    return value
 
 
 def _row(topic: TopicInfo) -> dict[str, Any]:

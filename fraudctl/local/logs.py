@@ -1,15 +1,20 @@
 """The components' log files."""
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
 
 from fraudctl.errors import BadConfig, NotDeployed
 
 _PAUSE_SECONDS: Final = 0.2
+# supervisord writes local time, and has no setting for it; all others write UTC.
+_SUPERVISOR: Final = "supervisor"
+_LOCAL_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(\d{3}) ", re.ASCII)
 
 
 class LocalLogs:
@@ -20,7 +25,11 @@ class LocalLogs:
         self._folder, self._names, self._sleep = folder, tuple(names), sleep
 
     def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
-        """Yield the last lines, then new ones; a rotated file is followed into its successor."""
+        """Yield the last lines, times in UTC, then new ones; a rotated file is followed into its successor."""
+        lines = self._lines(component, last=last, follow=follow)
+        return map(_in_utc, lines) if component == _SUPERVISOR else lines
+
+    def _lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
         if component not in self._names:
             raise BadConfig(f"component {component!r}: unknown", hint=f"the components are {', '.join(self._names)}")
         path = self._folder / f"{component}.log"
@@ -50,3 +59,15 @@ class LocalLogs:
                 return
             else:
                 self._sleep(_PAUSE_SECONDS)
+
+
+def _in_utc(line: str) -> str:
+    """Return supervisord's line with its time as all others write it; a line without a time as it is."""
+    found = _LOCAL_TIME.match(line)
+    if found is None:
+        return line
+    try:
+        moment = datetime.fromisoformat(found[1]).astimezone(UTC)
+    except ValueError:  # no such date
+        return line
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{found[2]}Z {line[found.end() :]}"

@@ -10,9 +10,18 @@ from fraudctl.errors import BadConfig, FraudctlError, OperationFailed
 from fraudctl.pipeline.records import MAX_INT64, AccountFlag, Malformed, Status
 from fraudctl.pipeline.text import iso
 from fraudctl.services import time_options
+from fraudctl.tables import Column
 from fraudctl.target import Target
 
-COLUMNS: Final = ("account_id", "status", "flag_date", "reason", "flagged_by", "partition", "offset")
+COLUMNS: Final = (
+    Column("account_id"),
+    Column("status"),
+    Column("flag_date"),
+    Column("reason", wrap=True),
+    Column("flagged_by", drop=1),
+    Column("partition", drop=2),
+    Column("offset", drop=2),
+)
 _FUNCTION: Final = "FlagAccountGenerator"
 _ID: Final = re.compile(r"0*[1-9]\d{0,18}", re.ASCII)
 # Small enough for the function's time limit and the size limits of its payload and its answer.

@@ -13,6 +13,10 @@ from fraudctl.pipeline.records import MAX_INT64
 from fraudctl.pipeline.text import iso
 
 _LARGEST_PAGE: Final = 1000
+# The start of an id is looked for among this many of the newest rows: no index has ids in their order.
+_SEARCHED: Final = 10_000
+_SHORTEST_PREFIX: Final = 4
+_CANDIDATES: Final = 10
 
 
 @contextmanager
@@ -58,25 +62,48 @@ def query(
 
 
 def find(table: Any, transaction_id: str) -> list[AuditRow]:  # noqa: ANN401 - a boto3 Table
-    """Return the detections of a transaction id (several accounts may have used it); raises `NotDeployed` for none."""
+    """Return the detections of a transaction id (several accounts may have used it), or of the one that starts so.
+
+    The start of an id, at least four characters, is looked for among the newest 10,000 detections.
+
+    Raises:
+        BadConfig: Several ids start so; the hint has them.
+        NotDeployed: There is no such transaction.
+    """
+    with translated():
+        found = _exactly(table, transaction_id) if transaction_id else []
+    if found:
+        return found
+    searched = ""
+    if len(transaction_id) >= _SHORTEST_PREFIX:
+        newest = query(table, limit=_SEARCHED)
+        ids = list(dict.fromkeys(row.transaction_id for row in newest if row.transaction_id.startswith(transaction_id)))
+        if len(ids) > 1:
+            more = f" and {len(ids) - _CANDIDATES:,} more" if len(ids) > _CANDIDATES else ""
+            raise BadConfig(
+                f"transaction {transaction_id}: {len(ids):,} ids start so",
+                hint=f"write more of it: {', '.join(ids[:_CANDIDATES])}{more}",
+            )
+        if ids:
+            with translated():
+                return _exactly(table, ids[0])
+        searched = f", and none of the newest {_SEARCHED:,} starts so"
+    raise NotDeployed(
+        f"transaction {transaction_id}: not in the audit table{searched}",
+        hint="run `fraudctl audit query` to see the newest detections",
+    )
+
+
+def _exactly(table: Any, transaction_id: str) -> list[AuditRow]:  # noqa: ANN401 - a boto3 Table
     from boto3.dynamodb.conditions import Key
 
     found = []
-    with translated():
-        if transaction_id:
-            keys = _pages(
-                table,
-                IndexName=audit_table.BY_TRANSACTION,
-                KeyConditionExpression=Key("transaction_id").eq(transaction_id),
-            )
-            for key in keys:
-                item = table.get_item(Key={name: key[name] for name in ("account_id", "transaction_key")}).get("Item")
-                found += [AuditRow.from_item(item)] if item else []
-    if not found:
-        raise NotDeployed(
-            f"transaction {transaction_id}: not in the audit table",
-            hint="run `fraudctl audit query` to see the newest detections",
-        )
+    keys = _pages(
+        table, IndexName=audit_table.BY_TRANSACTION, KeyConditionExpression=Key("transaction_id").eq(transaction_id)
+    )
+    for key in keys:
+        item = table.get_item(Key={name: key[name] for name in ("account_id", "transaction_key")}).get("Item")
+        found += [AuditRow.from_item(item)] if item else []
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from fraudctl.errors import Refused
+from fraudctl.errors import NotDeployed, Refused
 from fraudctl.services.interrupts import interruptible
 from fraudctl.target import NO_OPTIONS, Event, Options, Phase, Plan, Stack, Target
 
@@ -58,9 +58,15 @@ def deploy(
         return plan
 
 
-def teardown(target: Target, display: Display, *, keep_data: bool, confirmed: bool = False) -> Plan:
-    """Tear down, and return the plan that was applied. Hold the stack's lock. Raises `Refused` unless confirmed."""
-    plan = target.stack.plan_teardown(keep_data=keep_data)
+def teardown(target: Target, display: Display, *, keep_data: bool, confirmed: bool = False) -> Plan | None:
+    """Tear down, and return the plan that was applied; None when there is no stack.
+
+    Hold the stack's lock. Raises `Refused` unless confirmed.
+    """
+    try:
+        plan = target.stack.plan_teardown(keep_data=keep_data)
+    except NotDeployed:
+        return None
     display.plan(plan)
     display.consent(plan, f"Tear down {plan.stack}", f"Tearing down {plan.stack}", given=confirmed)
     display.events(interruptible(_teardown(target, plan)))

@@ -1,28 +1,50 @@
 """The status of the stack: a verdict for every component and the numbers behind it, as a document and as rows."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from fraudctl import tables
 from fraudctl.clock import Clock
 from fraudctl.errors import FraudctlError, NotAsAsked
-from fraudctl.pipeline.text import iso, span
+from fraudctl.pipeline import topics as pipeline_topics
+from fraudctl.pipeline.text import iso
+from fraudctl.tables import Column
 from fraudctl.target import Component, ConsumerLag, Health, Outputs, ScheduleStatus, Target, TopicInfo
 
-COMPONENT_COLUMNS: Final = (
+# What a component's CSV row has; sizes in bytes, times in ISO 8601.
+COMPONENT_FIELDS: Final = (
     "component",
     "health",
-    "version",
     "address",
-    "pid",
-    "up",
-    "memory",
+    "started_at",
     "restarts",
+    "restarted_at",
+    "memory_bytes",
+    "version",
+    "pid",
     "detail",
 )
-TOPIC_COLUMNS: Final = ("topic", "name", "partitions", "records", "read by", "lag")
+TOPIC_COLUMNS: Final = (
+    Column("topic"),
+    Column("name", drop=2),
+    Column("partitions", drop=3),
+    Column("records", text=tables.count),
+    Column("read by", drop=1),
+    Column("lag", text=tables.count),
+)
+_COLOURS: Final = {
+    Health.HEALTHY: "green",
+    Health.STARTING: "yellow",
+    Health.RESTARTING: "yellow",
+    Health.UNHEALTHY: "red",
+    Health.STOPPED: "red",
+}
+# A consumer this far behind is looked at twice, to tell one that catches up from one that falls behind.
+_BEHIND: Final = 1000
+_AGAIN_SECONDS: Final = 1.0
 
 _Answer = TypeVar("_Answer")
 
@@ -38,10 +60,14 @@ class Status:
     audit_rows: int | None
     samples: ScheduleStatus | None
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def healthy(self) -> bool:
-        """Whether every component is healthy, every topic exists and everything could be asked."""
+        """Whether every component is healthy, every topic exists, everything could be asked and nothing is stuck.
+
+        What `notes` has is worth a look and no reason to call the stack unhealthy.
+        """
         return (
             not self.problems
             and all(component.health is Health.HEALTHY for component in self.components)
@@ -50,8 +76,15 @@ class Status:
 
     def check(self) -> None:
         """Raise `NotAsAsked` unless everything is healthy."""
-        if not self.healthy:
-            raise NotAsAsked(f"{self.outputs.stack}: not everything is healthy", hint="run `fraudctl deploy` to repair")
+        if self.healthy:
+            return
+        ill = [component.health for component in self.components if component.health is not Health.HEALTHY]
+        if not self.problems and ill and set(ill) <= {Health.STARTING, Health.RESTARTING}:
+            raise NotAsAsked(
+                f"{self.outputs.stack}: not everything is up yet; what {ill[0]} needs no help",
+                hint="run `fraudctl status --watch` to see it come up",
+            )
+        raise NotAsAsked(f"{self.outputs.stack}: not everything is healthy", hint="run `fraudctl deploy` to repair")
 
     def document(self) -> dict[str, Any]:
         """Return everything for programs; times in ISO 8601."""
@@ -83,29 +116,47 @@ class Status:
             "samples": self.samples and {**asdict(self.samples), "last_at": iso(self.samples.last_at)},
             "outputs": asdict(self.outputs),
             "problems": list(self.problems),
+            "notes": list(self.notes),
         }
 
     def headline(self) -> str:
         """Return the verdict in one line."""
         verdict = "healthy" if self.healthy else "not healthy"
+        if self.healthy and self.notes:
+            verdict += f", {len(self.notes)} {'note' if len(self.notes) == 1 else 'notes'} below"
         return f"{self.outputs.stack} on {self.outputs.target}: {verdict}"
 
-    def component_rows(self, clock: Clock) -> list[dict[str, Any]]:
-        """Return a row for each component, with `COMPONENT_COLUMNS`."""
-        now = datetime.fromtimestamp(clock.now(), UTC)
+    def component_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each component, with `COMPONENT_FIELDS`."""
         return [
             {
+                **asdict(component),
                 "component": component.name,
-                "health": component.health,
-                "version": component.version,
-                "address": component.address,
-                "pid": component.pid,
-                "up": span(iso(component.started_at), now),
-                "memory": f"{component.memory_bytes / 1_000_000:.0f} MB" if component.memory_bytes else "",
-                "restarts": f"{component.restarts} (last {iso(component.restarted_at)})" if component.restarts else 0,
-                "detail": component.detail,
+                "started_at": iso(component.started_at),
+                "restarted_at": iso(component.restarted_at),
             }
             for component in self.components
+        ]
+
+    def component_columns(self, clock: Clock) -> list[Column]:
+        """Return the columns of a table of the components, as they are at the clock's time."""
+        now = datetime.fromtimestamp(clock.now(), UTC)
+
+        def since(value: str) -> str:
+            return tables.duration((now - datetime.fromisoformat(value)).total_seconds() // 1 * 1000)
+
+        last = [Column("restarted_at", drop=4, heading="last restart", text=tables.short_time)]
+        return [
+            Column("component"),
+            Column("health", style=_colour),
+            Column("address", drop=1),
+            Column("started_at", drop=2, heading="up", text=since),
+            Column("restarts", drop=3, text=tables.count),
+            *(last if any(component.restarts for component in self.components) else ()),
+            Column("memory_bytes", drop=5, heading="memory", text=tables.size),
+            Column("version", drop=6),
+            Column("pid", drop=7),
+            Column("detail", wrap=True),
         ]
 
     def topic_rows(self) -> list[dict[str, Any]]:
@@ -127,7 +178,7 @@ class Status:
         """Return a line on the audit table and one on the sample transactions, as far as they could be asked."""
         lines = []
         if self.audit_rows is not None:
-            rows = f"{self.audit_rows:,} row{'' if self.audit_rows == 1 else 's'}"
+            rows = tables.plural(self.audit_rows, "row")
             lines.append(f"audit table {self.outputs.audit_table}: {rows}")
         if self.samples is not None:
             state = "on" if self.samples.enabled else "off"
@@ -136,8 +187,11 @@ class Status:
         return lines
 
 
-def read(target: Target) -> Status:
-    """Return the stack's status; raises `NotDeployed`. A component that does not answer is a problem, not an error."""
+def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - frozen
+    """Return the stack's status; raises `NotDeployed`. A component that does not answer is a problem, not an error.
+
+    Takes a second longer where a consumer is far behind: whether it catches up shows in a second look.
+    """
     target.recover()
     outputs = target.stack.outputs()
     problems: list[str] = []
@@ -154,7 +208,57 @@ def read(target: Target) -> Status:
     consumers = ask(lambda: tuple(target.topics.consumers()))
     rows = ask(lambda: _rows(target))
     samples = ask(lambda: target.schedule.status())  # noqa: PLW0108 - opening the schedule may raise too
-    return Status(outputs, components, topics, consumers, rows, samples, tuple(dict.fromkeys(problems)))
+    later = consumers
+    if any(_far_behind(consumer) for consumer in consumers or ()):
+        clock.sleep(_AGAIN_SECONDS)
+        later = ask(lambda: tuple(target.topics.consumers()))
+    stuck, notes = _behind(consumers or (), later or (), components)
+    problems += stuck
+    notes += _dead_letters(topics or ())
+    return Status(
+        outputs, components, topics, later or consumers, rows, samples, tuple(dict.fromkeys(problems)), tuple(notes)
+    )
+
+
+def _far_behind(consumer: ConsumerLag) -> bool:
+    return consumer.lag is not None and consumer.lag >= _BEHIND
+
+
+def _behind(
+    before: Sequence[ConsumerLag], after: Sequence[ConsumerLag], components: Sequence[Component]
+) -> tuple[list[str], list[str]]:
+    """Return the problems and the notes on consumers that are behind, from two looks at them."""
+    problems, notes = [], []
+    earlier = {(consumer.group, consumer.topic): consumer.lag for consumer in before}
+    mapping_ill = any(
+        component.name == "audit mapping" and component.health is not Health.HEALTHY for component in components
+    )
+    for consumer in after:
+        lag, was = consumer.lag or 0, earlier.get((consumer.group, consumer.topic)) or 0
+        behind = f"{consumer.group}: {tables.plural(lag, 'record')} behind the end of {consumer.topic}"
+        if consumer.topic == pipeline_topics.PROCESSED.name and lag and mapping_ill:
+            problems.append(f"{behind}: these detections wait until the audit mapping goes on")
+        elif not (_far_behind(consumer) and was):
+            continue
+        elif lag >= was:
+            problems.append(f"{behind}, and not catching up")
+        else:
+            notes.append(f"{behind}, catching up")
+    return problems, notes
+
+
+def _dead_letters(topics: Sequence[TopicInfo]) -> list[str]:
+    """Return a note on malformed records that were set aside."""
+    return [
+        f"dead letters: {tables.plural(topic.records, 'malformed record')};"
+        f" see why with `fraudctl tail {topic.alias} --last 10`"
+        for topic in topics
+        if topic.alias == pipeline_topics.DEAD_LETTERS.alias and topic.records
+    ]
+
+
+def _colour(health: Health) -> str:
+    return _COLOURS.get(health, "")
 
 
 def _rows(target: Target) -> int:

@@ -1,6 +1,7 @@
 """Kafka records as JSON Lines and CSV for programs, and as one aligned line each for people."""
 
 import base64
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -10,7 +11,18 @@ from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.text import iso, json_safe, shown
 
-COLUMNS: Final = ("topic", "partition", "offset", "timestamp", "key", "value")
+# The record type of each topic whose records have one; dead letters are what has none.
+_TYPES: Final[Mapping[str, type[fields.Transaction | fields.AccountFlag | fields.FlaggedTransaction]]] = {
+    topics.TRANSACTIONS.name: fields.Transaction,
+    topics.FLAGGED.name: fields.AccountFlag,
+    topics.PROCESSED.name: fields.FlaggedTransaction,
+}
+_PLACE: Final = ("partition", "offset", "timestamp", "key")
+_ORIGIN: Final = {"reason": "error", "from_topic": "topic", "from_partition": "partition", "from_offset": "offset"}
+# A JSON escape; both halves of a character beyond U+FFFF together.
+_ESCAPED: Final = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|.)")
+_FIRST_UNESCAPED: Final = 0xA0
+_SURROGATES: Final = range(0xD800, 0xE000)
 _DOCUMENT: Final = b'{"topic":"%b","partition":%d,"offset":%d,"timestamp":%b,"key":%b,"value":%b,"headers":%b}\n'
 # How the characters begin in UTF-8 that `json_safe` escapes, and the carriage return.
 _SUSPICIOUS: Final = (b"\r", b"\x7f", b"\xc2", b"\xe2\x80", b"\xe2\x81")
@@ -57,7 +69,8 @@ class JsonLines:
                 except invalid:
                     spelled = self._not_json(value)
                 else:
-                    spelled = _one_line(value) if safe else value
+                    spelled = unescaped(value.decode()).encode() if b"\\u" in value else value
+                    spelled = _one_line(spelled) if safe else spelled
             yield _DOCUMENT % (
                 topic.encode(),
                 partition,
@@ -161,16 +174,47 @@ def _one_line(value: bytes) -> bytes:
     return json_safe(value.decode().replace("\n", " ").replace("\r", " ")).encode()
 
 
+def unescaped(document: str) -> str:
+    r"""Return the same JSON with letters for their escapes, ``é`` for ``\u00e9``; control characters stay escaped."""
+
+    def letter(found: re.Match[str]) -> str:
+        high, low, single = found.groups()
+        if high:
+            return chr(0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
+        if single and (code := int(single, 16)) >= _FIRST_UNESCAPED and code not in _SURROGATES:
+            return chr(code)
+        return found[0]
+
+    return _ESCAPED.sub(letter, document)
+
+
+def columns(topic: str) -> tuple[str, ...]:
+    """Return the columns of a topic's records as CSV: where they lie, the fields of their type, and the rest.
+
+    `extra` is a JSON object of a record's further fields; `unparsable` is the value of what is no such record.
+    """
+    if topic not in _TYPES:
+        return (*_PLACE, *_ORIGIN, "value")
+    return (*_PLACE, *(field.name for field in _TYPES[topic].FIELDS), "extra", "unparsable")
+
+
 def row(record: Record) -> dict[str, Any]:
-    """Return one record's fields for CSV."""
-    return {
-        "topic": record.topic,
+    """Return one record's fields for CSV, with those of `columns`."""
+    place = {
         "partition": record.partition,
         "offset": record.offset,
         "timestamp": iso(record.timestamp),
         "key": text(record.key),
-        "value": text(record.value),
     }
+    kind = _TYPES.get(record.topic)
+    if kind is None:
+        headers = {name: text(value) for name, value in record.headers}
+        return {**place, **{column: headers.get(name) for column, name in _ORIGIN.items()}, "value": text(record.value)}
+    try:
+        found = kind.parse(record.value)
+    except fields.Malformed:
+        return {**place, "unparsable": text(record.value)}
+    return {**place, **found.values(), "extra": found.extra and unescaped(found.extra)}
 
 
 def text(data: bytes | None) -> str | None:

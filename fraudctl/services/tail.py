@@ -2,12 +2,25 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
-from fraudctl.errors import BadConfig
+from fraudctl.clock import Clock
+from fraudctl.errors import BadConfig, NotDeployed, Unreachable
+from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Batch, Record
 from fraudctl.pipeline.topics import Topic
 from fraudctl.services import time_options
 from fraudctl.target import From, Range, Target
+
+# Where the records of each topic come from, for who waits for them in vain.
+_SOURCES: Final = {
+    topics.TRANSACTIONS.alias: "switch on sample transactions: `fraudctl transactions start`",
+    topics.FLAGGED.alias: "flag an account: `fraudctl flag-accounts`",
+    topics.PROCESSED.alias: "flag an account: `fraudctl flag-accounts`",
+    topics.DEAD_LETTERS.alias: "malformed records come here, and there are none so far",
+}
+_ASK_SECONDS: Final = 2.0
+_STOPPED_SECONDS: Final = 10.0
 
 
 def wanted(
@@ -50,13 +63,70 @@ def wanted(
     return Range(start, count=last or 0, since=first, until=end, follow=endless and not past, limit=most)
 
 
-def records(target: Target, topic: Topic, what: Range, note: Callable[[str], None]) -> Iterator[list[Record]]:
-    """Yield the records as they arrive; call `note` once when Kafka stops answering and once when it answers again."""
-    silent = False
+def records(
+    target: Target,
+    topic: Topic,
+    what: Range,
+    note: Callable[[str], None],
+    clock: Clock = Clock(),  # noqa: B008 - frozen
+) -> Iterator[list[Record]]:
+    """Yield the records as they arrive.
+
+    Calls `note` when there are none to begin with, once when Kafka stops answering and once when it answers again.
+
+    Raises:
+        NotDeployed: The stack was torn down meanwhile.
+        Unreachable: It was stopped meanwhile.
+    """
+    silent, begun, presence = False, False, _Presence(target, clock)
+    seen = 0
     for batch in target.records.batches(topic.name, what):
         silent = _changed(batch, note, silent=silent)
+        if batch.unreachable is not None:
+            presence.check()
+            continue
+        presence.answered()
         if batch.records:
+            seen += len(batch.records)
             yield list(batch.records)
+        elif not begun and what.follow:
+            note(f"Waiting for records in {topic.name}; {_SOURCES[topic.alias]}.")
+        begun = True
+    if not seen and not what.follow:
+        note(f"No records there; {_SOURCES[topic.alias]}.")
+
+
+class _Presence:
+    """Whether there is still a stack behind a Kafka that does not answer."""
+
+    def __init__(self, target: Target, clock: Clock) -> None:
+        """Store the collaborators; no I/O."""
+        self._target, self._clock = target, clock
+        self._asked = 0.0
+        self._stopped_since: float | None = None
+
+    def answered(self) -> None:
+        """Take note that Kafka has answered."""
+        self._stopped_since = None
+
+    def check(self) -> None:
+        """Raise `NotDeployed` for a stack that is gone, and `Unreachable` for one that has been stopped for a while."""
+        now = self._clock.monotonic()
+        if self._asked and now - self._asked < _ASK_SECONDS:
+            return
+        self._asked = now
+        try:
+            stack = self._target.stack.outputs().stack
+        except NotDeployed as error:
+            raise NotDeployed(
+                "tail: the stack was torn down, no more records come", hint="run `fraudctl deploy`"
+            ) from error
+        if self._target.recover():
+            self._stopped_since = None
+        elif self._stopped_since is None:
+            self._stopped_since = now
+        elif now - self._stopped_since >= _STOPPED_SECONDS:  # a repair stops it for a moment
+            raise Unreachable(f"stack {stack}: it was stopped", hint="run `fraudctl deploy` to bring it back")
 
 
 def _changed(batch: Batch, note: Callable[[str], None], *, silent: bool) -> bool:
