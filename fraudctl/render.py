@@ -90,18 +90,24 @@ class Renderer:
             self.note(empty)
         return count
 
-    def log(self, component: str, lines: Iterable[str]) -> int:
-        """Print a component's lines as they come, and return how many.
+    def stream(
+        self,
+        rows: Iterable[Row],
+        columns: Sequence[str],
+        line: Callable[[Row], str],
+        raw: Callable[[Row], str] | None = None,
+    ) -> int:
+        """Print rows one by one as they come, as JSON, as CSV, or for people as `line` formats them.
 
-        On a terminal they are made safe to show; in a pipe they are what the component wrote. Only a format that was
-        asked for makes records of them.
+        With `raw`, a pipe gets that, unescaped, unless a format was asked for.
         """
-        if self.format in {Format.JSON, Format.CSV}:
-            return self.rows(({"component": component, "line": line} for line in lines), ("component", "line"))
-        raw = self.format is Format.AUTO and not self.out.isatty()
+        if raw is None or self.format is not Format.AUTO or self.out.isatty():
+            if self._format() is not Format.TABLE:
+                return self.rows(rows, columns)
+            raw = None
         count = 0
-        for line in lines:
-            self._write_line(line if raw else shown(line.expandtabs()))
+        for row in rows:
+            self._write_line(raw(row) if raw is not None else shown(line(row)))
             count += 1
         return count
 

@@ -17,7 +17,7 @@ from fraudctl.tables import Column
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
 
 _ALL: Final = tuple(field.name for field in fields(AuditRow))
-_ID: Final = Column("transaction_id", heading="transaction", text=tables.prefix)
+_ID: Final = Column("transaction_id", text=tables.prefix)
 _OF_ONE: Final = (
     Column("transaction_date", heading="transaction date", text=tables.short_time),
     Column("amount"),

@@ -26,4 +26,10 @@ def logs(
     Example: fraudctl logs kafka -o json
     """
     context: Context = ctx.obj
-    context.render.log(component, context.target.logs.lines(component, last=last, follow=follow))
+    lines = context.target.logs.lines(component, last=last, follow=follow)
+    context.render.stream(
+        ({"component": component, "line": line} for line in lines),
+        ("component", "line"),
+        lambda row: str(row["line"]).expandtabs(),
+        raw=lambda row: str(row["line"]),
+    )

@@ -77,8 +77,9 @@ def describe(
 
 
 def _heading(name: str) -> str:
-    """Return a setting's name for people: ``retention.ms`` and ``max.message.bytes`` without their units."""
-    return name.removesuffix(".ms").removesuffix(".bytes") if name != "retention.bytes" else "retention size"
+    """Return a setting's name for people, without its unit: ``retention`` and ``max message size``."""
+    kind = f"{name.removesuffix('.bytes')} size" if name.endswith(".bytes") else name.removesuffix(".ms")
+    return kind.replace(".", " ")
 
 
 def _setting(name: str, value: str) -> str:

@@ -42,6 +42,7 @@ _COLOURS: Final = {
     Health.UNHEALTHY: "red",
     Health.STOPPED: "red",
 }
+_COMING: Final = {Health.STARTING, Health.RESTARTING}  # up soon, by themselves
 # A consumer this far behind is looked at twice, to tell one that catches up from one that falls behind.
 _BEHIND: Final = 1000
 _AGAIN_SECONDS: Final = 1.0
@@ -78,13 +79,16 @@ class Status:
         """Raise `NotAsAsked` unless everything is healthy."""
         if self.healthy:
             return
-        ill = [component.health for component in self.components if component.health is not Health.HEALTHY]
-        if not self.problems and ill and set(ill) <= {Health.STARTING, Health.RESTARTING}:
+        ill = [component for component in self.components if component.health is not Health.HEALTHY]
+        if not self.problems and ill and {component.health for component in ill} <= _COMING:
+            what = ", ".join(f"{component.name} is {component.health}" for component in ill)
             raise NotAsAsked(
-                f"{self.outputs.stack}: not everything is up yet; what {ill[0]} needs no help",
+                f"{self.outputs.stack}: not everything is up yet: {what}",
                 hint="run `fraudctl status --watch` to see it come up",
             )
-        raise NotAsAsked(f"{self.outputs.stack}: not everything is healthy", hint="run `fraudctl deploy` to repair")
+        on_purpose = len(ill) == 1 and ill[0].health is Health.STOPPED and "`fraudctl flink stop`" in ill[0].detail
+        hint = "run `fraudctl flink start`" if on_purpose else "run `fraudctl deploy` to repair"
+        raise NotAsAsked(f"{self.outputs.stack}: not everything is healthy", hint=hint)
 
     def document(self) -> dict[str, Any]:
         """Return everything for programs; times in ISO 8601."""

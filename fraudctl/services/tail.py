@@ -17,7 +17,7 @@ _SOURCES: Final = {
     topics.TRANSACTIONS.alias: "switch on sample transactions: `fraudctl transactions start`",
     topics.FLAGGED.alias: "flag an account: `fraudctl flag-accounts`",
     topics.PROCESSED.alias: "flag an account: `fraudctl flag-accounts`",
-    topics.DEAD_LETTERS.alias: "malformed records come here, and there are none so far",
+    topics.DEAD_LETTERS.alias: "malformed records are set aside there",
 }
 _ASK_SECONDS: Final = 2.0
 _STOPPED_SECONDS: Final = 10.0

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -68,7 +69,7 @@ def test_the_table_fits_120_columns(run: Run, audit: Any) -> None:
         done = run(FakeTarget(table=audit), "audit", "query", *arguments)
         header, _, row = done.out.splitlines()
         assert "transaction id" in header
-        assert "0" * 32 in row
+        assert row.rstrip().endswith("  00000000")  # what `audit show` takes for the whole
         assert "12.50" in row
         assert max(map(len, done.out.splitlines())) <= 120
 
@@ -122,6 +123,49 @@ def test_show_gives_everything_of_a_transaction(run: Run, audit: Any) -> None:
     done = run(FakeTarget(table=audit), "audit", "show", "t-2")
     assert "customer name" in done.out
     assert "12.50" in done.out
+
+
+def test_show_takes_the_start_of_an_id(run: Run, audit: Any) -> None:
+    """As `audit query` shows it; where several start so, exit 2 with all of them."""
+    first, second = "9e8b63f23f3c4a162ee5c20b7e0f5224", "9e8b63f2aaaa4a162ee5c20b7e0f5224"
+    fill(audit, 1, transaction_id=first)
+    fill(audit, 2, transaction_id=second)
+    done = run(FakeTarget(table=audit), "audit", "show", "9e8b63f23", output="json")
+    assert (done.code, json.loads(done.out)["transaction_id"]) == (0, first)
+    done = run(FakeTarget(table=audit), "audit", "show", "9e8b63f2")
+    assert (done.code, done.out) == (2, "")
+    assert "transaction 9e8b63f2: 2 ids start so" in done.err
+    assert first in done.err
+    assert second in done.err
+    done = run(FakeTarget(table=audit), "audit", "show", "ffffffff")
+    assert done.code == 3
+    assert "not in the audit table, and none of the newest 10,000 starts so" in done.err
+
+
+def test_an_id_that_is_the_start_of_another_is_that_one(run: Run, audit: Any) -> None:
+    """The whole id comes first."""
+    fill(audit, 1, transaction_id="2026")
+    fill(audit, 2, transaction_id="20260")
+    done = run(FakeTarget(table=audit), "audit", "show", "2026", output="json")
+    assert json.loads(done.out)["transaction_id"] == "2026"
+
+
+def test_one_row_is_no_rows(run: Run, audit: Any) -> None:
+    """Grammar, and the day that the times are of."""
+    fill(audit, 1)
+    today = datetime.now(UTC).date().isoformat()
+    done = run(FakeTarget(table=audit), "audit", "query")
+    assert done.err == f"1 row, newest first by detection (times are UTC, today is {today}).\n"
+    assert "11-24 00:00:00" in done.out
+
+
+@pytest.mark.parametrize("output", ["json", "csv"])
+def test_letters_are_letters(run: Run, audit: Any, output: str) -> None:
+    """In names, and in the fields that a transaction brought along."""
+    fill(audit, 1, customer_name="Chloé", extra='{"city":"Ath\\u00e8nes"}')
+    out = run(FakeTarget(table=audit), "audit", "query", output=output).out
+    assert "Chloé" in out
+    assert "Athènes" in out
 
 
 @pytest.mark.parametrize("transaction", ["t-9", ""])

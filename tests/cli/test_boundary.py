@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,14 +27,18 @@ from fraudctl.errors import (
     Unreachable,
 )
 from fraudctl.render import Renderer
-from fraudctl.target import Plan
+from fraudctl.target import Event, Plan
 
 
 @dataclass
 class Failing(FakeStack):
-    """Raises instead of planning a teardown."""
+    """Raises instead of planning."""
 
     error: BaseException | None = None
+
+    def prepare(self) -> Iterator[Event]:
+        """Raise."""
+        raise self.error or AssertionError
 
     def plan_teardown(self, *, keep_data: bool) -> Plan:
         """Raise."""
@@ -41,8 +46,8 @@ class Failing(FakeStack):
 
 
 def end(run: Run, error: BaseException) -> tuple[int, str, str]:
-    """Return how `teardown` ends when planning it raises."""
-    done = run(FakeTarget(stack=Failing(error=error)), "teardown")
+    """Return how `deploy` ends when planning it raises."""
+    done = run(FakeTarget(stack=Failing(error=error)), "deploy")
     return done.code, done.out, done.err
 
 

@@ -68,6 +68,20 @@ def test_every_command_says_what_it_does_and_gives_an_example(path: tuple[str, .
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+def test_examples_stand_on_lines_of_their_own_and_global_options_are_named(path: tuple[str, ...]) -> None:
+    """However narrow the terminal: an example is there to be copied."""
+    done = CliRunner(env={"COLUMNS": "60"}).invoke(app, [*path, "--help"])
+    shown = [line.strip() for line in done.stdout.splitlines()]
+    written = [line for line in (LEAVES[path].help or "").splitlines() if line.startswith("Example: ")]
+    assert written
+    assert [line for line in shown if line.startswith("Example: ")] == written
+    assert all(option in done.stdout for option in ("--stack", "--output", "--target", "`fraudctl --help`"))
+    for example in written:
+        words = example.split("fraudctl ", 1)[1].split()
+        assert tuple(words[: len(path)]) == path
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_option_is_described_and_none_hides_a_global_one(path: tuple[str, ...]) -> None:
     """Global options are moved to the front, so a command with the same name would never see its own."""
     for parameter in LEAVES[path].params:

@@ -1,17 +1,43 @@
 """fraudctl topics, flink, logs, deploy, teardown and status, on a target in memory."""
 
+import csv
+import io
 import json
-from dataclasses import replace
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from command_tree import TREE, leaves
 from conftest import Run
-from fakes import FakeFlink, FakeStack, FakeTarget, FakeTopics, Undeployed
+from fakes import FakeFlink, FakeStack, FakeTarget, FakeTopics, Terminal, Undeployed
+from typer.testing import CliRunner
 
+from fraudctl import config
+from fraudctl.cli import app
+from fraudctl.clock import Clock
+from fraudctl.config import Format
+from fraudctl.context import Context
 from fraudctl.lock import stack_lock
 from fraudctl.pipeline import topics
-from fraudctl.target import Change, Consent, Plan, Savepoint
+from fraudctl.render import Renderer
+from fraudctl.services import health
+from fraudctl.target import (
+    Change,
+    Component,
+    Consent,
+    ConsumerLag,
+    FlinkStatus,
+    Health,
+    PartitionInfo,
+    Plan,
+    Savepoint,
+    TopicInfo,
+)
 
 CHANGES = (Change("create", "kafka"),)
 UP_TO_DATE = Plan("fraud-detection", ())
@@ -79,13 +105,210 @@ def test_flink_status_and_savepoints(run: Run) -> None:
     assert document["state"] == "RUNNING"
     assert document["started_at"] == "2026-09-21T14:13:20.000Z"
     assert document["metrics"] == {"detected": 3}
-    assert "detected=3" in run(target, "flink", "status").out
+    assert "detected     3\n" in run(target, "flink", "status").out
     assert json.loads(run(target, "flink", "savepoints", output="json").out) == {
         "location": "/data/chk-3",
         "kind": "checkpoint",
         "created_at": "2026-09-21T14:13:20.000Z",
         "size_bytes": 17,
     }
+
+
+def test_flink_status_reads_well(run: Run) -> None:
+    """Sizes, durations and counts in units; how old the figures are; nothing that is empty."""
+    now = int(time.time() * 1000)
+    status = FlinkStatus(
+        "RUNNING",
+        "j1",
+        now - 125_000,
+        checkpoints_completed=1200,
+        checkpoint_at=now - 7_500,
+        checkpoint_bytes=210_582,
+        metrics={"detected": 1234, "eventTimeLagMs": 1200},
+        metrics_at=now - 61_000,
+    )
+    out = run(FakeTarget(flink=FakeFlink(status)), "flink", "status").out
+    shown = dict(re.split("  +", line, maxsplit=1) for line in out.splitlines())
+    assert shown["checkpoints"] == "1,200 completed, 0 failed; newest 7 s ago, 211 kB"
+    assert (shown["detected"], shown["event time lag"]) == ("1,234", "1.2 s")
+    assert (shown["up"], shown["metrics as of"]) == ("2 min 5 s", "1 min 1 s ago")
+    assert "last failure" not in shown
+
+
+@pytest.mark.parametrize(
+    ("states", "shown", "hint"),
+    [
+        (
+            [Savepoint("/data/savepoint-7", "savepoint", 1_790_000_000_000, 210_582)],
+            ("stopped", "2026-09-21T14:13:20.000Z", "/data/savepoint-7", "211 kB"),
+            "Start it from this state with `fraudctl flink start`.",
+        ),
+        ([Savepoint("/data/chk-3", "checkpoint", 1_790_000_000_000)], ("newest state of", "/data/chk-3"), "this state"),
+        ([], ("STOPPED",), "from the beginning with `fraudctl flink start`"),
+    ],
+    ids=["savepoint", "checkpoint", "nothing"],
+)
+def test_flink_status_of_a_stopped_application(
+    run: Run, states: list[Savepoint], shown: tuple[str, ...], hint: str
+) -> None:
+    """Since when, where it goes on, and what to type."""
+    done = run(FakeTarget(flink=FakeFlink(FlinkStatus("STOPPED"), states)), "flink", "status")
+    assert [text for text in shown if text not in done.out] == []
+    assert hint in done.err
+
+
+def test_topic_settings_are_in_units(run: Run) -> None:
+    """Durations and sizes for people, the broker's own values for programs."""
+    out = run(FakeTarget(), "topics", "describe", "processed").out
+    shown = dict(re.split("  +", line, maxsplit=1) for line in out.splitlines()[:8] if "  " in line)
+    assert (shown["retention"], shown["max message size"]) == ("30 d", "2.1 MB")
+    assert re.search(r"retention +unlimited", run(FakeTarget(), "topics", "describe", "flagged").out)
+    rows = list(csv.DictReader(io.StringIO(run(FakeTarget(), "topics", "describe", "processed", output="csv").out)))
+    assert [row["partition"] for row in rows] == ["0", "1", "2", "3"]
+
+
+@dataclass
+class Found(FakeTopics):
+    """Topics with records among the dead letters and a consumer whose lag is another at each look."""
+
+    lags: list[int] = field(default_factory=lambda: [0])
+    dead: int = 0
+
+    def list(self) -> list[TopicInfo]:
+        """Return the topics."""
+        partitions = (PartitionInfo(0, 1, 0, self.dead),)
+        return [
+            replace(topic, partitions=partitions) if topic.alias == "dead-letters" else topic
+            for topic in super().list()
+        ]
+
+    def consumers(self) -> Sequence[ConsumerLag]:
+        """Return the next lag, the last again and again."""
+        lag = self.lags.pop(0) if len(self.lags) > 1 else self.lags[0]
+        return [ConsumerLag("audit-writer", topics.PROCESSED.name, lag)]
+
+
+@dataclass
+class Judged(FakeTarget):
+    """A target whose components are given."""
+
+    found: tuple[Component, ...] = (Component("kafka", Health.HEALTHY),)
+    table: Any = field(default_factory=lambda: SimpleNamespace(item_count=1))
+
+    def components(self) -> list[Component]:
+        """Return them."""
+        return list(self.found)
+
+
+@pytest.mark.parametrize(
+    ("lags", "healthy", "said"),
+    [
+        ([999], True, None),
+        ([5000, 6000], False, "audit-writer: 6,000 records behind the end of processed_topic, and not catching up"),
+        ([5000, 5000], False, "5,000 records behind the end of processed_topic, and not catching up"),
+        ([5000, 1], True, None),
+        ([5000, 4000], True, "audit-writer: 4,000 records behind the end of processed_topic, catching up"),
+    ],
+    ids=str,
+)
+def test_healthy_means_well_for_lag(lags: list[int], healthy: Any, said: str | None) -> None:
+    """A consumer that is far behind is looked at twice: one that catches up is well, one that does not is not."""
+    slept: list[float] = []
+    status = health.read(Judged(topics=Found(lags=lags)), Clock(sleep=slept.append))
+    assert status.healthy is healthy
+    assert (said is None) == (not status.problems + status.notes)
+    assert said is None or said in " ".join(status.notes if healthy else status.problems)
+    assert len(slept) == (lags != [999])
+
+
+def test_detections_that_wait_behind_a_mapping_in_trouble_are_a_problem() -> None:
+    """However few."""
+    ill = Component("audit mapping", Health.UNHEALTHY, "PROBLEM: Function call failed")
+    status = health.read(Judged(topics=Found(lags=[3]), found=(ill,)))
+    (problem,) = status.problems
+    assert problem.startswith("audit-writer: 3 records behind the end of processed_topic: these detections wait")
+
+
+def test_dead_letters_are_noted(run: Run) -> None:
+    """The stack is healthy, and says where to look."""
+    done = run(Judged(topics=Found(dead=1200)), "status")
+    assert done.code == 0
+    assert "healthy, 1 note below" in done.out
+    assert "dead letters: 1,200 malformed records; see why with `fraudctl tail dead-letters --last 10`" in done.err
+    assert "dead letters: 1 malformed record;" in run(Judged(topics=Found(dead=1)), "status").err
+
+
+def test_what_restarts_by_itself_needs_no_deploy(run: Run) -> None:
+    """Not healthy yet, and no hint to repair; next to something that is broken the hint is right."""
+    restarting = Component("flink", Health.RESTARTING, "it does not answer yet")
+    done = run(Judged(found=(restarting,)), "status")
+    assert done.code == 8
+    assert "Hint: run `fraudctl status --watch` to see it come up" in done.err
+    assert "repair" not in done.err
+    stopped = Component("flink", Health.STOPPED, "stopped by `fraudctl flink stop`")
+    assert "Hint: run `fraudctl flink start`" in run(Judged(found=(stopped,)), "status").err
+    done = run(Judged(found=(restarting, Component("kafka", Health.UNHEALTHY))), "status")
+    assert "Hint: run `fraudctl deploy` to repair" in done.err
+
+
+COMPONENTS = (
+    Component(
+        "kafka",
+        Health.HEALTHY,
+        "",
+        "3.9.2",
+        "127.0.0.1:27874",
+        21_808,
+        1_790_000_000_000,
+        202_399_744,
+        2,
+        1_790_000_000_000,
+    ),
+    Component("audit mapping", Health.UNHEALTHY, "PROBLEM: the function failed and the batch is tried again and again"),
+)
+
+
+def test_status_as_csv_is_a_row_a_component(run: Run) -> None:
+    """With values that a spreadsheet can count with."""
+    rows = list(csv.DictReader(io.StringIO(run(Judged(found=COMPONENTS), "status", output="csv").out)))
+    assert [row["component"] for row in rows] == ["kafka", "audit mapping"]
+    assert (rows[0]["started_at"], rows[0]["memory_bytes"], rows[0]["restarts"]) == (
+        "2026-09-21T14:13:20.000Z",
+        "202399744",
+        "2",
+    )
+
+
+@pytest.mark.parametrize(("width", "there"), [(200, "202 MB"), (100, "127.0.0.1:27874"), (80, "127.0.0.1:27874")])
+def test_status_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, width: int, there: str) -> None:
+    """No value but the detail is folded, the health is coloured, and numbers have units."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    out = Terminal()
+    status = health.read(Judged(found=COMPONENTS))
+    Renderer(Format.TABLE, out=out).rows(status.component_rows(), status.component_columns(Clock()))
+    assert "\x1b[32mhealthy" in out.getvalue()
+    assert "\x1b[31munhealthy" in out.getvalue()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    assert max(map(len, lines)) <= width
+    assert there in "\n".join(lines)
+
+
+def test_a_second_teardown_has_nothing_to_do(run: Run) -> None:
+    """Exit 0 and no question: what was asked for is so."""
+    for target in (Undeployed(), None):
+        done = run(target, "teardown")
+        assert (done.code, done.out) == (0, "")
+        assert done.err == "Stack fraud-detection: nothing to tear down.\n"
+
+
+def test_logs_in_a_pipe_are_the_lines_as_they_are(tmp_path: Path) -> None:
+    """What grep and less want; a format that was asked for is given."""
+    settings = config.load({"output": "auto"}, environment={"FRAUDCTL_HOME": str(tmp_path)}, folder=tmp_path)
+    context = Context(settings, Renderer(settings.output, color=False), FakeTarget())
+    done = CliRunner().invoke(app, ["logs", "kafka", "-n", "2"], obj=context)
+    assert done.stdout == "\tfirst line\nsecond \x1b[31mline\n"
 
 
 def test_logs(run: Run) -> None:
@@ -162,7 +385,6 @@ NEED_A_STACK = pytest.mark.parametrize(
         ("flink", "status"),
         ("flink", "savepoints"),
         ("logs", "kafka"),
-        ("teardown", "--yes"),
     ],
     ids=" ".join,
 )
@@ -172,7 +394,7 @@ def test_the_table_of_commands_that_need_a_stack_is_complete() -> None:
     """Every command is in it but those that bring a stack about, and those that need more than arguments."""
     (table,) = NEED_A_STACK.args[1:]
     names = {" ".join(words) for arguments in table for words in (arguments[:1], arguments[:2])}
-    assert {name for name, _ in leaves(TREE)} - names == {"demo", "deploy", "transactions send"}
+    assert {name for name, _ in leaves(TREE)} - names == {"demo", "deploy", "teardown", "transactions send"}
 
 
 @NEED_A_STACK

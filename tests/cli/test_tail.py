@@ -1,14 +1,20 @@
 """fraudctl tail, on a target in memory."""
 
+import csv
+import io
 import json
 
 import pytest
 from conftest import Run
-from fakes import FakeRecords, FakeTarget, Undeployed, batch, record
+from fakes import FakeRecords, FakeStack, FakeTarget, Undeployed, batch, record
 
-from fraudctl.errors import NotDeployed
+from fraudctl.clock import Clock
+from fraudctl.errors import NotDeployed, Unreachable
+from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Batch
-from fraudctl.target import From, Range
+from fraudctl.pipeline.records import AccountFlag, FlaggedTransaction
+from fraudctl.services import tail
+from fraudctl.target import From, Outputs, Range
 
 VALUE = (
     b'{"transaction_id":"t-1","account_id":1000000001,"customer_name":"Ada","transaction_date":'
@@ -67,12 +73,100 @@ def test_control_characters_never_reach_the_terminal(run: Run, output: str) -> N
 
 
 def test_csv_has_a_header_and_one_row_a_record(run: Run) -> None:
-    """The value is one quoted cell."""
-    done = run(FakeTarget(records=FakeRecords([batch(record(1, b'{"a":1}'))])), "tail", "transactions", output="csv")
+    """The record's own fields are columns; unknown ones are JSON, and the value of what cannot be read stands last."""
+    further = VALUE.replace(b"Ada", b"Chlo\\u00e9")[:-1] + b',"city":"Ath\\u00e8nes"}'
+    arriving = [batch(record(1, b'{"a":1}'), record(2, further))]
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", output="csv")
     assert done.out.splitlines() == [
-        "topic,partition,offset,timestamp,key,value",
-        'demo_transactions,0,1,2026-09-21T14:13:21.000Z,1000000001,"{""a"":1}"',
+        (
+            "partition,offset,timestamp,key,transaction_id,account_id,customer_name,transaction_date,merchant_type,"
+            "transaction_type,amount,extra,unparsable"
+        ),
+        '0,1,2026-09-21T14:13:21.000Z,1000000001,,,,,,,,,"{""a"":1}"',
+        (
+            "0,2,2026-09-21T14:13:22.000Z,1000000001,t-1,1000000001,Chloé,2026-11-24T10:15:30.123Z,Grocery,Online,12.50,"
+            '"{""city"":""Athènes""}",'
+        ),
     ]
+
+
+@pytest.mark.parametrize(("topic", "kind"), [("processed", FlaggedTransaction), ("flagged", AccountFlag)])
+def test_csv_of_each_topic_has_its_own_fields(
+    run: Run, topic: str, kind: type[FlaggedTransaction | AccountFlag]
+) -> None:
+    """In the order of the record's definition."""
+    (header,) = run(FakeTarget(), "tail", topic, output="csv").out.splitlines()
+    assert header.split(",")[4:-2] == [field.name for field in kind.FIELDS]
+
+
+def test_csv_of_dead_letters_says_why_and_from_where(run: Run) -> None:
+    """And has the value as it came."""
+    headers = (("error", b"not JSON"), ("topic", b"demo_transactions"), ("partition", b"3"), ("offset", b"42"))
+    letter = record(1, b"{,", topic="dead_letters", headers=headers, key=None)
+    done = run(FakeTarget(records=FakeRecords([batch(letter)])), "tail", "dead-letters", output="csv")
+    (row,) = csv.DictReader(io.StringIO(done.out))
+    assert row == {
+        "partition": "0",
+        "offset": "1",
+        "timestamp": "2026-09-21T14:13:21.000Z",
+        "key": "",
+        "reason": "not JSON",
+        "from_topic": "demo_transactions",
+        "from_partition": "3",
+        "from_offset": "42",
+        "value": "{,",
+    }
+
+
+@pytest.mark.parametrize(
+    ("topic", "what"),
+    [
+        ("processed", "Waiting for records in processed_topic; flag an account: `fraudctl flag-accounts`."),
+        ("transactions", "Waiting for records in demo_transactions; switch on sample transactions: `fraudctl trans"),
+    ],
+)
+def test_nobody_waits_in_silence(run: Run, topic: str, what: str) -> None:
+    """Once, on stderr, in a pipe too; and an empty answer says so."""
+    done = run(FakeTarget(records=FakeRecords([batch(), batch()])), "tail", topic, output="json")
+    assert (done.code, done.out) == (0, "")
+    assert done.err.startswith(what)
+    assert len(done.err.splitlines()) == 1
+    done = run(FakeTarget(records=FakeRecords([batch()])), "tail", topic, "--last", "5", output="json")
+    assert done.err.startswith("No records there; ")
+
+
+def test_tail_ends_when_its_stack_was_torn_down() -> None:
+    """It does not wait for ever for a Kafka that will not come back."""
+    down = [batch(unreachable="down")] * 9
+    target = FakeTarget(records=FakeRecords([batch(record(1, b"1")), *down]))
+
+    class Gone(FakeStack):
+        def outputs(self) -> Outputs:
+            raise NotDeployed("stack fraud-detection: not deployed")
+
+    target.stack = Gone()
+    notes: list[str] = []
+    found = tail.records(target, topics.TRANSACTIONS, Range(), notes.append)
+    assert [seen.offset for seen in next(found)] == [1]
+    with pytest.raises(NotDeployed, match="the stack was torn down"):
+        next(found)
+    assert notes == ["Kafka does not answer; waiting."]
+
+
+def test_tail_ends_when_its_stack_stays_stopped() -> None:
+    """A repair stops it for a moment only, and is waited for."""
+
+    class Stopped(FakeTarget):
+        def recover(self) -> bool:
+            return False
+
+    now = iter(range(0, 1000, 3))
+    clock = Clock(monotonic=lambda: float(next(now)) + 1)
+    arriving = [batch(unreachable="down")] * 3 + [batch()] + [batch(unreachable="down")] * 20
+    target = Stopped(records=FakeRecords(arriving))
+    with pytest.raises(Unreachable, match="it was stopped"):
+        list(tail.records(target, topics.TRANSACTIONS, Range(), print, clock))
+    assert list(tail.records(Stopped(records=FakeRecords(arriving[:4])), topics.TRANSACTIONS, Range(), print)) == []
 
 
 def test_what_is_asked_of_the_target(run: Run) -> None:

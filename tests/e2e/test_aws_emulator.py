@@ -119,7 +119,7 @@ def test_plan_deploy_change_and_teardown(emulator: Emulator, cli: AwsFraudctl) -
     assert stack(emulator, cli) is None
     assert not [name for name in buckets(emulator) if name.startswith(cli.stack)]
     assert f"{cli.stack}-audit" not in emulator.client("dynamodb").list_tables()["TableNames"]
-    assert "not deployed" in cli("teardown", "--yes", code=3).err
+    assert "nothing to tear down" in cli("teardown", "--yes").err
 
 
 def test_guard_failure_rollback_and_retry(emulator: Emulator, cli: AwsFraudctl) -> None:

@@ -154,6 +154,24 @@ def test_log_lines_last_and_followed_through_a_rotation(tmp_path: Path) -> None:
     assert list(logs.lines("kafka", last=10, follow=False)) == ["four"]
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "UTC"])
+def test_the_supervisor_s_times_are_utc_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """It writes local time itself; whatever else a line has, and other components' lines, stay as they are."""
+    written = 1_795_774_211.694
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", zone)
+        time.tzset()
+        local = datetime.fromtimestamp(written).strftime("%Y-%m-%d %H:%M:%S")  # noqa: DTZ006 - as supervisord does
+        for component in ("supervisor", "kafka"):
+            (tmp_path / f"{component}.log").write_text(f"{local},694 INFO spawned: 'kafka'\n  a line without a time\n")
+        logs = LocalLogs(tmp_path, ("supervisor", "kafka"))
+        found = list(logs.lines("supervisor", last=5, follow=False))
+        other = list(logs.lines("kafka", last=1000, follow=False))
+    time.tzset()
+    assert found == ["2026-11-27T10:10:11.694Z INFO spawned: 'kafka'", "  a line without a time"]
+    assert other[0] == f"{local},694 INFO spawned: 'kafka'"
+
+
 def test_logs_of_an_unknown_component_name_the_known_ones(tmp_path: Path) -> None:
     """A typing error is a usage error; a missing log is not deployed."""
     logs = LocalLogs(tmp_path, ("kafka", "flink"))

@@ -149,6 +149,21 @@ def test_what_is_no_json_becomes_a_string(value: bytes) -> None:
     assert set(document) == {"topic", "partition", "offset", "timestamp", "key", "value", "headers"}
 
 
+@pytest.mark.parametrize(
+    ("written", "spelled"),
+    [
+        (r'{"a":"Chlo\u00e9"}', '{"a":"Chloé"}'),
+        (r'{"a":"\\u00e9"}', r'{"a":"\\u00e9"}'),
+        (r'{"a":"\\\u00E9"}', r'{"a":"\\é"}'),
+        (r'{"a":"\ud83d\udc4d"}', '{"a":"👍"}'),
+        (r'{"a":"\u001b\u009b\u2028\u0022"}', r'{"a":"\u001b\u009b\u2028\u0022"}'),
+    ],
+)
+def test_letters_are_not_escaped(written: str, spelled: str) -> None:
+    """The same JSON, as people read it; what could drive a terminal stays escaped."""
+    assert f'"value":{spelled},"headers"' in JsonLines().lines([record(1, written.encode())]).decode()
+
+
 def test_what_is_no_utf_8_comes_in_base64_too() -> None:
     """Not a byte is lost."""
     (document,) = lines(record(1, b'\xff\xfe{"a"}'))
@@ -190,6 +205,12 @@ def test_any_bytes_give_one_safe_document_each(pairs: list[tuple[bytes | None, b
         *map(chr, range(0x7F, 0xA0)),
         "\u2028",
     }
+
+
+@given(json_value)
+def test_escapes_and_letters_mean_the_same(value: Any) -> None:
+    """Whatever was escaped."""
+    assert lines(record(1, json.dumps(value).encode()))[0]["value"] == value
 
 
 @given(json_value, st.booleans())
