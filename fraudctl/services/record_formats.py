@@ -10,6 +10,7 @@ from fraudctl.pipeline import records as fields
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.text import iso, json_safe, shown
+from fraudctl.tables import prefix, short_time
 
 # The record type of each topic whose records have one; dead letters are what has none.
 _TYPES: Final[Mapping[str, type[fields.Transaction | fields.AccountFlag | fields.FlaggedTransaction]]] = {
@@ -27,8 +28,8 @@ _DOCUMENT: Final = b'{"topic":"%b","partition":%d,"offset":%d,"timestamp":%b,"ke
 # How the characters begin in UTF-8 that `json_safe` escapes, and the carriage return.
 _SUSPICIOUS: Final = (b"\r", b"\x7f", b"\xc2", b"\xe2\x80", b"\xe2\x81")
 # Columns of a line for people: the width they begin with (that of sample data) and the side they are aligned to.
-_TRANSACTION: Final = ((24, "<"), (10, "<"), (12, ">"), (14, "<"), (18, "<"))
-_FLAG: Final = ((24, "<"), (10, "<"), (7, "<"))
+_TRANSACTION: Final = ((8, "<"), (10, "<"), (12, ">"), (14, "<"), (18, "<"))
+_FLAG: Final = ((8, "<"), (10, "<"), (7, "<"))
 _WIDEST: Final = 40  # a longer value moves its own line, not all that follow
 _LONGEST_VALUE: Final = 400
 
@@ -96,7 +97,10 @@ class JsonLines:
 
 
 class AlignedLines:
-    """Formats records of any of the pipeline's topics as a line each; columns widen with the values they have shown."""
+    """Formats records of any of the pipeline's topics as a line each; columns widen with the values they have shown.
+
+    Times are UTC without the date where that is today, and long ids are cut to a start that `audit show` takes.
+    """
 
     def __init__(self) -> None:
         """Begin with the widths of sample data."""
@@ -122,7 +126,7 @@ def _columns(topic: str) -> Sequence[tuple[int, str]]:
 
 def _cells(record: Record) -> tuple[str, ...]:
     """Return the cells of a record's line; the last one is not padded."""
-    when = iso(record.timestamp) or "no time"
+    when = short_time(iso(record.timestamp)) or "no time"
     if record.topic == topics.DEAD_LETTERS.name:
         return when, _dead_letter(record)
     try:
@@ -133,15 +137,15 @@ def _cells(record: Record) -> tuple[str, ...]:
 
 
 def _transaction(data: Mapping[str, Any]) -> tuple[str, ...]:
-    identity = _cell(data["transaction_id"])
+    identity = prefix(_cell(data["transaction_id"]))
     if "flag_date" in data:
-        identity += f"  flagged {_cell(data['flag_date'])}{_reason(data.get('flag_reason'))}"
+        identity += f"  flagged {short_time(_cell(data['flag_date']))}{_reason(data.get('flag_reason'))}"
     names = ("account_id", "amount", "merchant_type", "customer_name")
     return (*(_cell(data[name]) for name in names), identity)
 
 
 def _flag(data: Mapping[str, Any]) -> tuple[str, ...]:
-    origin = f"from {_cell(data['flag_date'])}  by {_cell(data['flagged_by'])}{_reason(data.get('reason'))}"
+    origin = f"from {short_time(_cell(data['flag_date']))}  by {_cell(data['flagged_by'])}{_reason(data.get('reason'))}"
     return _cell(data["account_id"]), _cell(data["status"]), origin
 
 
