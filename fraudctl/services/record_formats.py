@@ -28,7 +28,7 @@ _DOCUMENT: Final = b'{"topic":"%b","partition":%d,"offset":%d,"timestamp":%b,"ke
 # How the characters begin in UTF-8 that `json_safe` escapes, and the carriage return.
 _SUSPICIOUS: Final = (b"\r", b"\x7f", b"\xc2", b"\xe2\x80", b"\xe2\x81")
 # Columns of a line for people: the width they begin with (that of sample data) and the side they are aligned to.
-_TRANSACTION: Final = ((8, "<"), (10, "<"), (12, ">"), (14, "<"), (18, "<"))
+_TRANSACTION: Final = ((8, "<"), (10, "<"), (7, ">"), (13, "<"), (14, "<"))
 _FLAG: Final = ((8, "<"), (10, "<"), (7, "<"))
 _WIDEST: Final = 40  # a longer value moves its own line, not all that follow
 _LONGEST_VALUE: Final = 400
