@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -90,6 +91,7 @@ def load(
     environment = os.environ if environment is None else environment
     values: dict[str, tuple[Any, str]] = {name: (value, "default") for name, value in _DEFAULTS.items()}
     values |= _from_file((folder or Path()) / CONFIG_FILE)
+    _check_spelling(environment)
     values |= {
         name: (environment[variable], variable)
         for name in NAMES
@@ -163,6 +165,20 @@ def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
     return {name: (value, CONFIG_FILE) for name, value in data.items()}
 
 
+def _check_spelling(environment: Mapping[str, str]) -> None:
+    """Raise `BadConfig` for a variable whose name is almost that of a setting; other names are not ours to judge."""
+    prefix = f"{PROGRAM.upper()}_"
+    known = [f"{prefix}{name.upper()}" for name in NAMES]
+    for variable in sorted(environment):
+        if not variable.upper().startswith(prefix) or variable in known:
+            continue
+        # The names are compared without the prefix, which all have in common.
+        if close := get_close_matches(variable.upper().removeprefix(prefix), map(str.upper, NAMES), n=1, cutoff=0.8):
+            raise BadConfig(
+                f"{variable}: no such setting (from the environment)", hint=f"the variable is {prefix}{close[0]}"
+            )
+
+
 def _platform(kind: str) -> Path:
     import platformdirs
 
@@ -187,7 +203,7 @@ def _one_of(value_and_source: tuple[Any, str], name: str, choices: type[StrEnum]
     value, source = value_and_source
     names = [choice.value for choice in choices]
     if value not in names:
-        raise _bad(name, f"must be {' or '.join(names)}, got {value!r}", source)
+        raise _bad(name, f"one of {', '.join(names)}; got {value!r}", source)
     return str(value)
 
 

@@ -11,7 +11,8 @@ from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.text import iso, json_safe, shown
 
 COLUMNS: Final = ("topic", "partition", "offset", "timestamp", "key", "value")
-_DOCUMENT: Final = b'{"topic":"%b","partition":%d,"offset":%d,"timestamp":%b,"key":%b,"value":%b,"headers":%b}\n'
+_DOCUMENT: Final = b'{"topic":"%b","partition":%d,"offset":%d,"timestamp":%b,"key":%b,"value":%b%b}\n'
+_NO_HEADERS: Final = b',"headers":{}'
 # How the characters begin in UTF-8 that `json_safe` escapes, and the carriage return.
 _SUSPICIOUS: Final = (b"\r", b"\x7f", b"\xc2", b"\xe2\x80", b"\xe2\x81")
 # Columns of a line for people: the width they begin with (that of sample data) and the side they are aligned to.
@@ -25,7 +26,9 @@ class JsonLines:
     """Formats records as JSON documents without parsing and dumping them, a million in a few seconds.
 
     A value that is JSON is included unchanged (line ends between its tokens become blanks), so amounts keep their
-    decimals. Any other value is a string, and bytes that are not UTF-8 are repeated, exactly, in `value_base64`.
+    decimals. Any other value is a string, and bytes that are not UTF-8 are repeated, exactly, in `value_base64`; those
+    of a key in `key_base64`. `headers` maps names to values; a header that occurs several times has the list of its
+    values, in their order. A header of which a value is not UTF-8 is also in `headers_base64`, in the same shape.
     """
 
     def __init__(self) -> None:
@@ -55,7 +58,7 @@ class JsonLines:
                 try:
                     loads(value)
                 except invalid:
-                    spelled = self._not_json(value)
+                    spelled = self._text("value", value)
                 else:
                     spelled = _one_line(value) if safe else value
             yield _DOCUMENT % (
@@ -63,23 +66,31 @@ class JsonLines:
                 partition,
                 offset,
                 time,
-                b'"%b"' % key if key is not None and key.isalnum() else self._string(key),
+                b'"%b"' % key if key is not None and key.isalnum() else self._text("key", key),
                 spelled,
-                self._headers(headers) if headers else b"{}",
+                self._headers(headers) if headers else _NO_HEADERS,
             )
 
-    def _not_json(self, value: bytes) -> bytes:
-        try:
-            value.decode()
-        except UnicodeDecodeError:
-            return b'%b,"value_base64":"%b"' % (self._string(value), base64.b64encode(value))
-        return self._string(value)
-
-    def _string(self, data: bytes | None) -> bytes:
-        return json_safe(self._dumps(text(data)).decode()).encode()
+    def _text(self, field: str, data: bytes | None) -> bytes:
+        """Return bytes as a string or null; those that are not UTF-8 are followed by the same field in base64."""
+        spelled = self._json(text(data))
+        if _is_text(data):
+            return spelled
+        return b'%b,"%b_base64":"%b"' % (spelled, field.encode(), base64.b64encode(data or b""))
 
     def _headers(self, headers: Iterable[tuple[str, bytes | None]]) -> bytes:
-        return json_safe(self._dumps({name: text(value) for name, value in headers}).decode()).encode()
+        values: dict[str, list[bytes | None]] = {}
+        for name, value in headers:
+            values.setdefault(name, []).append(value)
+        exact = {name: found for name, found in values.items() if not all(map(_is_text, found))}
+        fields = b',"headers":' + self._json({name: _one_or_all(map(text, found)) for name, found in values.items()})
+        if not exact:
+            return fields
+        coded = {name: _one_or_all(map(_base64, found)) for name, found in exact.items()}
+        return fields + b',"headers_base64":' + self._json(coded)
+
+    def _json(self, value: object) -> bytes:
+        return json_safe(self._dumps(value).decode()).encode()
 
 
 class AlignedLines:
@@ -159,6 +170,24 @@ def _quoted(data: bytes | None) -> str:
 def _one_line(value: bytes) -> bytes:
     """Return the same JSON without line ends, which can only lie between tokens, and safe to show."""
     return json_safe(value.decode().replace("\n", " ").replace("\r", " ")).encode()
+
+
+def _is_text(data: bytes | None) -> bool:
+    try:
+        (data or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _one_or_all(values: Iterable[str | None]) -> str | list[str | None] | None:
+    """Return the only value, or the list of several."""
+    found = list(values)
+    return found[0] if len(found) == 1 else found
 
 
 def row(record: Record) -> dict[str, Any]:

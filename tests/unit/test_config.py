@@ -59,8 +59,8 @@ def test_no_color(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"FRAUDCTL_TARGET": "mars"}, r"target: must be local or aws, got 'mars' \(from FRAUDCTL_TARGET\)"),
-        ({"FRAUDCTL_OUTPUT": "xml"}, "output: must be auto or table or json or csv"),
+        ({"FRAUDCTL_TARGET": "mars"}, r"target: one of local, aws; got 'mars' \(from FRAUDCTL_TARGET\)"),
+        ({"FRAUDCTL_OUTPUT": "xml"}, "output: one of auto, table, json, csv"),
         ({"FRAUDCTL_STACK": "../other"}, "stack: a name is"),
         ({"FRAUDCTL_STACK": "A"}, "stack: a name is"),
         ({"FRAUDCTL_STACK": "a" * 41}, "stack: a name is"),
