@@ -78,6 +78,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "hold_ms": 60_000,
     "slack_ms": 5_000,
 }
+# As difflib measures it: HOLD is close to HOLD_MS (0.73), STACK_FOLDER, which a stack's processes carry, not to STACK.
+_CLOSE: Final = 0.7
 NAMES: Final = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
 
@@ -170,12 +172,14 @@ def _check_spelling(environment: Mapping[str, str]) -> None:
     prefix = f"{PROGRAM.upper()}_"
     known = [f"{prefix}{name.upper()}" for name in NAMES]
     for variable in sorted(environment):
-        if not variable.upper().startswith(prefix) or variable in known:
+        if not environment[variable] or not variable.upper().startswith(prefix) or variable in known:
             continue
         # The names are compared without the prefix, which all have in common.
-        if close := get_close_matches(variable.upper().removeprefix(prefix), map(str.upper, NAMES), n=1, cutoff=0.8):
+        name = variable.upper().removeprefix(prefix)
+        if close := get_close_matches(name, map(str.upper, NAMES), cutoff=_CLOSE):
             raise BadConfig(
-                f"{variable}: no such setting (from the environment)", hint=f"the variable is {prefix}{close[0]}"
+                f"{variable}: no such setting (from the environment)",
+                hint=f"did you mean {' or '.join(prefix + match for match in close)}?",
             )
 
 

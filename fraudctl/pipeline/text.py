@@ -10,6 +10,8 @@ from fraudctl.pipeline.dates import format_milliseconds, parse_moment
 # line separators, embeddings, overrides and isolates of the writing direction; and surrogates, which UTF-8 lacks.
 # Anything else is text: joiners, soft hyphens, combining marks and blanks of other scripts are parts of names.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# In JSON a C0 control can only be a blank between tokens, where an escape would be an error.
+_UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def shown(text: str) -> str:
@@ -22,8 +24,8 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def json_safe(text: str) -> str:
-    """Return the same JSON, on one line, with the characters that `shown` escapes as escapes of JSON."""
-    return text if text.isascii() and "\x7f" not in text else _UNSAFE.sub(_json_escape, text)
+    """Return the same JSON with characters that could control a terminal written as escapes."""
+    return text if text.isascii() and "\x7f" not in text else _UNSAFE_IN_JSON.sub(_json_escape, text)
 
 
 def _json_escape(match: re.Match[str]) -> str:
