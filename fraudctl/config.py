@@ -11,6 +11,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +78,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "hold_ms": 60_000,
     "slack_ms": 5_000,
 }
+# As difflib measures it: HOLD is close to HOLD_MS (0.73), STACK_FOLDER, which a stack's processes carry, not to STACK.
+_CLOSE: Final = 0.7
 NAMES: Final = tuple(field.name for field in fields(Settings) if field.name != "sources")
 
 
@@ -90,6 +93,7 @@ def load(
     environment = os.environ if environment is None else environment
     values: dict[str, tuple[Any, str]] = {name: (value, "default") for name, value in _DEFAULTS.items()}
     values |= _from_file((folder or Path()) / CONFIG_FILE)
+    _check_spelling(environment)
     values |= {
         name: (environment[variable], variable)
         for name in NAMES
@@ -163,6 +167,22 @@ def _from_file(path: Path) -> dict[str, tuple[Any, str]]:
     return {name: (value, CONFIG_FILE) for name, value in data.items()}
 
 
+def _check_spelling(environment: Mapping[str, str]) -> None:
+    """Raise `BadConfig` for a variable whose name is almost that of a setting; other names are not ours to judge."""
+    prefix = f"{PROGRAM.upper()}_"
+    known = [f"{prefix}{name.upper()}" for name in NAMES]
+    for variable in sorted(environment):
+        if not environment[variable] or not variable.upper().startswith(prefix) or variable in known:
+            continue
+        # The names are compared without the prefix, which all have in common.
+        name = variable.upper().removeprefix(prefix)
+        if close := get_close_matches(name, map(str.upper, NAMES), cutoff=_CLOSE):
+            raise BadConfig(
+                f"{variable}: no such setting (from the environment)",
+                hint=f"did you mean {' or '.join(prefix + match for match in close)}?",
+            )
+
+
 def _platform(kind: str) -> Path:
     import platformdirs
 
@@ -187,7 +207,7 @@ def _one_of(value_and_source: tuple[Any, str], name: str, choices: type[StrEnum]
     value, source = value_and_source
     names = [choice.value for choice in choices]
     if value not in names:
-        raise _bad(name, f"must be {' or '.join(names)}, got {value!r}", source)
+        raise _bad(name, f"one of {', '.join(names)}; got {value!r}", source)
     return str(value)
 
 

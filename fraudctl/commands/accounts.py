@@ -48,6 +48,8 @@ def flag_accounts(
     if future := service.in_future(flags):
         context.render.note(f"Takes effect in the future, at {future}: earlier transactions are judged without it.")
     context.render.note(f"Next: `fraudctl tail processed`, `fraudctl audit query {flags[0]['account_id']}`.")
+    if late := service.too_late(context.running, request):
+        context.render.note(late)
 
 
 def _user() -> str | None:

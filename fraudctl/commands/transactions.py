@@ -78,7 +78,7 @@ def send(  # noqa: PLR0913 - one for each option
 
     Example: fraudctl transactions send fraudTest.csv.gz --map sparkov --pace 100x
 
-    Example: fraudctl transactions send statement.csv --map my-bank.toml --zone Europe/Berlin
+    Example: fraudctl transactions send bank.csv --map bank.toml --zone Europe/Berlin
     """
     context: Context = ctx.obj
     render = context.render

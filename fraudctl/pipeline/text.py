@@ -6,23 +6,21 @@ from typing import Final
 
 from fraudctl.pipeline.dates import format_milliseconds, parse_moment
 
-_ALLOWED: Final = {"\u200d"}  # the joiner of composed emoji prints nothing and moves nothing
-
-# JSON allows DEL, the C1 controls (a terminal may obey U+009B like ESC [), line separators and direction marks.
+# What a terminal may obey, or what makes it show text in another order: the C0 and C1 controls (U+009B is like ESC [),
+# line separators, embeddings, overrides and isolates of the writing direction; and surrogates, which UTF-8 lacks.
+# Anything else is text: joiners, soft hyphens, combining marks and blanks of other scripts are parts of names.
+_UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# In JSON a C0 control can only be a blank between tokens, where an escape would be an error.
 _UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def shown(text: str) -> str:
     r"""Return the text with every character that could control a terminal as an escape: ESC becomes ``\x1b``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() or character in _ALLOWED else _escape(character) for character in text
-    )
+    return text if text.isprintable() else _UNSAFE.sub(_escape, text)
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")
 
 
 def json_safe(text: str) -> str:

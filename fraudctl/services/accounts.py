@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fraudctl.errors import BadConfig, FraudctlError, OperationFailed
+from fraudctl.pipeline.dates import parse_moment
 from fraudctl.pipeline.records import MAX_INT64, AccountFlag, Malformed, Status
 from fraudctl.pipeline.text import iso
 from fraudctl.services import time_options
@@ -112,6 +113,17 @@ def in_future(flags: Iterable[Mapping[str, Any]], clock: Callable[[], float] = t
     """Return when the flag events take effect if that is yet to come, else None."""
     latest = max((str(flag["flag_date"]) for flag in flags), default="")
     return latest if latest > (iso(int(clock() * 1000)) or "") else None
+
+
+def too_late(target: Target, request: FlagRequest, clock: Callable[[], float] = time.time) -> str | None:
+    """Return a note when the flag takes effect before what the stack still holds back, so that it comes too late."""
+    if request.start is None:
+        return None
+    hold_ms = target.stack.outputs().hold_ms
+    if parse_moment(request.start).timestamp() * 1000 >= clock() * 1000 - hold_ms:
+        return None
+    kept = "keep their detections" if request.clear else "are not detected by it"
+    return f"Transactions published more than {hold_ms / 1000:g} s ago (the stack's hold) {kept}."
 
 
 def _check_random(number: int) -> None:

@@ -240,6 +240,9 @@ def _behind(
     for consumer in after:
         lag, was = consumer.lag or 0, earlier.get((consumer.group, consumer.topic)) or 0
         behind = f"{consumer.group}: {tables.plural(lag, 'record')} behind the end of {consumer.topic}"
+        if consumer.headroom_ms is not None:
+            left = tables.duration(consumer.headroom_ms)
+            behind += f", {left} until unread records are deleted at the rate of the last minute"
         if consumer.topic == pipeline_topics.PROCESSED.name and lag and mapping_ill:
             problems.append(f"{behind}: these detections wait until the audit mapping goes on")
         elif not (_far_behind(consumer) and was):

@@ -24,7 +24,8 @@ _ORIGIN: Final = {"reason": "error", "from_topic": "topic", "from_partition": "p
 _ESCAPED: Final = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|.)")
 _FIRST_UNESCAPED: Final = 0xA0
 _SURROGATES: Final = range(0xD800, 0xE000)
-_DOCUMENT: Final = b'{"topic":"%b","partition":%d,"offset":%d,"timestamp":%b,"key":%b,"value":%b,"headers":%b}\n'
+_DOCUMENT: Final = b'{"topic":"%b","partition":%d,"offset":%d,"timestamp":%b,"key":%b,"value":%b%b}\n'
+_NO_HEADERS: Final = b',"headers":{}'
 # How the characters begin in UTF-8 that `json_safe` escapes, and the carriage return.
 _SUSPICIOUS: Final = (b"\r", b"\x7f", b"\xc2", b"\xe2\x80", b"\xe2\x81")
 # Columns of a line for people: the width they begin with (that of sample data) and the side they are aligned to.
@@ -38,7 +39,9 @@ class JsonLines:
     """Formats records as JSON documents without parsing and dumping them, a million in a few seconds.
 
     A value that is JSON is included unchanged (line ends between its tokens become blanks), so amounts keep their
-    decimals. Any other value is a string, and bytes that are not UTF-8 are repeated, exactly, in `value_base64`.
+    decimals. Any other value is a string, and bytes that are not UTF-8 are repeated, exactly, in `value_base64`; those
+    of a key in `key_base64`. `headers` maps names to values; a header that occurs several times has the list of its
+    values, in their order. A header of which a value is not UTF-8 is also in `headers_base64`, in the same shape.
     """
 
     def __init__(self) -> None:
@@ -68,7 +71,7 @@ class JsonLines:
                 try:
                     loads(value)
                 except invalid:
-                    spelled = self._not_json(value)
+                    spelled = self._text("value", value)
                 else:
                     spelled = unescaped(value.decode()).encode() if b"\\u" in value else value
                     spelled = _one_line(spelled) if safe else spelled
@@ -77,23 +80,31 @@ class JsonLines:
                 partition,
                 offset,
                 time,
-                b'"%b"' % key if key is not None and key.isalnum() else self._string(key),
+                b'"%b"' % key if key is not None and key.isalnum() else self._text("key", key),
                 spelled,
-                self._headers(headers) if headers else b"{}",
+                self._headers(headers) if headers else _NO_HEADERS,
             )
 
-    def _not_json(self, value: bytes) -> bytes:
-        try:
-            value.decode()
-        except UnicodeDecodeError:
-            return b'%b,"value_base64":"%b"' % (self._string(value), base64.b64encode(value))
-        return self._string(value)
-
-    def _string(self, data: bytes | None) -> bytes:
-        return json_safe(self._dumps(text(data)).decode()).encode()
+    def _text(self, field: str, data: bytes | None) -> bytes:
+        """Return bytes as a string or null; those that are not UTF-8 are followed by the same field in base64."""
+        spelled = self._json(text(data))
+        if _is_text(data):
+            return spelled
+        return b'%b,"%b_base64":"%b"' % (spelled, field.encode(), base64.b64encode(data or b""))
 
     def _headers(self, headers: Iterable[tuple[str, bytes | None]]) -> bytes:
-        return json_safe(self._dumps({name: text(value) for name, value in headers}).decode()).encode()
+        values: dict[str, list[bytes | None]] = {}
+        for name, value in headers:
+            values.setdefault(name, []).append(value)
+        exact = {name: found for name, found in values.items() if not all(map(_is_text, found))}
+        fields = b',"headers":' + self._json({name: _one_or_all(map(text, found)) for name, found in values.items()})
+        if not exact:
+            return fields
+        coded = {name: _one_or_all(map(_base64, found)) for name, found in exact.items()}
+        return fields + b',"headers_base64":' + self._json(coded)
+
+    def _json(self, value: object) -> bytes:
+        return json_safe(self._dumps(value).decode()).encode()
 
 
 class AlignedLines:
@@ -200,6 +211,24 @@ def columns(topic: str) -> tuple[str, ...]:
     if topic not in _TYPES:
         return (*_PLACE, *_ORIGIN, "value")
     return (*_PLACE, *(field.name for field in _TYPES[topic].FIELDS), "extra", "unparsable")
+
+
+def _is_text(data: bytes | None) -> bool:
+    try:
+        (data or b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode()
+
+
+def _one_or_all(values: Iterable[str | None]) -> str | list[str | None] | None:
+    """Return the only value, or the list of several."""
+    found = list(values)
+    return found[0] if len(found) == 1 else found
 
 
 def row(record: Record) -> dict[str, Any]:

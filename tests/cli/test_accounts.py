@@ -50,6 +50,18 @@ def test_clear_and_random(run: Run) -> None:
     assert target.functions.payloads[1]["random"] == 2
 
 
+def test_a_flag_later_than_hold_says_what_it_does_not_reach(run: Run) -> None:
+    """On stderr alone; a flag within the stack's hold (60 s), from now on or in the future reaches all it names."""
+    done = run(FakeTarget(), "flag-accounts", "7201", "--from", "15m", output="json")
+    late = "Transactions published more than 60 s ago (the stack's hold)"
+    assert (done.code, len(done.out.splitlines())) == (0, 1)
+    assert f"{late} are not detected by it." in done.err
+    cleared = run(FakeTarget(), "flag-accounts", "--clear", "7201", "--from", "15m")
+    assert f"{late} keep their detections." in cleared.err
+    for start in ((), ("--from", "30s"), ("--from", "now"), ("--from", "2999-01-01T00:00:00Z")):
+        assert "hold" not in run(FakeTarget(), "flag-accounts", "7201", *start).err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

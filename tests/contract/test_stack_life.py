@@ -26,12 +26,12 @@ STACK = "contract"
 
 @dataclass(frozen=True)
 class Place:
-    """A target, and how to break its Kafka so that a deploy fails, and to mend it."""
+    """A target, and how to break its Kafka so that a deploy fails, and to repair it."""
 
     target: Target
     broken: str
     spoil: Callable[[], None]
-    mend: Callable[[], None]
+    repair: Callable[[], None]
 
     def plan(self) -> Plan:
         """Plan and leave nothing behind."""
@@ -124,7 +124,7 @@ def test_without_a_stack(place: Place) -> None:
 
 
 def test_deploy_fail_retry_keep_and_remove(place: Place) -> None:
-    """A broken Kafka fails the deploy by name; mended, it works; data kept is found again; then nothing is left."""
+    """A broken Kafka fails the deploy by name; repaired, it works; data kept is found again; then nothing is left."""
     stack = place.target.stack
     place.spoil()
     with pytest.raises(OperationFailed, match=place.broken) as caught:
@@ -135,7 +135,7 @@ def test_deploy_fail_retry_keep_and_remove(place: Place) -> None:
     if isinstance(place.target, LocalTarget):  # what the error sends people to, deployed or not
         assert any("node id 77" in line for line in place.target.logs.lines("kafka", last=10_000, follow=False))
 
-    place.mend()
+    place.repair()
     told = place.deploy()
     assert told[-1] == Event("samples", Phase.DONE, "10 sample transactions a second")
     outputs = stack.outputs()

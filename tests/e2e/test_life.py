@@ -70,7 +70,7 @@ def test_a_killed_component_comes_back_by_itself(deployed: Fraudctl, component: 
     assert set(before) <= set(rows(deployed))
 
 
-def test_a_killed_supervisor_is_mended_by_the_next_command(deployed: Fraudctl) -> None:
+def test_a_killed_supervisor_is_repaired_by_the_next_command(deployed: Fraudctl) -> None:
     """After kill -9 of the supervisor `status` ends its orphans and starts everything again."""
     os.kill(deployed.pid("supervisor"), signal.SIGKILL)
     deployed.healthy()

@@ -1,7 +1,12 @@
 """The transcript of the README, on real components: exactly the expected fraud ends in the audit table."""
 
+import csv
+import io
 import json
+import os
+import signal
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -163,3 +168,44 @@ def test_teardown_leaves_nothing(fraudctl: Fraudctl) -> None:
     assert alive(pids) == []
     assert [path for path in fraudctl.home.rglob("*") if path.is_file()] == []
     fraudctl("status", code=3)
+
+
+def test_a_terminated_send_says_how_many_it_delivered(fraudctl: Fraudctl, tmp_path: Path) -> None:
+    """SIGTERM while more lines are awaited: what was read is delivered and counted, exit 130."""
+
+    def records() -> int:
+        return next(int(topic["records"]) for topic in fraudctl.status()["topics"] if topic["alias"] == "transactions")
+
+    before, pipe = records(), tmp_path / "lines"
+    os.mkfifo(pipe)
+    process = fraudctl.popen("transactions", "send", str(pipe), "--format", "jsonl", "-o", "json")
+    with pipe.open("w", encoding="utf-8") as lines:
+        for number in range(1000):
+            lines.write(json.dumps(transaction(f"sent-{number}", CLEAN, datetime.now(UTC))) + "\n")
+        lines.flush()
+        eventually(lambda: records() == before + 1000)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert json.loads(out)["delivered"] == 1000
+    assert "Interrupted." in err
+    assert records() == before + 1000
+
+
+def test_a_name_is_the_same_in_json_and_csv(fraudctl: Fraudctl) -> None:
+    """Blanks, joiners and marks of any script, from the line that was sent to the audit table and back."""
+    names = ["山田\u3000太郎", "Müller\u00a0& Söhne", "علی\u200cرضا", "soft\u00adhyphen", "e\u0301", 'quote"comma,']
+    fraudctl("flag-accounts", str(FLAGGED))
+    lines = [
+        json.dumps(transaction(f"name-{number}", FLAGGED, datetime.now(UTC), customer_name=name))
+        for number, name in enumerate(names)
+    ]
+    fraudctl("transactions", "send", "-", stdin="\n".join(lines))
+
+    def found(rows: Iterable[dict[str, Any]]) -> list[str]:
+        named = {row["transaction_id"]: row["customer_name"] for row in rows}
+        return [named.get(f"name-{number}", "") for number in range(len(names))]
+
+    query = ("audit", "query", str(FLAGGED), "-o")
+    eventually(lambda: found(fraudctl(*query, "json").documents) == names)
+    assert found(csv.DictReader(io.StringIO(fraudctl(*query, "csv").out))) == names

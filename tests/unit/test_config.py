@@ -59,8 +59,8 @@ def test_no_color(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"FRAUDCTL_TARGET": "mars"}, r"target: must be local or aws, got 'mars' \(from FRAUDCTL_TARGET\)"),
-        ({"FRAUDCTL_OUTPUT": "xml"}, "output: must be auto or table or json or csv"),
+        ({"FRAUDCTL_TARGET": "mars"}, r"target: one of local, aws; got 'mars' \(from FRAUDCTL_TARGET\)"),
+        ({"FRAUDCTL_OUTPUT": "xml"}, "output: one of auto, table, json, csv"),
         ({"FRAUDCTL_STACK": "../other"}, "stack: a name is"),
         ({"FRAUDCTL_STACK": "A"}, "stack: a name is"),
         ({"FRAUDCTL_STACK": "a" * 41}, "stack: a name is"),
@@ -95,6 +95,33 @@ def test_a_wrong_file(tmp_path: Path, file: str, said: str) -> None:
     """A setting that is misspelled must not be passed over."""
     with pytest.raises(BadConfig, match=said):
         load(tmp_path, file=file)
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("FRAUDCTL_STCK", "FRAUDCTL_STACK"),
+        ("FRAUDCTL_STACKS", "FRAUDCTL_STACK"),
+        ("FRAUDCTL_HOLD", "FRAUDCTL_HOLD_MS"),
+        ("FRAUDCTL_JAVAHOME", "FRAUDCTL_JAVA_HOME"),
+        ("FRAUDCTL_stack", "FRAUDCTL_STACK"),
+        ("FRAUDCTL_SLACK", "FRAUDCTL_SLACK_MS"),
+    ],
+)
+def test_a_misspelled_variable(tmp_path: Path, variable: str, meant: str) -> None:
+    """Is named with what was meant; otherwise the command would work on another stack."""
+    with pytest.raises(BadConfig, match=variable) as raised:
+        config.load(environment={variable: "two"}, folder=tmp_path)
+    assert meant in (raised.value.hint or "")
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "variable", ["FRAUDCTL_STACK_FOLDER", "FRAUDCTL_CI_RUN", "FRAUDCTL_", "STCK", "MY_FRAUDCTL_STCK"]
+)
+def test_other_variables_are_not_settings(tmp_path: Path, variable: str) -> None:
+    """Such as the one that the processes of a stack carry."""
+    assert config.load(environment={variable: "two"}, folder=tmp_path).stack == "fraud-detection"
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Printing: formats, streams, and nothing that drives a terminal."""
 
+import csv
 import io
 import json
 import os
@@ -14,10 +15,22 @@ from fakes import Terminal
 
 from fraudctl.config import Format
 from fraudctl.errors import Refused
-from fraudctl.pipeline.text import iso, shown, span
+from fraudctl.pipeline.text import iso, json_safe, shown, span
 from fraudctl.render import Renderer
 from fraudctl.target import Change, Consent, Event, Phase, Plan
 
+NAMES = (
+    "山田\u3000太郎",
+    "Müller\u00a0& Söhne",
+    "back\\nslash",
+    "علی\u200cرضا",
+    "soft\u00adhyphen",
+    "e\u0301 combining",
+    "👩\u200d👩\u200d👧",
+    "\u200fעברית",
+    'quote"comma,',
+)
+BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 HOSTILE = "a\x1b[31mb\x9bc\x7fd\u202ee\nf\u2028g"
 
 
@@ -76,9 +89,30 @@ def test_data_never_drives_the_terminal(output: Format) -> None:
 
 def test_shown_leaves_what_people_write() -> None:
     """Letters, marks and composed emoji of all scripts."""
-    for text in ("Chloé Nguyễn", "漢字 かな", "👩‍👩‍👧", "ع", "a b"):
+    for text in ("Chloé Nguyễn", "漢字 かな", "👩‍👩‍👧", "ع", "a b", *NAMES):
         assert shown(text) == text
     assert shown("\x00\t\r\n\ud800") == "\\x00\\t\\r\\n\\ud800"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_the_same_text_in_every_format(name: str) -> None:
+    """What JSON says stands in CSV, in a table and in a record too."""
+    documents, table, sheet = printed(Format.JSON), printed(Format.TABLE), printed(Format.CSV)
+    for render, _, _ in (documents, table, sheet):
+        render.rows([{"name": name}], ["name"])
+        render.record({"name": name})
+    assert [json.loads(line)["name"] for line in documents[1].getvalue().splitlines()] == [name, name]
+    assert table[1].getvalue().count(name) == 2
+    assert [row["name"] for row in csv.DictReader(io.StringIO(sheet[1].getvalue()))] == [name, "name", name]
+
+
+@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *BIDI])
+def test_every_control_is_escaped(code: int) -> None:
+    """The C0 and C1 controls, line separators, and what changes the writing direction of the text that follows."""
+    assert chr(code) not in shown(f"a{chr(code)}b")
+    document = json_safe(json.dumps(f"aé{chr(code)}b", ensure_ascii=False))
+    assert chr(code) not in document
+    assert json.loads(document) == f"aé{chr(code)}b"
 
 
 def test_markup_in_data_is_data() -> None:

@@ -17,6 +17,7 @@ from fraudctl.services.record_formats import AlignedLines, JsonLines
 from fraudctl.tables import short_time
 from fraudctl.target import From, Range
 
+MIXED = (("mixed", b"a"), ("mixed", None), ("mixed", b"\x80"))
 NOW = 1_790_000_000.5
 
 
@@ -179,10 +180,33 @@ def test_nothing_is_null() -> None:
     assert document["headers"] == {"error": None, "topic": "t"}
 
 
+def test_a_key_that_is_no_utf_8_comes_in_base64_too() -> None:
+    """So that it differs from the text that looks the same."""
+    binary, written = lines(record(1, b"1", key=b"\xff\x00\x01"), record(2, b"1", key=b"\\xff\x00\x01"))
+    assert binary["key"] == written["key"]
+    assert base64.b64decode(binary["key_base64"]) == b"\xff\x00\x01"
+    assert "key_base64" not in written
+
+
+def test_headers_that_repeat_or_are_no_utf_8() -> None:
+    """All values of a name, in their order; those of names with bytes that are no text, exactly, in base64."""
+    headers = (("trace", b"one"), ("bin", b"\xff\xfe"), ("trace", b"two"), ("nul", None), *MIXED)
+    (document,) = lines(record(1, b"1", headers=headers))
+    assert document["headers"] == {
+        "trace": ["one", "two"],
+        "bin": "\\xff\\xfe",
+        "nul": None,
+        "mixed": ["a", None, "\\x80"],
+    }
+    assert document["headers_base64"] == {"bin": "//4=", "mixed": ["YQ==", None, "gA=="]}
+    assert set(document) == {"topic", "partition", "offset", "timestamp", "key", "value", "headers", "headers_base64"}
+
+
 def test_line_ends_between_tokens_become_blanks() -> None:
     """One document stays one line."""
-    text = JsonLines().lines([record(1, b'{\r\n\t"a":\n1}'), record(2, b"2")])
+    text = JsonLines().lines([record(1, b'{\r\n\t"a":\n1}'), record(2, '{\n\t"é":\t"\u202e"}'.encode())])
     assert text.count(b"\n") == 2
+    assert json.loads(text.splitlines()[1])["value"] == {"é": "\u202e"}
     assert b"\r" not in text
     assert json.loads(text.splitlines()[0])["value"] == {"a": 1}
 
