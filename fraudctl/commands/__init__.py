@@ -22,6 +22,7 @@ import typer
 
 from fraudctl.commands import accounts, audit, demo, flink, logs, stack, status, tail, topics, transactions
 
+_EXAMPLE: Final = re.compile(r"^Example: .*$", re.MULTILINE)
 _GLOBAL: Final = (
     "Global options, before or after the command: --stack, --target, --region, --profile, -o/--output, --verbose,"
     " --no-color; `fraudctl --help` has them."
@@ -43,7 +44,8 @@ def register(app: typer.Typer) -> None:
     app.command()(stack.teardown)
     for typers in (app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)):
         for command in typers.registered_commands:
-            # "\b" keeps the lines of a paragraph as they are.
             written = inspect.getdoc(command.callback) or ""
-            command.help = re.sub(r"^Example:", "\b\nExample:", written, count=1, flags=re.MULTILINE)
+            body = _EXAMPLE.sub("", written).rstrip()
+            # "\b" keeps the lines of a paragraph as they are, however narrow the terminal.
+            command.help = "\n".join((body, "", "\b", *_EXAMPLE.findall(written)))
             command.epilog = _GLOBAL
