@@ -97,3 +97,29 @@ def test_a_supervisor_on_its_way_out_counts_as_gone(stack: LocalStack, monkeypat
     stack.supervisor.stop_program("kafka")
     with pytest.raises(Unreachable, match=r"kafka: the supervisor does not answer: SHUTDOWN_STATE"):
         stack.supervisor.start_program("kafka")
+
+
+@pytest.mark.parametrize("code", [70, 10])
+def test_a_program_that_does_not_run_is_stopped(stack: LocalStack, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Nor is one that the supervisord of an earlier version does not know: an upgrade stops what has changed."""
+    stack.paths.make_folders()
+    stack.paths.socket.touch()
+
+    asked: list[str] = []
+
+    class Refusing:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def __getattr__(self, name: str) -> object:
+            def answer(*_: object) -> list[object]:
+                if name == "supervisor.stopProcess":
+                    asked.append(name)
+                    raise xmlrpc.client.Fault(code, f"no: {name}")
+                return []
+
+            return answer
+
+    monkeypatch.setattr(xmlrpc.client, "ServerProxy", Refusing)
+    stack.supervisor.stop_program("watchdog")
+    assert asked == ["supervisor.stopProcess"]

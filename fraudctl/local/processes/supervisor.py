@@ -32,7 +32,8 @@ _STOP_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 2.0
 _STOPPING_EVERY_SECONDS: Final = 0.05
 _MODULE: Final = "supervisor.supervisord"
-_NOT_RUNNING: Final = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
+# supervisor.xmlrpc.Faults.NOT_RUNNING, and BAD_NAME: a supervisord of an earlier version does not know every program.
+_NOT_RUNNING: Final = frozenset({70, 10})
 _ALREADY_STARTED: Final = 60  # Faults.ALREADY_STARTED
 _SHUTTING_DOWN: Final = 6  # Faults.SHUTDOWN_STATE
 # 2026-01-31 12:00:00,123 WARN exited: kafka (terminated by SIGKILL; not expected)
@@ -262,7 +263,7 @@ class Supervisor:
             info = self.programs().get(name)
             self._call("supervisor.stopProcess", name, False)  # noqa: FBT003 - the RPC's `wait`
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode != _NOT_RUNNING:
+            if fault.faultCode not in _NOT_RUNNING:
                 raise OperationFailed(f"{name}: {fault.faultString}", hint="run `fraudctl status`") from fault
         except OSError:
             return
