@@ -25,7 +25,7 @@ from fraudctl.artifacts.downloads import Downloads
 from fraudctl.artifacts.java import class_path
 from fraudctl.artifacts.pins import Lock
 from fraudctl.artifacts.resources import PACKAGE
-from fraudctl.local.flink import launcher
+from fraudctl.local.flink import snapshots
 from fraudctl.local.flink.rest import all_running
 from fraudctl.local.kafka import broker
 from fraudctl.local.processes import jvm, ports
@@ -285,12 +285,12 @@ class Application:
             path = self.folder / name
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
-    def _spec(self) -> launcher.Spec:
+    def _spec(self) -> snapshots.Spec:
         built = classes()
         tmp = self.folder / "tmp"
         for name in ("checkpoints", "savepoints"):
             (self.folder / name).mkdir(exist_ok=True)
-        return launcher.Spec(
+        return snapshots.Spec(
             java=str(built.java),
             flags=[
                 *(*self.memory, *jvm.ALWAYS, "-Dorg.slf4j.simpleLogger.showDateTime=true"),

@@ -34,7 +34,7 @@ from fraudctl.artifacts.jars import JarBuild
 from fraudctl.artifacts.java import class_path
 from fraudctl.artifacts.pins import Lock
 from fraudctl.artifacts.resources import resource
-from fraudctl.local.flink.launcher import Spec
+from fraudctl.local.flink.snapshots import Spec
 from fraudctl.local.processes import jvm
 
 ACCOUNTS = 10_000

@@ -14,7 +14,7 @@ from histories import flag_json, transaction_json
 from oracle import Flag, Transaction
 
 from fraudctl.local.clients import JsonClient
-from fraudctl.local.flink import launcher
+from fraudctl.local.flink import snapshots
 from fraudctl.local.flink.unread import Guard, Unread, positions_of, waiting
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.unread import Gap, Ledger
@@ -140,8 +140,8 @@ def test_a_stopped_application_does_not_start_over_a_gap(case: Case) -> None:
     case.send(200)
     middle = case.ends()
     left = case.send(40)
-    spec = launcher.Spec.from_json((case.application.folder / "spec.json").read_text())
-    snapshot = launcher.next_snapshot(spec)
+    spec = snapshots.Spec.from_json((case.application.folder / "spec.json").read_text())
+    snapshot = snapshots.next_snapshot(spec)
     assert snapshot is not None
     positions = positions_of(spec, snapshot)
     assert {n: positions[case.topics.transactions, n] for n in before} == before

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fraudctl.clock import Clock
-from fraudctl.local.flink import launcher
-from fraudctl.local.flink.launcher import Spec
+from fraudctl.local.flink import launcher, snapshots
+from fraudctl.local.flink.snapshots import Spec
 
 SECOND = 1_000_000_000
 
@@ -27,7 +27,7 @@ class Application:
     def start(self) -> str | None:
         """Start once; gives the name of the snapshot it starts from."""
         self.now += 1
-        chosen = launcher.choose(self.spec, self.now * SECOND)
+        chosen = snapshots.choose(self.spec, self.now * SECOND)
         return chosen.name if chosen else None
 
     def checkpoint(self, name: str, *, complete: bool = True) -> Path:

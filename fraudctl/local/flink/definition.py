@@ -7,7 +7,7 @@ from typing import Any, Final
 from fraudctl.artifacts.jars import MAIN_CLASS
 from fraudctl.artifacts.java import class_path, version
 from fraudctl.atomic import atomic_write, private_folder
-from fraudctl.local.flink import launcher
+from fraudctl.local.flink import snapshots
 from fraudctl.local.processes import class_data, jvm, launch
 from fraudctl.local.processes.definition import Definition
 from fraudctl.local.processes.paths import StackPaths, hosts_file
@@ -29,7 +29,7 @@ def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition
     """Return what the Flink application is started with, by its launcher."""
     folders, temporary = paths.flink, paths.temporary("flink")
     classpath = [tools.flink_jar, tools.local_jar, *tools.flink]
-    spec = launcher.Spec(
+    spec = snapshots.Spec(
         java=str(tools.java),
         flags=[
             *jvm.WORKING,

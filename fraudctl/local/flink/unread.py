@@ -11,7 +11,7 @@ from fraudctl.atomic import atomic_write
 from fraudctl.clock import Clock
 from fraudctl.errors import OperationFailed, Unreachable
 from fraudctl.local.clients import JsonClient
-from fraudctl.local.flink import launcher
+from fraudctl.local.flink import snapshots
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.errors import translated
 from fraudctl.local.kafka.unread import Gap, Ledger, Place, compare
@@ -45,7 +45,7 @@ class Verdict:
 class Unread:
     """Compares; `spec` is what the launcher starts, `admin` asks its broker, `ledger` has what is accepted."""
 
-    def __init__(self, spec: launcher.Spec, admin: KafkaAdmin, ledger: Ledger) -> None:
+    def __init__(self, spec: snapshots.Spec, admin: KafkaAdmin, ledger: Ledger) -> None:
         """Store them; no I/O."""
         self._spec, self._admin, self._ledger = spec, admin, ledger
 
@@ -131,7 +131,7 @@ class Guard:
         spec = self._spec_or_none()
         if spec is None:
             return ()
-        return Unread(spec, self._admin, self._ledger).check(None if fresh else launcher.next_snapshot(spec)).gaps
+        return Unread(spec, self._admin, self._ledger).check(None if fresh else snapshots.next_snapshot(spec)).gaps
 
     def _audit_writer(self) -> tuple[Gap, ...]:
         """Return what the mapping waits for; nothing when the function runner does not answer, which `status` says."""
@@ -153,14 +153,14 @@ class Guard:
             for loss in losses
         )
 
-    def _spec_or_none(self) -> launcher.Spec | None:
+    def _spec_or_none(self) -> snapshots.Spec | None:
         try:
             return self._spec()
         except FileNotFoundError:
             return None
 
-    def _spec(self) -> launcher.Spec:
-        return launcher.Spec.from_json(self._spec_file.read_text(encoding="utf-8"))
+    def _spec(self) -> snapshots.Spec:
+        return snapshots.Spec.from_json(self._spec_file.read_text(encoding="utf-8"))
 
 
 def waiting(file: Path) -> str | None:
@@ -174,7 +174,7 @@ def waiting(file: Path) -> str | None:
         return None
 
 
-def positions_of(spec: launcher.Spec, snapshot: Path) -> dict[Place, int]:
+def positions_of(spec: snapshots.Spec, snapshot: Path) -> dict[Place, int]:
     """Return the next offset of each partition from a snapshot's own data; negative: from the beginning.
 
     Committed offsets would be cheaper, but they belong to the newest snapshot, and a stop may lose the last of them.
