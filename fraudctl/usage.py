@@ -1,6 +1,5 @@
 """Other names of commands, `help`, and usage errors worded like all other errors."""
 
-import difflib
 import itertools
 import re
 from collections.abc import Collection, Sequence
@@ -59,6 +58,8 @@ def rewrite(arguments: Sequence[str], global_options: Collection[str], with_valu
 
 def suggestion(word: str, commands: Collection[str]) -> str | None:
     """Return the command that was probably meant; None when no command is close, or when a wrong guess could hurt."""
+    import difflib  # not for `--help`: it takes milliseconds
+
     close = difflib.get_close_matches(word, [*commands, *ALIASES], n=1, cutoff=_CLOSE)
     if not close:
         return None
