@@ -11,7 +11,6 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -176,6 +175,8 @@ def _check_spelling(environment: Mapping[str, str]) -> None:
             continue
         # The names are compared without the prefix, which all have in common.
         name = variable.upper().removeprefix(prefix)
+        from difflib import get_close_matches  # not for `--help`: it takes milliseconds
+
         if close := get_close_matches(name, map(str.upper, NAMES), cutoff=_CLOSE):
             raise BadConfig(
                 f"{variable}: no such setting (from the environment)",

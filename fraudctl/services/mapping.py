@@ -4,7 +4,6 @@ A mapping is a TOML file. Its keys are checked against the classes below and aga
 `fraudctl.pipeline.records.Transaction`, so no name of a field stands here.
 """
 
-import difflib
 import hashlib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -288,6 +287,8 @@ class _Checked:
         names = sorted(known)
         for key in data:
             if key not in names:
+                import difflib  # not for `--help`: it takes milliseconds
+
                 near = difflib.get_close_matches(key, names, 1)
                 raise self._error(f"{prefix}{key}", f"unknown key{f'; did you mean {near[0]}?' if near else ''}", names)
 
