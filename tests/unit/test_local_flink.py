@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stubs import FakeTime
 
-from fraudctl.clock import Clock
 from fraudctl.errors import OperationFailed, Refused, Unreachable
 from fraudctl.local.clients import JsonClient
 from fraudctl.local.flink.application import LocalFlink
@@ -91,7 +91,7 @@ def make(tmp_path: Path, state: str | None, tasks: int = 2) -> Made:
     server, stopped = FakeServer(tasks=tasks), tmp_path / "stopped"
     rest = FlinkRest(lambda: server.address)
     rest._client = server
-    flink = LocalFlink(rest, supervisor, folders, stopped, clock=Clock(sleep=lambda _: None))
+    flink = LocalFlink(rest, supervisor, folders, stopped, clock=FakeTime().clock())
     return Made(flink, server, supervisor, folders, stopped)
 
 
@@ -117,8 +117,21 @@ def test_a_running_application_is_not_stopped_on_purpose(tmp_path: Path) -> None
     """What an interrupted stop left behind is removed by start, so a new supervisor brings it back."""
     made = make(tmp_path, "RUNNING")
     made.stopped.touch()
-    assert [event.detail for event in made.flink.start()] == ["running already"]
+    *waits, last = [event.detail for event in made.flink.start()]
+    assert last == "running already"
+    assert set(waits) == {"a stop was interrupted; waiting for what becomes of it"}
     assert not made.stopped.exists()
+
+
+def test_a_stop_that_was_interrupted_but_succeeds_is_started_again(tmp_path: Path) -> None:
+    """The command was killed, the savepoint was taken: the JVM ends for good a moment after `start` has looked."""
+    made = make(tmp_path, "RUNNING")
+    made.stopped.touch()
+    events = made.flink.start()
+    next(events)
+    made.supervisor.state = "EXITED"
+    assert [event.detail for event in events][-1].startswith("running, web UI ")
+    assert made.supervisor.orders == ["start flink"]
 
 
 def test_stopping_ends_further_attempts_to_start(tmp_path: Path) -> None:

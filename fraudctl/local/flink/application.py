@@ -19,6 +19,9 @@ from fraudctl.target import Event, FlinkStatus, Phase, Savepoint
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 60.0
 _SAVEPOINT_EVERY_SECONDS: Final = 0.1
+# A JVM that has decided how it ends is gone within a second.
+_SETTLE_SECONDS: Final = 3.0
+_SETTLE_EVERY_SECONDS: Final = 0.1
 _HINT: Final = "run `fraudctl logs flink`"
 _NO_SAVEPOINT: Final = "run `fraudctl flink stop --no-savepoint`; it resumes from its newest checkpoint"
 _CHECKPOINT: Final = re.compile(r"chk-\d+")
@@ -55,6 +58,8 @@ class LocalFlink:
             raise OperationFailed(
                 "flink: it runs, so it cannot start without its state", hint="run `fraudctl flink stop` first"
             )
+        if alive and self._stopped.exists():
+            alive = yield from self._settled()
         running = alive and self._rest.ready()
         gaps = self._guard.check(fresh=fresh, running=running) if self._guard else ()
         if gaps and not accept_loss:
@@ -74,6 +79,18 @@ class LocalFlink:
         for _ in self._clock.until(self._up, within=_START_SECONDS, what=NAME, hint=_HINT):
             yield Event(NAME, Phase.PROGRESS, "starting the application")
         yield Event(NAME, Phase.DONE, f"running, web UI {self._rest.address}")
+
+    def _settled(self) -> Generator[Event, None, bool]:
+        """Return whether the program still runs some seconds after a stop that was interrupted is called off.
+
+        A JVM that ends while the marker is there ends for good (exit code 0); one that ends later is started again.
+        """
+        self._stopped.unlink(missing_ok=True)
+        for _ in self._clock.poll(_SETTLE_EVERY_SECONDS, within=_SETTLE_SECONDS):
+            if self._ended():
+                return False
+            yield Event(NAME, Phase.PROGRESS, "a stop was interrupted; waiting for what becomes of it")
+        return True
 
     def stop(self, *, savepoint: bool = True) -> Iterator[Event]:
         """Stop the job, with a savepoint unless told otherwise, and wait until its JVM has ended."""
