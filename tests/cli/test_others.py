@@ -221,6 +221,27 @@ def test_healthy_means_well_for_lag(lags: list[int], healthy: Any, said: str | N
     assert len(slept) == (lags != [999])
 
 
+@pytest.mark.parametrize(
+    ("headroom", "left", "healthy"),
+    [(None, None, True), (7_200_000, "2 h", True), (1_800_000, "30 min", False)],
+    ids=str,
+)
+def test_the_applications_lag_is_the_checkpoints(headroom: int | None, left: str | None, healthy: Any) -> None:
+    """It stands still between two checkpoints, which is no problem, unless records are deleted soon."""
+
+    class Between(FakeTopics):
+        def consumers(self) -> Sequence[ConsumerLag]:
+            return [ConsumerLag("fraud-detection", topics.TRANSACTIONS.name, 1001, headroom)]
+
+    slept: list[float] = []
+    status = health.read(Judged(topics=Between()), Clock(sleep=slept.append))
+    (said,) = status.notes if healthy else status.problems
+    assert said.startswith("fraud-detection: 1,001 records behind the end of demo_transactions, ")
+    assert said.endswith(", as of its last checkpoint")
+    assert (f"{left} until unread records are deleted" in said) is (left is not None)
+    assert (status.healthy, slept) == (healthy, [])
+
+
 def test_detections_that_wait_behind_a_mapping_in_trouble_are_a_problem() -> None:
     """However few."""
     ill = Component("audit mapping", Health.UNHEALTHY, "PROBLEM: Function call failed")

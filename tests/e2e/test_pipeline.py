@@ -161,16 +161,6 @@ def test_malformed_input_of_others_becomes_a_dead_letter(fraudctl: Fraudctl) -> 
     assert "too long" in letter["headers"]["error"]
 
 
-def test_teardown_leaves_nothing(fraudctl: Fraudctl) -> None:
-    """Processes, ports and files are gone, and so is the stack."""
-    pids = [component["pid"] for component in fraudctl.status(code=None)["components"] if component["pid"]]
-    assert fraudctl("teardown", code=7).err.count("--yes") >= 1
-    assert "no process, port or file is left" in fraudctl("teardown", "--yes").err
-    assert alive(pids) == []
-    assert [path for path in fraudctl.home.rglob("*") if path.is_file()] == []
-    fraudctl("status", code=3)
-
-
 def test_a_terminated_send_says_how_many_it_delivered(fraudctl: Fraudctl, tmp_path: Path) -> None:
     """SIGTERM while more lines are awaited: what was read is delivered and counted, exit 130."""
 
@@ -210,3 +200,13 @@ def test_a_name_is_the_same_in_json_and_csv(fraudctl: Fraudctl) -> None:
     query = ("audit", "query", str(FLAGGED), "-o")
     eventually(lambda: found(fraudctl(*query, "json").documents) == names)
     assert found(csv.DictReader(io.StringIO(fraudctl(*query, "csv").out))) == names
+
+
+def test_teardown_leaves_nothing(fraudctl: Fraudctl) -> None:
+    """Processes, ports and files are gone, and so is the stack."""
+    pids = [component["pid"] for component in fraudctl.status(code=None)["components"] if component["pid"]]
+    assert fraudctl("teardown", code=7).err.count("--yes") >= 1
+    assert "no process, port or file is left" in fraudctl("teardown", "--yes").err
+    assert alive(pids) == []
+    assert [path for path in fraudctl.home.rglob("*") if path.is_file()] == []
+    fraudctl("status", code=3)
