@@ -115,10 +115,18 @@ class Bench:
 
     def healthy(self, topics: Sequence[str] = TOPICS, mapping: str = "Enabled", flink: str = "RUNNING") -> None:
         """Expect the look for drift."""
+        self.topics_and_mapping(topics, mapping)
+        self.application(flink)
+
+    def topics_and_mapping(self, topics: Sequence[str] = TOPICS, mapping: str = "Enabled") -> None:
+        """Expect the questions for the topics and for the event source mapping."""
         listed = {"Topics": [{"TopicName": name} for name in topics]}
         self.aws.on("kafka").list_topics(ClusterArn=CLUSTER).returns(listed)
         self.aws.on("lambda").get_event_source_mapping(UUID=MAPPING).returns({"State": mapping})
-        self.application(flink)
+
+    def executed(self, set_id: str = SET_ID) -> None:
+        """Expect the order to execute a change set."""
+        self.aws.on("cloudformation").execute_change_set(ChangeSetName=set_id, ClientRequestToken="token").returns()
 
     def application(self, status: str) -> None:
         """Expect the question for the application."""

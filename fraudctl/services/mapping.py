@@ -4,14 +4,12 @@ A mapping is a TOML file. Its keys are checked against the classes below and aga
 `fraudctl.pipeline.records.Transaction`, so no name of a field stands here.
 """
 
-import hashlib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline.fields import MAX_INT64, Field, Kind, dump
@@ -123,6 +121,8 @@ def text(value: object, column: str = "") -> str:
 
 def hashed(joined: str) -> str:
     """Return a positive 63-bit number for a text, always the same: the first bits of its SHA-256, in decimal."""
+    import hashlib
+
     number = int.from_bytes(hashlib.sha256(joined.encode("utf-8", "surrogatepass")).digest()[:8]) & MAX_INT64
     return str(number or 1)
 
@@ -156,6 +156,8 @@ def load(name: str, zone: str | None = None) -> FileMapping:
 
 def zone_of(name: str, what: str) -> tzinfo:
     """Return a time zone by its IANA name; raises `BadConfig` naming `what` asked for it."""
+    from zoneinfo import ZoneInfo
+
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError; a folder gives OSError
