@@ -1,14 +1,18 @@
 """The one module that knows both targets."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fraudctl.config import Settings, TargetName
 from fraudctl.errors import Unreachable
 from fraudctl.render import Renderer
-from fraudctl.target import Target
+
+if TYPE_CHECKING:
+    from fraudctl.target import Target
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
 """Live progress of an operation on stderr: one line per component with its timer, or plain lines without a terminal."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from fraudctl.pipeline.text import shown
-from fraudctl.target import Event, Phase
+
+if TYPE_CHECKING:
+    from fraudctl.target import Event
 
 _UNIT: Final = 1_000_000
 NAME_WIDTH: Final = 16  # at least; longer names widen the column
@@ -54,6 +58,8 @@ class Progress:
 
     def show(self, event: Event) -> None:
         """Show one event."""
+        from fraudctl.target import Phase
+
         self._width = max(self._width, len(shown(event.component)))
         since = self._running.get(event.component, (self._clock(), event))[0]
         match event.phase:

@@ -4,12 +4,14 @@ stdout carries data and nothing else; progress, prompts, notes and errors go to 
 control characters are shown as escapes.
 """
 
+from __future__ import annotations
+
 import csv
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import IO, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 from fraudctl import tables
 from fraudctl.config import Format
@@ -18,7 +20,9 @@ from fraudctl.hints import Invocation
 from fraudctl.pipeline.text import json_safe, shown
 from fraudctl.progress import NAME_WIDTH, Progress
 from fraudctl.tables import Column
-from fraudctl.target import Consent, Event, Plan
+
+if TYPE_CHECKING:
+    from fraudctl.target import Event, Plan
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
@@ -197,6 +201,8 @@ class Renderer:
         Raises:
             Refused: It was declined, or there is no terminal to ask on.
         """
+        from fraudctl.target import Consent
+
         if given or plan.consent is Consent.NONE:
             return
         stdin = self._stdin or sys.stdin

@@ -4,9 +4,11 @@ The truth is what lies in the two input topics with the broker's times, judged b
 boto3. Nothing of fraudctl but its executable takes part.
 """
 
+import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +31,7 @@ SLACK = 5_000
 ACCOUNTS = range(5_000_001, 5_000_101)
 _FOREVER_MS = "600000"
 _ON_ITS_WAY_SECONDS = 60.0
+_HEALED_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,13 @@ class Stack:
         for pid in pids.values():
             os.kill(pid, signal.SIGKILL if fault.how == "kill" else signal.SIGSTOP)
 
-        def healed() -> bool:
+        while True:
             status = self.fraudctl.status(code=None)
             now = {component["name"]: component["pid"] for component in status["components"]}
-            return bool(status["healthy"]) and all(now.get(name) not in {None, pid} for name, pid in pids.items())
-
-        eventually(healed, seconds=240)
-        return Healed(fault, time.monotonic() - begun)
+            if status["healthy"] and all(now.get(name) not in {None, pid} for name, pid in pids.items()):
+                return Healed(fault, time.monotonic() - begun)
+            assert time.monotonic() - begun < _HEALED_SECONDS, f"{fault}: {json.dumps(status)}\n{self.fraudctl.logs()}"
+            time.sleep(0.5)
 
     @contextmanager
     def load(self, *, per_second: int, seed: int) -> Iterator[None]:
@@ -218,6 +221,7 @@ def wreak(stack: Stack, faults: Sequence[Fault], *, per_second: int, seed: int, 
         for fault in faults:
             time.sleep(pause)  # the load between two faults is part of the case
             healed.append(stack.inject(fault))
+            sys.stderr.write(f"{fault}: healthy again after {healed[-1].seconds:.0f} s\n")
         time.sleep(pause)
     stack.settle()
     return healed

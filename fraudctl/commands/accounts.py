@@ -7,8 +7,6 @@ from typing import Annotated
 import typer
 
 from fraudctl.context import Context
-from fraudctl.services import account_file
-from fraudctl.services import accounts as service
 
 
 def flag_accounts(
@@ -33,6 +31,9 @@ def flag_accounts(
 
     Example: fraudctl flag-accounts 1000000003 --reason "stolen card"
     """
+    from fraudctl.services import account_file
+    from fraudctl.services import accounts as service
+
     context: Context = ctx.obj
     request = service.flag_request(
         accounts or (),

@@ -1,22 +1,23 @@
 """fraudctl audit: query the audit table."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields
-from typing import Annotated, Any, Final
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from fraudctl import tables
 from fraudctl.context import Context
-from fraudctl.pipeline.audit_table import AuditRow
-from fraudctl.services import accounts, time_options
-from fraudctl.services import audit as service
-from fraudctl.services.record_formats import unescaped
 from fraudctl.tables import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fraudctl.pipeline.audit_table import AuditRow
 
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
 
-_ALL: Final = tuple(field.name for field in fields(AuditRow))
 _ID: Final = Column("transaction_id", text=tables.prefix)
 _OF_ONE: Final = (
     Column("transaction_date", heading="transaction date", text=tables.short_time),
@@ -52,6 +53,9 @@ def query(
     Example: fraudctl audit query 1000000003 --limit 5
     Example: fraudctl audit query --since 1h -o csv > detections.csv
     """
+    from fraudctl.services import accounts, time_options
+    from fraudctl.services import audit as service
+
     context: Context = ctx.obj
     number = None if account is None else accounts.account(account)
     first, end = time_options.span(since, until)
@@ -60,7 +64,7 @@ def query(
     everything = number is None and first is None and end is None
     shown = context.render.rows(
         map(row_of, found),
-        _ALL if context.render.structured else columns,
+        service.COLUMNS if context.render.structured else columns,
         empty="No detections yet. Flag an account: `fraudctl flag-accounts`" if everything else "No detections found.",
     )
     order = "by detection" if number is None else "by transaction date"
@@ -80,10 +84,12 @@ def show(
     Example: fraudctl audit show 5f1b0e6c
     Example: fraudctl audit show 5f1b0e6c -o json
     """
+    from fraudctl.services import audit as service
+
     context: Context = ctx.obj
     found = map(row_of, service.find(context.running.audit_table(), transaction))
     if context.render.structured:
-        context.render.rows(found, _ALL)
+        context.render.rows(found, service.COLUMNS)
         return
     for row in found:
         context.render.record(row)
@@ -91,4 +97,6 @@ def show(
 
 def row_of(row: AuditRow) -> Mapping[str, Any]:
     """Return an audit row's fields."""
+    from fraudctl.services.record_formats import unescaped
+
     return {**asdict(row), "extra": row.extra and unescaped(row.extra)}

@@ -7,8 +7,6 @@ import typer
 from fraudctl.clock import Clock
 from fraudctl.commands.audit import row_of
 from fraudctl.context import Context
-from fraudctl.services import demo as service
-from fraudctl.services import deploy
 
 
 def demo(
@@ -22,6 +20,9 @@ def demo(
     Example: fraudctl demo
     Example: fraudctl demo --yes --stack trial
     """
+    from fraudctl.services import demo as service
+    from fraudctl.services import deploy
+
     context: Context = ctx.obj
     target, render, clock = context.target, context.render, Clock()
     begun = clock.monotonic()

@@ -1,8 +1,10 @@
 """fraudctl flink: the Flink application."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from pathlib import PurePath
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -11,7 +13,6 @@ from fraudctl.clock import Clock
 from fraudctl.context import Context
 from fraudctl.pipeline.text import iso
 from fraudctl.tables import Column
-from fraudctl.target import FlinkStatus, Savepoint
 
 _SAVEPOINTS: Final = (
     Column("created_at", text=tables.short_time),
@@ -29,6 +30,9 @@ _METRICS: Final = {
     "lateFlagsApplied": "late flags applied",
     "eventTimeLagMs": "event time lag",
 }
+
+if TYPE_CHECKING:
+    from fraudctl.target import FlinkStatus, Savepoint
 
 app = typer.Typer(no_args_is_help=True, help="Start, stop and inspect the Flink application.")
 

@@ -7,8 +7,6 @@ import typer
 
 from fraudctl.context import Context
 from fraudctl.errors import BadConfig
-from fraudctl.services import deploy as service
-from fraudctl.target import Options
 
 _READY = "Ready. Next: `fraudctl flag-accounts`, `fraudctl tail processed`, `fraudctl audit query`."
 
@@ -49,6 +47,9 @@ def deploy(  # noqa: PLR0913 - the command's options
     Example: fraudctl deploy --stack two --no-samples
     Example: fraudctl deploy --target aws --yes
     """
+    from fraudctl.services import deploy as service
+    from fraudctl.target import Options
+
     context: Context = ctx.obj
     target, render = context.target, context.render
     options = Options(_pairs(parameters or ()), frozenset(allowed or ()))
@@ -85,6 +86,8 @@ def teardown(
     Example: fraudctl teardown --yes
     Example: fraudctl teardown --keep-data --yes
     """
+    from fraudctl.services import deploy as service
+
     context: Context = ctx.obj
     target, render = context.target, context.render
     with target.lock():

@@ -1,13 +1,17 @@
 """fraudctl status."""
 
-from typing import Annotated, Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from fraudctl.clock import Clock
 from fraudctl.context import Context
-from fraudctl.render import Renderer
-from fraudctl.services import health
+
+if TYPE_CHECKING:
+    from fraudctl.render import Renderer
+    from fraudctl.services.health import Status
 
 _EVERY_SECONDS: Final = 2.0
 
@@ -24,6 +28,8 @@ def status(
     Example: fraudctl status --watch
     Example: fraudctl status -o csv > components.csv
     """
+    from fraudctl.services import health
+
     context: Context = ctx.obj
     clock = Clock()
     for _ in clock.poll(_EVERY_SECONDS, within=None if watch else 0):
@@ -34,18 +40,20 @@ def status(
     found.check()
 
 
-def _show(render: Renderer, found: health.Status, clock: Clock) -> None:
+def _show(render: Renderer, found: Status, clock: Clock) -> None:
+    from fraudctl.services.health import COMPONENT_FIELDS, TOPIC_COLUMNS
+
     if render.json:
         render.record(found.document())
         return
     if render.structured:  # CSV is a table of one kind of row
-        render.rows(found.component_rows(), health.COMPONENT_FIELDS)
+        render.rows(found.component_rows(), COMPONENT_FIELDS)
         return
     render.text(found.headline())
     render.text("")
     render.rows(found.component_rows(), found.component_columns(clock))
     render.text("")
-    render.rows(found.topic_rows(), health.TOPIC_COLUMNS)
+    render.rows(found.topic_rows(), TOPIC_COLUMNS)
     render.text("")
     for line in found.footer():
         render.text(line)

@@ -5,8 +5,6 @@ from typing import Annotated
 import typer
 
 from fraudctl.context import Context
-from fraudctl.services import record_formats, topics
-from fraudctl.services import tail as service
 
 
 def tail(  # noqa: PLR0913 - the options
@@ -35,6 +33,9 @@ def tail(  # noqa: PLR0913 - the options
     Example: fraudctl tail transactions --since 15m --no-follow -o csv > transactions.csv
     Example: fraudctl tail dead-letters --from-beginning
     """
+    from fraudctl.services import record_formats, topics
+    from fraudctl.services import tail as service
+
     context: Context = ctx.obj
     found = topics.named(topic)
     wanted = service.wanted(

@@ -1,6 +1,8 @@
 """fraudctl topics: the pipeline's topics."""
 
-from typing import Annotated, Any, Final
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -8,7 +10,9 @@ from fraudctl import tables
 from fraudctl.context import Context
 from fraudctl.services import topics as service
 from fraudctl.tables import Column
-from fraudctl.target import TopicInfo
+
+if TYPE_CHECKING:
+    from fraudctl.target import TopicInfo
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and describe the pipeline's topics.")
 

@@ -1,17 +1,18 @@
 """fraudctl transactions: send sample transactions, or those of a file."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fraudctl.context import Context
-from fraudctl.render import Renderer
-from fraudctl.services import dry_run as dry_runs
-from fraudctl.services import files, pacing, read_options
-from fraudctl.services import transactions as service
-from fraudctl.services.transaction_file import FileFormat, Line
-from fraudctl.services.transactions import OnError
-from fraudctl.target import Event, Phase
+from fraudctl.services.read_options import FileFormat, OnError
+
+if TYPE_CHECKING:
+    from fraudctl.render import Renderer
+    from fraudctl.services.dry_run import DryRun
+    from fraudctl.services.transaction_file import Line
 
 app = typer.Typer(no_args_is_help=True, help="Send transactions, from a file or generated.")
 
@@ -30,6 +31,8 @@ def generate(
 
     Example: fraudctl transactions generate --count 100000
     """
+    from fraudctl.services import transactions as service
+
     context: Context = ctx.obj
     with context.render.progress() as progress:
         sent = service.generate(
@@ -80,6 +83,11 @@ def send(  # noqa: PLR0913 - one for each option
 
     Example: fraudctl transactions send bank.csv --map bank.toml --zone Europe/Berlin
     """
+    from fraudctl.services import dry_run as dry_runs
+    from fraudctl.services import files, pacing, read_options
+    from fraudctl.services import transactions as service
+    from fraudctl.target import Event, Phase
+
     context: Context = ctx.obj
     render = context.render
     options = read_options.checked(file_format, mapping=mapping, zone=zone, delimiter=delimiter, encoding=encoding)
@@ -113,8 +121,10 @@ def send(  # noqa: PLR0913 - one for each option
     sent.check()
 
 
-def _show(render: Renderer, found: dry_runs.DryRun) -> None:
-    render.rows(found.records, dry_runs.COLUMNS)
+def _show(render: Renderer, found: DryRun) -> None:
+    from fraudctl.services.dry_run import COLUMNS, REASON_COLUMNS
+
+    render.rows(found.records, COLUMNS)
     if render.json:
         render.record({"valid": found.valid, "invalid": found.invalid, "reasons": found.reasons})
     elif render.structured:
@@ -125,7 +135,7 @@ def _show(render: Renderer, found: dry_runs.DryRun) -> None:
         render.record({"valid": found.valid, "invalid": found.invalid})
         if found.reasons:
             render.text("")
-            render.rows(found.reasons, dry_runs.REASON_COLUMNS)
+            render.rows(found.reasons, REASON_COLUMNS)
     if found.note:
         render.note(found.note)
     found.check()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from heapq import merge
 from itertools import islice
 from typing import Any, Final
@@ -12,6 +13,7 @@ from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.records import MAX_INT64
 from fraudctl.pipeline.text import iso
 
+COLUMNS: Final = tuple(field.name for field in fields(AuditRow))
 _LARGEST_PAGE: Final = 1000
 # The start of an id is looked for among this many of the newest rows: no index has ids in their order.
 _SEARCHED: Final = 10_000

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fraudctl.errors import NotAsAsked
 from fraudctl.pipeline.records import Transaction
 from fraudctl.services import transaction_file
-from fraudctl.services.transaction_file import ReadOptions
+from fraudctl.services.read_options import ReadOptions
 
 COLUMNS: Final = (*(field.name for field in Transaction.FIELDS), "extra")
 REASON_COLUMNS: Final = ("lines", "reason", "first", "example")

@@ -4,8 +4,6 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import tzinfo
-from enum import StrEnum
 from json import dumps
 from typing import Any, Final
 
@@ -26,6 +24,7 @@ from fraudctl.pipeline.text import shown
 from fraudctl.services import delimited, json_values
 from fraudctl.services.input_files import LATIN_1_HINT, as_utf8, plain_name
 from fraudctl.services.mapping import FileMapping
+from fraudctl.services.read_options import FileFormat, ReadOptions
 from fraudctl.services.transforms import REFUND, BadValue, with_zone
 from fraudctl.target import Outgoing
 
@@ -38,25 +37,6 @@ _AMOUNTS: Final = frozenset(field.name for field in Transaction.FIELDS if field.
 _DATES: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind is Kind.DATE)
 _LONGEST_LINE: Final = 4 * MAX_VALUE_BYTES
 _LONGEST_SHOWN: Final = 40
-
-
-class FileFormat(StrEnum):
-    """The formats of a file of transactions; `JSON` is an array, or objects over several lines."""
-
-    JSONL = "jsonl"
-    JSON = "json"
-    CSV = "csv"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadOptions:
-    """How to read a file; what is None is told by the file itself. `zone` is for dates that do not name theirs."""
-
-    file_format: FileFormat | None = None
-    delimiter: str | None = None
-    encoding: str | None = None
-    mapping: FileMapping | None = None
-    zone: tzinfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ import io
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final, TypeVar
 
 from fraudctl.clock import Clock
@@ -12,7 +11,8 @@ from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
 from fraudctl.pipeline import topics
 from fraudctl.services import files, pacing, transaction_file
 from fraudctl.services.interrupts import GracefulStop
-from fraudctl.services.transaction_file import Line, ReadOptions
+from fraudctl.services.read_options import OnError, ReadOptions
+from fraudctl.services.transaction_file import Line
 from fraudctl.target import Event, Outgoing, Phase, Report, Target
 
 DEFAULT_COUNT: Final = 1000
@@ -24,13 +24,6 @@ _CHECK_CLOCK_EVERY: Final = 256  # records; asking the clock for each of a milli
 T = TypeVar("T")
 Show = Callable[[Event], None]
 BytesRead = Callable[[], tuple[int, int] | None]
-
-
-class OnError(StrEnum):
-    """What to do about invalid lines of a file: leave them out, or send nothing."""
-
-    SKIP = "skip"
-    STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)

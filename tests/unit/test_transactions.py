@@ -18,8 +18,9 @@ from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
 from fraudctl.pipeline.records import Transaction
 from fraudctl.services import files, transaction_file, transactions
 from fraudctl.services.interrupts import GracefulStop
-from fraudctl.services.transaction_file import FileFormat, Line, ReadOptions
-from fraudctl.services.transactions import Counter, OnError, Sent
+from fraudctl.services.read_options import FileFormat, OnError, ReadOptions
+from fraudctl.services.transaction_file import Line
+from fraudctl.services.transactions import Counter, Sent
 from fraudctl.target import Event, Outgoing, Phase
 
 GOOD = {
