@@ -25,7 +25,7 @@ from fraudctl.pipeline.records import (
 from fraudctl.pipeline.text import shown
 from fraudctl.services import delimited, json_values
 from fraudctl.services.input_files import LATIN_1_HINT, as_utf8, plain_name
-from fraudctl.services.mapping import FileMapping
+from fraudctl.services.mapping import FileMapping, refuse_without_accounts
 from fraudctl.services.transforms import REFUND, BadValue, with_zone
 from fraudctl.target import Outgoing
 
@@ -192,6 +192,7 @@ def _inside(first: int, last: int) -> Iterator[Line]:
 
 def _check_header(header: Sequence[str], name: str) -> Sequence[str]:
     """Return the names of the columns, those of the record in its own spelling."""
+    refuse_without_accounts(header, name)
     hint = f"the columns are {','.join(_KNOWN)}; --map reads files with others"
     spelled = [name if (name := column.casefold()) in _KNOWN and name not in header else column for column in header]
     for column in filter(None, spelled):
@@ -280,6 +281,7 @@ class _Checker:
     def _mapped(self, number: int, mapping: FileMapping, row: Mapping[str, Any]) -> Line:
         self._row += 1
         try:
+            row = mapping.row(row)
             texts = mapping.texts(row, self._row)
             others = mapping.others(row)
         except BadValue as error:

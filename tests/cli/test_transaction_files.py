@@ -245,3 +245,39 @@ def test_a_wrong_option_is_a_usage_error(run: Run, options: tuple[str, ...], sai
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert "Hint: " in done.err
+
+
+ULB = 'Time,{},Amount,Class\n0,{},149.62,"0"\n406,{},0,"1"\n'.format(
+    ",".join(f'"V{number}"' for number in range(1, 29)),
+    ",".join(["-1.3598071336738"] * 28),
+    ",".join(["2.5e-05"] * 28),
+)
+
+
+def test_a_file_that_names_no_account_is_refused_by_name(run: Run, tmp_path: Path) -> None:
+    """With the reason, as it is and with the preset that somebody might look for."""
+    file = tmp_path / "creditcard.csv"
+    file.write_text(ULB)
+    for options, where in (((), str(file)), (("--map", "ulb"), "--map ulb")):
+        done = run(Undeployed(), "transactions", "send", str(file), *options)
+        assert (done.code, done.out) == (2, "")
+        assert f"{where}: the ULB data (creditcard.csv) names no account, and accounts are what is flagged" in done.err
+        assert "Hint: docs/files.md has a mapping that gives all rows one account of your choice" in done.err
+
+
+def test_the_mapping_for_the_ulb_data_in_the_docs_works(run: Run, tmp_path: Path) -> None:
+    """Copied from the page as it stands."""
+    page = (Path(__file__).parents[2] / "docs" / "files.md").read_text()
+    toml = page.split("creditcard.csv", 1)[1].split("```toml\n", 1)[1].split("```", 1)[0]
+    (tmp_path / "ulb-one.toml").write_text(toml)
+    (tmp_path / "creditcard.csv").write_text(ULB)
+    target = FakeTarget()
+    done = run(
+        target, "transactions", "send", str(tmp_path / "creditcard.csv"), "--map", str(tmp_path / "ulb-one.toml")
+    )
+    assert done.code == 0, done.err
+    found = [(one["account_id"], one["transaction_date"], one["amount"]) for one in sent(target)]
+    assert found == [
+        (1000000003, "2013-09-01T00:00:00.000Z", "149.62"),
+        (1000000003, "2013-09-01T00:06:46.000Z", "0.00"),
+    ]
