@@ -31,9 +31,11 @@ from fraudctl.target import Outgoing
 
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_ZEROS: Final = re.compile(r"0+[1-9]\d*", re.ASCII)
 _DECIMAL_COMMA: Final = re.compile(r"(0|[1-9]\d*),(\d{1,2})", re.ASCII)
 _KNOWN: Final = {field.name: field for field in Transaction.FIELDS}
 _NUMERIC: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind in {Kind.ACCOUNT, Kind.AMOUNT})
+_ACCOUNTS: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind is Kind.ACCOUNT)
 _AMOUNTS: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind is Kind.AMOUNT)
 _DATES: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind is Kind.DATE)
 _LONGEST_LINE: Final = 4 * MAX_VALUE_BYTES
@@ -318,6 +320,8 @@ class _Checker:
 
 
 def _cell(column: str, cell: str) -> str:
+    if column in _ACCOUNTS and _ZEROS.fullmatch(cell.strip()):
+        return cell.strip().lstrip("0")
     if column in _NUMERIC and _NUMBER.fullmatch(cell.strip()):
         return cell.strip()
     return dumps(cell, ensure_ascii=False)
@@ -349,6 +353,8 @@ def _explained(number: int, value: bytes, error: ValueError) -> Line:
 
 def _better(field: Field, text: str, reason: str) -> str:
     """Return the reason as a person puts it, where the record's rule alone does not say it."""
+    if field.kind is Kind.ACCOUNT and not re.fullmatch(r"\d+", text, re.ASCII):
+        return f"{field.name} is not an account number (digits only)"
     if field.kind is Kind.AMOUNT and re.fullmatch(r"-\d+([.,]\d+)?", text.strip()):
         return f"{field.name} {REFUND}"
     if field.kind is Kind.DATE and normalise_date(f"{text}Z") != f"{text}Z":
