@@ -100,8 +100,23 @@ class Health(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PutAside:
+    """Records that AuditWriter's event source mapping gave up, and the folder or bucket where they lie.
+
+    `unwritten` of the `records` may be detections that could not be written; the others are no detections.
+    """
+
+    records: int
+    unwritten: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
-    """One component of the stack: its verdict and the numbers behind it. Times are epoch milliseconds."""
+    """One component of the stack: its verdict and the numbers behind it. Times are epoch milliseconds.
+
+    `put_aside` is None while there is nothing.
+    """
 
     name: str
     health: Health
@@ -113,6 +128,7 @@ class Component:
     memory_bytes: int | None = None
     restarts: int = 0
     restarted_at: int | None = None
+    put_aside: PutAside | None = None
 
 
 class From(StrEnum):

@@ -1,6 +1,7 @@
 """A target in memory. Every fake satisfies its Protocol of fraudctl.target, which mypy checks here."""
 
 import io
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from fraudctl.errors import BadConfig, FraudctlError, NotDeployed
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Batch, Record
 from fraudctl.pipeline.records import FlaggedTransaction
+from fraudctl.pipeline.text import iso
 from fraudctl.target import (
     NO_OPTIONS,
     Change,
@@ -248,7 +250,7 @@ class FakeFunctions:
                     "flagged_by": payload["flagged_by"],
                     "partition": 1,
                     "offset": offset,
-                    "published": "2026-11-24T10:00:00.001Z",
+                    "published": iso(int(time.time() * 1000)),
                 }
                 for offset, account in enumerate(payload.get("accounts") or drawn)
             ]

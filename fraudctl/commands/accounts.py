@@ -32,6 +32,8 @@ def flag_accounts(
     """Flag accounts as fraudulent, or clear them.
 
     Example: fraudctl flag-accounts 1000000003 --reason "stolen card"
+    Example: fraudctl flag-accounts 1000000003 --from 15m
+    Example: fraudctl flag-accounts --clear 1000000003
     """
     from fraudctl.services import account_file
     from fraudctl.services import accounts as service
@@ -52,8 +54,10 @@ def flag_accounts(
     if future := service.in_future(flags):
         context.render.note(f"Takes effect in the future, at {future}: earlier transactions are judged without it.")
     context.render.note(f"Next: `fraudctl tail processed`, `fraudctl audit query {flags[0]['account_id']}`.")
-    if late := service.too_late(context.running, request):
+    if late := service.too_late(context.running, request, flags):
         context.render.note(late)
+    if unchanged := service.never_flagged(context.running, request):
+        context.render.note(unchanged)
 
 
 def _user() -> str | None:

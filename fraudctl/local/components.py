@@ -30,7 +30,7 @@ from fraudctl.local.processes.ports import address, bootstrap_servers
 from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.supervisor import ProgramInfo, Restarts, Standing, Supervisor, restarts
 from fraudctl.pipeline import kafka, names
-from fraudctl.target import Component, Health
+from fraudctl.target import Component, Health, PutAside
 
 # `status` answers within 5 s whatever hangs, and all are asked at the same time.
 _ANSWER_SECONDS: Final = 1.5
@@ -361,6 +361,12 @@ def _event_source_mapping(status: Mapping[str, Any] | None) -> Component | None:
     result = str(mapping.get("last_result") or "")
     off = f"it is {str(mapping['state']).lower()}" if mapping.get("state") in {"Disabling", "Disabled"} else ""
     problem = off or result.startswith("PROBLEM")
-    put_aside = f"{left} records in {mapping.get('on_failure_folder')}" if left else ""
-    detail = "; ".join(filter(None, (off, result, put_aside)))
-    return Component(name=MAPPING, health=Health.UNHEALTHY if problem else Health.HEALTHY, detail=detail)
+    put_aside = None
+    if left:
+        put_aside = PutAside(left, mapping.get("on_failure_unwritten") or 0, str(mapping.get("on_failure_folder")))
+    return Component(
+        name=MAPPING,
+        health=Health.UNHEALTHY if problem else Health.HEALTHY,
+        detail="; ".join(filter(None, (off, result))),
+        put_aside=put_aside,
+    )

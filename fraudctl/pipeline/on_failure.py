@@ -87,6 +87,14 @@ def records_of(document: bytes) -> set[tuple[int, int]]:
     return {(record["offset"], record["timestamp"]) for records in payload["records"].values() for record in records}
 
 
+def is_unwritten(document: bytes) -> bool:
+    """Return whether a document holds what might be detections, and not records that are none."""
+    try:
+        return bool(json.loads(document)["requestContext"]["condition"] != MALFORMED)
+    except (ValueError, KeyError, TypeError):
+        return True
+
+
 def _document(
     event: Mapping[str, Any], partition: str, records: list[Mapping[str, Any]], failure: Failure, now_ms: int
 ) -> dict[str, Any]:

@@ -1,18 +1,24 @@
 """Flag accounts, or clear them, by invoking FlagAccountGenerator."""
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
-from fraudctl.errors import BadConfig, FraudctlError, OperationFailed
-from fraudctl.pipeline.dates import parse_moment
+from fraudctl import tables
+from fraudctl.clock import Clock
+from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, TimedOut
+from fraudctl.pipeline import topics
+from fraudctl.pipeline.dates import format_date, parse_moment
+from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.records import MAX_INT64, AccountFlag, Malformed, Status
 from fraudctl.pipeline.text import iso
 from fraudctl.services import time_options
 from fraudctl.tables import Column
-from fraudctl.target import Target
+from fraudctl.target import From, Range, Target
 
 COLUMNS: Final = (
     Column("account_id"),
@@ -27,6 +33,10 @@ _FUNCTION: Final = "FlagAccountGenerator"
 _ID: Final = re.compile(r"0*[1-9]\d{0,18}", re.ASCII)
 # Small enough for the function's time limit and the size limits of its payload and its answer.
 _AT_ONCE: Final = 1000
+# Decoding every flag event would take ten times as long as reading them.
+_ACCOUNT: Final = re.compile(rb'"account_id"\s*:\s*(\d{1,19})(?!\d)')
+_CHECK_SECONDS: Final = 1.0
+_NAMED: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +129,67 @@ def in_future(flags: Iterable[Mapping[str, Any]], clock: Callable[[], float] = t
     return latest if latest > (iso(int(clock() * 1000)) or "") else None
 
 
-def too_late(target: Target, request: FlagRequest, clock: Callable[[], float] = time.time) -> str | None:
-    """Return a note when the flag takes effect before what the stack still holds back, so that it comes too late."""
-    if request.start is None:
+def too_late(target: Target, request: FlagRequest, flags: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return a note when the flags take effect before what the stack still held back when they were published.
+
+    It has a command that shows what they came too late for.
+    """
+    if request.start is None or not flags:
         return None
     hold_ms = target.stack.outputs().hold_ms
-    if parse_moment(request.start).timestamp() * 1000 >= clock() * 1000 - hold_ms:
+    published = max(parse_moment(str(flag["published"])) for flag in flags)
+    reached = published - timedelta(milliseconds=hold_ms)
+    if parse_moment(request.start) >= reached:
         return None
-    kept = "keep their detections" if request.clear else "are not detected by it"
-    return f"Transactions published more than {hold_ms / 1000:g} s ago (the stack's hold) {kept}."
+    until = format_date(reached)
+    since = f"--since {request.start} --until {until}"
+    only = str(flags[0]["account_id"]) if len(flags) == 1 else None
+    if request.clear:
+        command = f"fraudctl audit query {only} {since}" if only else f"fraudctl audit query {since}"
+        kept = f"published before {until} keep their detections"
+    else:
+        command = f"fraudctl tail transactions {since}" + (f" | grep -w {only}" if only else "")
+        kept = f"published before {until} stay undetected"
+    back = f"It reaches back {tables.duration(hold_ms)} (the stack's hold)"
+    return f"{back}: transactions {kept}. `{command}` lists them."
+
+
+def never_flagged(target: Target, request: FlagRequest, clock: Clock = Clock()) -> str | None:  # noqa: B008 - frozen
+    """Return a note on accounts that were cleared and had never been flagged, None when there are none.
+
+    Reads the flag events until all the accounts are found, for a second at most; the note says so when that was too
+    short. Never raises, since the flag events are written by now.
+    """
+    if not request.clear:
+        return None
+    unknown = set(request.accounts)
+    end = clock.monotonic() + _CHECK_SECONDS
+    try:
+        for batch in target.records.batches(topics.FLAGGED.name, Range(From.BEGINNING, follow=False)):
+            unknown -= _flagged(batch.records, unknown)
+            if not unknown:
+                return None
+            if clock.monotonic() > end and not batch.at_end:
+                raise TimedOut("too many flag events")
+    except FraudctlError:
+        return "Whether they had been flagged before was not found out: see `fraudctl tail flagged --from-beginning`."
+    names = ", ".join(map(str, sorted(unknown)[:_NAMED])) + (", …" if len(unknown) > _NAMED else "")
+    if len(unknown) == 1:
+        return f"Account {names} had never been flagged: clearing it changes nothing."
+    return f"{len(unknown):,} accounts had never been flagged ({names}): clearing them changes nothing."
+
+
+def _flagged(records: Iterable[Record], accounts: set[int]) -> set[int]:
+    """Return those of the accounts that one of the records flags."""
+    found = set()
+    for record in records:
+        if not any(int(number) in accounts for number in _ACCOUNT.findall(record.value or b"")):
+            continue
+        with contextlib.suppress(Malformed):
+            event = AccountFlag.parse(record.value)
+            if event.status == Status.FLAGGED:
+                found.add(event.account_id)
+    return found & accounts
 
 
 def _check_random(number: int) -> None:

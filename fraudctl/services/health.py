@@ -1,6 +1,7 @@
 """The status of the stack: a verdict for every component and the numbers behind it, as a document and as rows."""
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from fraudctl.errors import FraudctlError, NotAsAsked
 from fraudctl.pipeline import topics as pipeline_topics
 from fraudctl.pipeline.text import iso
 from fraudctl.tables import Column
-from fraudctl.target import Component, ConsumerLag, Health, Outputs, ScheduleStatus, Target, TopicInfo
+from fraudctl.target import Component, ConsumerLag, Health, Outputs, PutAside, ScheduleStatus, Target, TopicInfo
 
 # What a component's CSV row has; sizes in bytes, times in ISO 8601.
 COMPONENT_FIELDS: Final = (
@@ -222,6 +223,8 @@ def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - froz
     stuck, notes = _behind(consumers or (), later or (), components)
     problems += stuck
     notes += _dead_letters(topics or ())
+    for put_aside in filter(None, (component.put_aside for component in components)):
+        _put_aside(put_aside, problems, notes)
     return Status(
         outputs, components, topics, later or consumers, rows, samples, tuple(dict.fromkeys(problems)), tuple(notes)
     )
@@ -269,6 +272,21 @@ def _dead_letters(topics: Sequence[TopicInfo]) -> list[str]:
         for topic in topics
         if topic.alias == pipeline_topics.DEAD_LETTERS.alias and topic.records
     ]
+
+
+def _put_aside(found: PutAside, problems: list[str], notes: list[str]) -> None:
+    """Add a problem on detections that could not be written, and a note on records that are none."""
+    look = f"grep -h -A3 '\"error\":' {shlex.quote(found.place)}/*.json"
+    reasons = f"see why with `{look}`; delete the files when that is settled"
+    if found.unwritten:
+        records = tables.plural(found.unwritten, "record")
+        problems.append(
+            f"audit mapping: {records} could not be written to the audit table and lie in {found.place}; {reasons}"
+        )
+    if foreign := found.records - found.unwritten:
+        records = f"{tables.plural(foreign, 'record')} of {pipeline_topics.PROCESSED.name}"
+        what = "is no detection and lies" if foreign == 1 else "are no detections and lie"
+        notes.append(f"audit mapping: {records} {what} in {found.place}; {reasons}")
 
 
 def _colour(health: Health) -> str:

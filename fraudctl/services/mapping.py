@@ -20,6 +20,16 @@ from fraudctl.services.transforms import BadValue, Numbers
 _PRESETS: Final = Path(__file__).parent / "presets"
 _HELP: Final = "docs/files.md describes the keys"
 
+DEBEZIUM: Final = "debezium"
+# What Debezium calls a change. A row that was read (a snapshot) or created is a transaction that happened.
+_CHANGES: Final = {"u": "an update", "d": "a deletion", "t": "a truncation", "m": "a message"}
+_HAPPENED: Final = frozenset({"c", "r"})
+
+# Files that people try and that lack what no mapping can make up, by the name that a preset would have.
+_ULB_COLUMNS: Final = frozenset({"Time", "V1", "V28", "Amount", "Class"})
+_ULB: Final = "the ULB data (creditcard.csv) names no account, and accounts are what is flagged"
+_ULB_HINT: Final = "docs/files.md has a mapping that gives all rows one account of your choice"
+
 # Which keys a field of each kind takes besides its source.
 _SOURCE: Final = frozenset({"column", "columns", "constant", "row"})
 _ALWAYS: Final = _SOURCE | {"join", "default", "hash"}
@@ -28,7 +38,7 @@ _KEYS: Final = {
     Kind.DATE: _ALWAYS | {"date", "unit", "start"},
     Kind.AMOUNT: _ALWAYS | {"decimal", "thousands", "currency", "negate"},
 }
-_TOP: Final = frozenset({"title", "source", "columns", "delimiter", "encoding", "zone", "extra", "fields"})
+_TOP: Final = frozenset({"title", "source", "envelope", "columns", "delimiter", "encoding", "zone", "extra", "fields"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class FileMapping:
     """A whole mapping: the shape of the file and a `FieldMapping` for each field of a transaction.
 
     `columns` are those of a file without a header line. `extra` names the columns passed on as they are; None stands
-    for all of them.
+    for all of them. `envelope` is `DEBEZIUM` when each row lies in a change event.
     """
 
     name: str
@@ -79,6 +89,7 @@ class FileMapping:
     columns: tuple[str, ...] = ()
     delimiter: str | None = None
     encoding: str | None = None
+    envelope: str | None = None
     extra: tuple[str, ...] | None = ()
     fields: tuple[FieldMapping, ...] = field(default=())
 
@@ -97,6 +108,10 @@ class FileMapping:
         """Return the text of each field for a row, the first of which is 1; raises `BadValue`."""
         return {one.name: one.value(row, number) for one in self.fields}
 
+    def row(self, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the row that a JSON object is or holds; raises `BadValue` for a change event without a new row."""
+        return _created(data) if self.envelope else data
+
     def others(self, row: Mapping[str, Any]) -> dict[str, str]:
         """Return the columns that are passed on beside the fields, encoded as JSON."""
         names: Iterable[str] = row if self.extra is None else self.extra
@@ -104,6 +119,33 @@ class FileMapping:
 
 
 _RESERVED: Final = Transaction.FORBIDDEN | {one.name for one in Transaction.FIELDS}
+
+
+def _created(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the row of a Debezium change event, with its schema around it or without.
+
+    Source of the form: https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-create-events
+    """
+    payload = event.get("payload")
+    if "op" not in event and isinstance(payload, dict):
+        event = payload
+    kind = event.get("op")
+    if not isinstance(kind, str):
+        raise BadValue("op", "is missing: not a change event of Debezium", "op", "")
+    if kind not in _HAPPENED:
+        raise BadValue(
+            "op", f"is {_CHANGES.get(kind, 'unknown')}: only created rows (c, r) are transactions", "op", kind
+        )
+    row = event.get("after")
+    if not isinstance(row, dict):
+        raise BadValue("after", "is not a row", "after", "" if row is None else dump(row))
+    return row
+
+
+def refuse_without_accounts(header: Sequence[str], name: str) -> None:
+    """Raise `BadConfig` for the header of a file that is known to name no account."""
+    if _ULB_COLUMNS.issubset(header):
+        raise BadConfig(f"{name}: {_ULB}", hint=_ULB_HINT)
 
 
 def text(value: object, column: str = "") -> str:
@@ -138,6 +180,8 @@ def load(name: str, zone: str | None = None) -> FileMapping:
     Raises:
         BadConfig: There is no such file or preset, or a key in it is wrong; the message names the key.
     """
+    if name == "ulb":
+        raise BadConfig(f"--map {name}: {_ULB}", hint=_ULB_HINT)
     preset = name in presets()
     path = _PRESETS / f"{name}.toml" if preset else Path(name)
     try:
@@ -184,6 +228,9 @@ class _Checked:
         delimiter = self._string("delimiter", self._data)
         if delimiter is not None and len(delimiter) != 1:
             raise self._error("delimiter", f"{delimiter!r} is not one character")
+        envelope = self._string("envelope", self._data)
+        if envelope not in {None, DEBEZIUM}:
+            raise self._error("envelope", f"{envelope!r} is not {DEBEZIUM}")
         extra = self._data.get("extra", [])
         columns = self._strings("columns", self._data) or ()
         if len(set(columns)) < len(columns):
@@ -195,6 +242,7 @@ class _Checked:
             columns=columns,
             delimiter=delimiter,
             encoding=self._string("encoding", self._data),
+            envelope=envelope,
             extra=None if extra == "all" else self._strings("extra", self._data) or (),
             fields=tuple(self._field(one, fields[name], place) for name, one in known.items()),
         )

@@ -23,16 +23,18 @@ from fraudctl.pipeline.records import (
 from fraudctl.pipeline.text import shown
 from fraudctl.services import delimited, json_values
 from fraudctl.services.input_files import LATIN_1_HINT, as_utf8, plain_name
-from fraudctl.services.mapping import FileMapping
+from fraudctl.services.mapping import FileMapping, refuse_without_accounts
 from fraudctl.services.read_options import FileFormat, ReadOptions
 from fraudctl.services.transforms import REFUND, BadValue, with_zone
 from fraudctl.target import Outgoing
 
 _BOM: Final = b"\xef\xbb\xbf"
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_ZEROS: Final = re.compile(r"0+[1-9]\d*", re.ASCII)
 _DECIMAL_COMMA: Final = re.compile(r"(0|[1-9]\d*),(\d{1,2})", re.ASCII)
 _KNOWN: Final = {field.name: field for field in Transaction.FIELDS}
 _NUMERIC: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind in {Kind.ACCOUNT, Kind.AMOUNT})
+_ACCOUNTS: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind is Kind.ACCOUNT)
 _AMOUNTS: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind is Kind.AMOUNT)
 _DATES: Final = frozenset(field.name for field in Transaction.FIELDS if field.kind is Kind.DATE)
 _LONGEST_LINE: Final = 4 * MAX_VALUE_BYTES
@@ -172,6 +174,7 @@ def _inside(first: int, last: int) -> Iterator[Line]:
 
 def _check_header(header: Sequence[str], name: str) -> Sequence[str]:
     """Return the names of the columns, those of the record in its own spelling."""
+    refuse_without_accounts(header, name)
     hint = f"the columns are {','.join(_KNOWN)}; --map reads files with others"
     spelled = [name if (name := column.casefold()) in _KNOWN and name not in header else column for column in header]
     for column in filter(None, spelled):
@@ -260,6 +263,7 @@ class _Checker:
     def _mapped(self, number: int, mapping: FileMapping, row: Mapping[str, Any]) -> Line:
         self._row += 1
         try:
+            row = mapping.row(row)
             texts = mapping.texts(row, self._row)
             others = mapping.others(row)
         except BadValue as error:
@@ -296,6 +300,8 @@ class _Checker:
 
 
 def _cell(column: str, cell: str) -> str:
+    if column in _ACCOUNTS and _ZEROS.fullmatch(cell.strip()):
+        return cell.strip().lstrip("0")
     if column in _NUMERIC and _NUMBER.fullmatch(cell.strip()):
         return cell.strip()
     return dumps(cell, ensure_ascii=False)
@@ -327,6 +333,8 @@ def _explained(number: int, value: bytes, error: ValueError) -> Line:
 
 def _better(field: Field, text: str, reason: str) -> str:
     """Return the reason as a person puts it, where the record's rule alone does not say it."""
+    if field.kind is Kind.ACCOUNT and not re.fullmatch(r"\d+", text, re.ASCII):
+        return f"{field.name} is not an account number (digits only)"
     if field.kind is Kind.AMOUNT and re.fullmatch(r"-\d+([.,]\d+)?", text.strip()):
         return f"{field.name} {REFUND}"
     if field.kind is Kind.DATE and normalise_date(f"{text}Z") != f"{text}Z":

@@ -15,6 +15,7 @@ from fraudctl.pipeline.fields import MAX_INT64, Malformed
 ISO: Final = "iso"
 OFX: Final = "ofx"
 UNITS: Final = {
+    "microseconds": timedelta(microseconds=1),
     "milliseconds": timedelta(milliseconds=1),
     "seconds": timedelta(seconds=1),
     "minutes": timedelta(minutes=1),

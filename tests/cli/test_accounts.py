@@ -1,13 +1,17 @@
 """fraudctl flag-accounts, on a target in memory."""
 
 import json
+import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from conftest import Run
-from fakes import FakeFunctions, FakeTarget, Undeployed
+from fakes import FakeFunctions, FakeRecords, FakeTarget, Undeployed, batch, record
 
-from fraudctl.errors import OperationFailed
+from fraudctl.errors import OperationFailed, Unreachable
+from fraudctl.pipeline.dates import format_date, parse_moment
+from fraudctl.pipeline.records import AccountFlag, Status
 
 
 def test_without_arguments_sample_accounts_are_flagged(run: Run) -> None:
@@ -52,14 +56,28 @@ def test_clear_and_random(run: Run) -> None:
 
 def test_a_flag_later_than_hold_says_what_it_does_not_reach(run: Run) -> None:
     """On stderr alone; a flag within the stack's hold (60 s), from now on or in the future reaches all it names."""
-    done = run(FakeTarget(), "flag-accounts", "7201", "--from", "15m", output="json")
-    late = "Transactions published more than 60 s ago (the stack's hold)"
-    assert (done.code, len(done.out.splitlines())) == (0, 1)
-    assert f"{late} are not detected by it." in done.err
-    cleared = run(FakeTarget(), "flag-accounts", "--clear", "7201", "--from", "15m")
-    assert f"{late} keep their detections." in cleared.err
-    for start in ((), ("--from", "30s"), ("--from", "now"), ("--from", "2999-01-01T00:00:00Z")):
-        assert "hold" not in run(FakeTarget(), "flag-accounts", "7201", *start).err
+    start = "2026-11-24T10:00:00.000Z"
+    done = run(FakeTarget(), "flag-accounts", "7201", "--from", start, output="json")
+    (row,) = map(json.loads, done.out.splitlines())
+    until = format_date(parse_moment(row["published"]) - timedelta(seconds=60))
+    assert done.code == 0
+    assert (
+        f"It reaches back 1 min (the stack's hold): transactions published before {until} stay undetected."
+        f" `fraudctl tail transactions --since {start} --until {until} | grep -w 7201` lists them."
+    ) in done.err
+    several = run(FakeTarget(), "flag-accounts", "7201", "7202", "--from", start).err
+    assert re.search(rf"`fraudctl tail transactions --since {start} --until \S+Z` lists them", several)
+    cleared = run(FakeTarget(), "flag-accounts", "--clear", "7201", "--from", start).err
+    assert re.search(
+        rf"transactions published before (\S+Z) keep their detections. `fraudctl audit query 7201 --since {start}"
+        r" --until \1` lists them",
+        cleared,
+    )
+    assert (
+        "`fraudctl audit query --since" in run(FakeTarget(), "flag-accounts", "--clear", "1", "2", "--from", "1d").err
+    )
+    for options in ((), ("--from", "30s"), ("--from", "now"), ("--from", "2999-01-01T00:00:00Z")):
+        assert "hold" not in run(FakeTarget(), "flag-accounts", "7201", *options).err
 
 
 @pytest.mark.parametrize(
@@ -161,3 +179,53 @@ def test_a_flag_in_the_future_is_said_to_be(run: Run) -> None:
     assert done.code == 0
     assert "Takes effect in the future, at 2999-01-01T00:00:00.000Z" in done.err
     assert "future" not in run(FakeTarget(), "flag-accounts", "7").err
+
+
+def flag_event(account: int, status: Status) -> bytes:
+    """A flag event as the function writes it."""
+    event = AccountFlag(
+        account_id=account, flag_date="2026-11-24T10:00:00.000Z", status=status, reason=None, flagged_by="bo"
+    )
+    return event.to_json()
+
+
+def test_clearing_what_was_never_flagged_is_said_to_change_nothing(run: Run) -> None:
+    """On stderr; the event is written all the same. Clearing twice, malformed events and other accounts flag nobody."""
+    arriving = batch(
+        record(0, flag_event(7, Status.FLAGGED)),
+        record(1, flag_event(8, Status.CLEARED)),
+        record(2, b'{"account_id": 9, "status": "FLAGGED"}'),
+        record(3, None),
+        record(4, flag_event(71, Status.FLAGGED)),
+    )
+    for accounts, said in (
+        (("7",), None),
+        (("8",), "Account 8 had never been flagged: clearing it changes nothing."),
+        (("9", "7"), "Account 9 had never been flagged: clearing it changes nothing."),
+        (("9", "8", "7", "1"), "3 accounts had never been flagged (1, 8, 9): clearing them changes nothing."),
+    ):
+        target = FakeTarget(records=FakeRecords([arriving]))
+        done = run(target, "flag-accounts", "--clear", *accounts, output="json")
+        assert done.code == 0
+        assert [json.loads(line)["status"] for line in done.out.splitlines()] == ["CLEARED"] * len(accounts)
+        assert len(target.functions.payloads) == 1
+        assert ("never" in done.err) is (said is not None)
+        assert (said or "") in done.err
+    assert FakeTarget().records.asked == []
+    target = FakeTarget()
+    run(target, "flag-accounts", "7")
+    assert target.records.asked == []
+
+
+def test_many_accounts_never_flagged_are_counted(run: Run) -> None:
+    """Five of them are named."""
+    done = run(FakeTarget(records=FakeRecords([batch()])), "flag-accounts", "--clear", *map(str, range(1, 8)))
+    assert "7 accounts had never been flagged (1, 2, 3, 4, 5, …): clearing them changes nothing." in done.err
+
+
+def test_clearing_is_done_though_nobody_knows_what_was_flagged(run: Run) -> None:
+    """When Kafka does not answer any more it is said to be unknown."""
+    records = FakeRecords([Unreachable("topic flagged_accounts: Kafka does not answer")])
+    done = run(FakeTarget(records=records), "flag-accounts", "--clear", "7", output="json")
+    assert (done.code, len(done.out.splitlines())) == (0, 1)
+    assert "was not found out: see `fraudctl tail flagged --from-beginning`" in done.err

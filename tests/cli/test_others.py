@@ -35,6 +35,7 @@ from fraudctl.target import (
     Health,
     PartitionInfo,
     Plan,
+    PutAside,
     Savepoint,
     TopicInfo,
 )
@@ -257,6 +258,38 @@ def test_dead_letters_are_noted(run: Run) -> None:
     assert "healthy, 1 note below" in done.out
     assert "dead letters: 1,200 malformed records; see why with `fraudctl tail dead-letters --last 10`" in done.err
     assert "dead letters: 1 malformed record;" in run(Judged(topics=Found(dead=1)), "status").err
+
+
+LOOK = """grep -h -A3 '"error":'"""
+
+
+@pytest.mark.parametrize(
+    ("put_aside", "code", "said"),
+    [
+        (
+            PutAside(15, 0, "/a b"),
+            0,
+            f"audit mapping: 15 records of processed_topic are no detections and lie in /a b; see why with `{LOOK} '/",
+        ),
+        (PutAside(1, 0, "/f"), 0, "audit mapping: 1 record of processed_topic is no detection and lies in /f; see"),
+        (
+            PutAside(1200, 1200, "/f"),
+            8,
+            f"audit mapping: 1,200 records could not be written to the audit table and lie in /f; see why with `{LOOK}",
+        ),
+    ],
+    ids=str,
+)
+def test_records_put_aside_are_said_to_be(run: Run, put_aside: PutAside, code: int, said: str) -> None:
+    """How many, where, and how to see why: a note for what is no detection, a problem for what may be one."""
+    target = Judged(found=(Component("audit mapping", Health.HEALTHY, "OK", put_aside=put_aside),))
+    done = run(target, "status")
+    assert done.code == code
+    assert said in done.err
+    document = json.loads(run(target, "status", output="json").out)
+    lines = document["problems" if code else "notes"]
+    assert [line for line in lines if said in line] == lines != []
+    assert document["components"][0]["put_aside"]["place"] == put_aside.place
 
 
 def test_what_restarts_by_itself_needs_no_deploy(run: Run) -> None:

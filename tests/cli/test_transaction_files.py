@@ -110,8 +110,9 @@ def test_a_file_in_another_encoding_is_named_with_what_to_add(run: Run, tmp_path
             "with at most two decimals: '1,234.56'",
             {"column": "amount", "value": "1,234.56"},
         ),
-        ("7001", "C1", "account_id is not an integer from 1 to 9223372036854775807: 'C1'", {"value": "C1"}),
-        ("7001", "\x1b[31m" + "x" * 90, "807: '\\x1b[31m" + "x" * 34 + "…'", {"column": "account_id"}),
+        ("7001", "C1", "account_id is not an account number (digits only): 'C1'", {"value": "C1"}),
+        ("7001", "9223372036854775808", "not an integer from 1 to 9223372036854775807: '9223372036854775808'", {}),
+        ("7001", "\x1b[31m" + "x" * 90, "only): '\\x1b[31m" + "x" * 34 + "…'", {"column": "account_id"}),
         ("10:00:00Z", "10:00:00", "add one, or --zone Europe/Berlin: '2026-11-25T10:00:00'", {}),
         (
             "2026-11-25T10:00:00Z",
@@ -171,7 +172,7 @@ def test_a_dry_run_needs_no_stack_and_sends_nothing(run: Run, tmp_path: Path) ->
             },
             {
                 "lines": 1,
-                "reason": "account_id is not an integer from 1 to 9223372036854775807",
+                "reason": "account_id is not an account number (digits only)",
                 "first": "line 10",
                 "example": "x",
             },
@@ -245,3 +246,47 @@ def test_a_wrong_option_is_a_usage_error(run: Run, options: tuple[str, ...], sai
     assert (done.code, done.out) == (2, "")
     assert said in done.err
     assert "Hint: " in done.err
+
+
+ULB = 'Time,{},Amount,Class\n0,{},149.62,"0"\n406,{},0,"1"\n'.format(
+    ",".join(f'"V{number}"' for number in range(1, 29)),
+    ",".join(["-1.3598071336738"] * 28),
+    ",".join(["2.5e-05"] * 28),
+)
+
+
+def test_leading_zeros_of_an_account_are_no_part_of_it(run: Run) -> None:
+    """As in a mapping and in a list of accounts to flag; alone they are no account."""
+    target = FakeTarget()
+    done = run(target, "transactions", "send", "-", stdin=COMMA.replace("7001", "0000007001"))
+    assert (done.code, sent(target)) == (0, [EXPECTED])
+    assert run(target, "transactions", "send", "-", stdin=COMMA.replace("7001", "0000")).code == 8
+
+
+def test_a_file_that_names_no_account_is_refused_by_name(run: Run, tmp_path: Path) -> None:
+    """With the reason, as it is and with the preset that somebody might look for."""
+    file = tmp_path / "creditcard.csv"
+    file.write_text(ULB)
+    for options, where in (((), str(file)), (("--map", "ulb"), "--map ulb")):
+        done = run(Undeployed(), "transactions", "send", str(file), *options)
+        assert (done.code, done.out) == (2, "")
+        assert f"{where}: the ULB data (creditcard.csv) names no account, and accounts are what is flagged" in done.err
+        assert "Hint: docs/files.md has a mapping that gives all rows one account of your choice" in done.err
+
+
+def test_the_mapping_for_the_ulb_data_in_the_docs_works(run: Run, tmp_path: Path) -> None:
+    """Copied from the page as it stands."""
+    page = (Path(__file__).parents[2] / "docs" / "files.md").read_text()
+    toml = page.split("creditcard.csv", 1)[1].split("```toml\n", 1)[1].split("```", 1)[0]
+    (tmp_path / "ulb-one.toml").write_text(toml)
+    (tmp_path / "creditcard.csv").write_text(ULB)
+    target = FakeTarget()
+    done = run(
+        target, "transactions", "send", str(tmp_path / "creditcard.csv"), "--map", str(tmp_path / "ulb-one.toml")
+    )
+    assert done.code == 0, done.err
+    found = [(one["account_id"], one["transaction_date"], one["amount"]) for one in sent(target)]
+    assert found == [
+        (1000000003, "2013-09-01T00:00:00.000Z", "149.62"),
+        (1000000003, "2013-09-01T00:06:46.000Z", "0.00"),
+    ]

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from fakes import FakeFunctions, FakeTarget
+from fakes import FakeFunctions, FakeRecords, FakeTarget, batch, record
 
+from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, OperationFailed
+from fraudctl.pipeline.reader import Batch
 from fraudctl.services import accounts
 
 NOW = 1_790_000_000.0
@@ -74,3 +76,16 @@ def test_a_later_failure_says_what_was_written() -> None:
     request = accounts.flag_request([str(number) for number in range(1, 1501)])
     with pytest.raises(OperationFailed, match="FlagAccountGenerator: no Kafka; the first 1,000 accounts were written"):
         list(accounts.flag(FakeTarget(functions=Failing()), request))
+
+
+def test_a_long_topic_of_flag_events_is_not_waited_for() -> None:
+    """After a second the question stays open, and the note says so; what was read in time counts."""
+    page = batch(record(0, b"{}"))
+    more = Batch(page.records, page.positions, {0: 1_000_000})
+    seconds = iter(range(10))
+    clock = Clock(monotonic=lambda: next(seconds))
+    request = accounts.flag_request(["7"], clear=True)
+    note = accounts.never_flagged(FakeTarget(records=FakeRecords([more] * 9)), request, clock)
+    assert note is not None
+    assert note.startswith("Whether they had been flagged before was not found out")
+    assert next(seconds) == 3

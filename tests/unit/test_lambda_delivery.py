@@ -15,6 +15,7 @@ from fraudctl.local.lambda_runner.delivery import Delivery, Stopped
 from fraudctl.local.lambda_runner.functions import PAYLOAD_LIMIT, Result
 from fraudctl.local.lambda_runner.on_failure import OnFailure
 from fraudctl.local.lambda_runner.spec import EventSourceMappingSpec
+from fraudctl.pipeline import on_failure
 
 Answer = Callable[[dict[str, Any]], Any]
 
@@ -344,7 +345,13 @@ def test_where_given_up_records_lie(make: Callable[..., Delivery], tmp_path: Pat
     """The status has the folder, how many records are in it, and since when and until when."""
     folder = tmp_path / "on failure %"
     destination = OnFailure(folder, "writer")
-    nothing = {"on_failure": 0, "on_failure_folder": str(folder), "on_failure_oldest": None, "on_failure_newest": None}
+    nothing = {
+        "on_failure": 0,
+        "on_failure_unwritten": 0,
+        "on_failure_folder": str(folder),
+        "on_failure_oldest": None,
+        "on_failure_newest": None,
+    }
     assert destination.status() == nothing
     make(Invoked(ValueError("bug")), error_retries=0).deliver([delivered(4), delivered(5, 1)])
     for name, seconds in ((4, 1_795_515_331), (5, 1_795_515_392)):
@@ -352,7 +359,25 @@ def test_where_given_up_records_lie(make: Callable[..., Delivery], tmp_path: Pat
         os.utime(file, (seconds, seconds))
     assert destination.status() == {
         "on_failure": 2,
+        "on_failure_unwritten": 2,
         "on_failure_folder": str(folder),
         "on_failure_oldest": "2026-11-24T10:15:31.000Z",
         "on_failure_newest": "2026-11-24T10:16:32.000Z",
     }
+
+
+def test_records_that_are_no_detections_are_told_from_those_that_could_not_be_written(
+    make: Callable[..., Delivery], tmp_path: Path
+) -> None:
+    """By the condition in each file; one that cannot be read may hold a detection."""
+    folder = tmp_path / "on failure %"
+    make(Invoked(ValueError("bug")), error_retries=0).deliver([delivered(4), delivered(5)])
+    failure = on_failure.Failure(
+        function_arn="a", version="1", request_id="r", condition=on_failure.MALFORMED, attempts=1, error="none"
+    )
+    foreign = [delivered(offset).body for offset in (7, 8, 9)]
+    for name, content in on_failure.documents({}, foreign, failure, 0):
+        (folder / name).write_bytes(content)
+    assert (OnFailure(folder, "writer").count(), OnFailure(folder, "writer").unwritten()) == (5, 2)
+    (folder / "processed_topic-0-77.json").write_text("{")
+    assert (OnFailure(folder, "writer").count(), OnFailure(folder, "writer").unwritten()) == (6, 3)

@@ -31,6 +31,7 @@ class Pretended:
         self.refuse_commits = False
         self.loses = False
         self.answers = True
+        self.refuse_watermarks = False
         self.topic_id: str | None = "first"
         self.low, self.high = 2, 10
         self.assigned: dict[int, int] = {}
@@ -52,7 +53,10 @@ class Pretended:
         """Be given both partitions at the next look for records, as librdkafka does."""
         assert topics == ["processed_topic"]
         self.on_revoke, self.on_lost = on_revoke, on_lost
-        on_assign(self, self.assignment())
+        try:
+            on_assign(self, self.assignment())
+        except KafkaException as error:  # as confluent_kafka 2.16 does it, which no `except Exception` catches
+            raise SystemExit from error
 
     def assign(self, places: list[TopicPartition]) -> None:
         """Read these partitions from there."""
@@ -86,6 +90,8 @@ class Pretended:
     def get_watermark_offsets(self, place: TopicPartition, **_: Any) -> tuple[int, int]:
         """Say where each partition begins and ends: at 2 and 10 unless the test says otherwise."""
         assert place.topic == "processed_topic"
+        if self.refuse_watermarks:
+            raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
         return (self.low, self.high)
 
     def commit(self, offsets: list[TopicPartition], *, asynchronous: bool) -> None:
@@ -447,3 +453,22 @@ def test_an_unexpected_error_is_no_end(
     consumer.feed((0, 4))
     wait_for(lambda: consumer.commits == [{0: 5}], "the commit")
     assert "the event source mapping starts again" in caplog.messages
+
+
+def test_a_refusal_while_partitions_are_given_out_is_no_end(make: Make, consumer: Pretended) -> None:
+    """A topic just made again may have no leader yet; the mapping begins anew until it has."""
+    consumer.refuse_watermarks = True
+    mapping = make()
+    wait_for(lambda: consumer.opened >= 2, "another try")
+    consumer.refuse_watermarks = False
+    consumer.feed((0, 4))
+    wait_for(lambda: consumer.commits == [{0: 5}], "the commit")
+    assert mapping.status()["state"] == "Enabled"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_end_by_itself_is_a_problem(make: Make, consumer: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping that nobody stopped and that reads no more does not pass for well."""
+    monkeypatch.setattr(consumer, "consume", lambda *_: (_ for _ in ()).throw(GeneratorExit()))
+    mapping = make()
+    wait_for(lambda: str(mapping.status()["last_result"]).startswith("PROBLEM: it has ended by itself"), "the problem")

@@ -32,7 +32,7 @@ from fraudctl.local.processes.tools import Toolbox
 from fraudctl.local.stack import LocalStack
 from fraudctl.local.target import LocalTarget
 from fraudctl.local.watchdog import Watchdog
-from fraudctl.target import Component, Health
+from fraudctl.target import Component, Health, PutAside
 
 SLEEP = "import time; time.sleep(600)"
 
@@ -377,6 +377,19 @@ def test_a_mapping_that_a_restart_can_repair_is_restarted(
     found = components._event_source_mapping({"mapping": mapping})
     assert found is not None
     assert found.health is health
+
+
+def test_what_the_mapping_put_aside_is_numbers() -> None:
+    """For `status` to say; nothing put aside is None, and a runner of an earlier version does not tell them apart."""
+    mapping = {"state": "Enabled", "last_result": "OK", "on_failure": 15, "on_failure_folder": "/f"}
+    for more, unwritten in (({}, 0), ({"on_failure_unwritten": 2}, 2)):
+        found = components._event_source_mapping({"mapping": mapping | more})
+        assert found is not None
+        assert (found.health, found.detail) == (Health.HEALTHY, "OK")
+        assert found.put_aside == PutAside(15, unwritten, "/f")
+    found = components._event_source_mapping({"mapping": mapping | {"on_failure": 0}})
+    assert found is not None
+    assert found.put_aside is None
 
 
 def test_the_machines_aws_settings_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,7 @@ def test_dates_that_count() -> None:
     start = transforms.start("2026-01-01T00:00:00Z")
     assert transforms.counted("743", "hours", start) == "2026-01-31T23:00:00.000Z"
     epoch = transforms.start("1970-01-01T00:00:00Z")
+    assert transforms.counted("1325376018123456", "microseconds", epoch) == "2012-01-01T00:00:18.123Z"
     assert transforms.counted("1325376018123", "milliseconds", epoch) == "2012-01-01T00:00:18.123Z"
     assert transforms.counted("1325376018.5", "seconds", epoch) == "2012-01-01T00:00:18.500Z"
     for text in ("-1", "1e3", "", "9" * 18):
@@ -203,6 +204,7 @@ def test_the_row_makes_an_id_unique(tmp_path: Path) -> None:
         ("[fields]", 'extra = ["amount"]\n[fields]', "extra: 'amount' is the name of a field"),
         ("[fields]", 'extra = ["flag_date"]\n[fields]', "extra: 'flag_date' is the name of a field"),
         ("[fields]", 'columns = ["id"]\n[fields]', "fields.account_id: column 'account' is not among the columns"),
+        ("[fields]", 'envelope = "maxwell"\n[fields]', "envelope: 'maxwell' is not debezium"),
         ("[fields]", 'delimiter = ";;"\n[fields]', "delimiter: ';;' is not one character"),
         ("[fields]", "zone = ", "not TOML: "),
         ("Europe/Berlin", "Europe/Nowhere", "zone Europe/Nowhere: unknown time zone"),
@@ -310,6 +312,16 @@ FIRST: dict[str, dict[str, Any]] = {
         "amount": Decimal("123.45"),
         "extra": None,
     },
+    "debezium": {
+        "transaction_id": "dbz-1",
+        "account_id": 7001,
+        "customer_name": "Ada Sample",
+        "transaction_date": "2026-11-25T10:00:00.123Z",
+        "merchant_type": "Grocery",
+        "transaction_type": "card",
+        "amount": Decimal("12.50"),
+        "extra": {"branch": "North"},
+    },
     "fraud-detection-demo": {
         "transaction_id": "12345",
         "account_id": 10001,
@@ -323,6 +335,13 @@ FIRST: dict[str, dict[str, Any]] = {
 }
 REFUSED = {
     "tabformer": [(3, "amount is negative, a refund: amounts start at 0.00", "Amount", "$-25.00")],
+    "debezium": [
+        (3, "op is an update: only created rows (c, r) are transactions", "op", "u"),
+        (4, "op is a deletion: only created rows (c, r) are transactions", "op", "d"),
+        (5, "amount is not a number with '.' before the decimals", "amount", "BNI="),
+        (6, "op is missing: not a change event of Debezium", "op", ""),
+        (7, "after is not a row", "after", ""),
+    ],
     "aib": [(3, "amount is empty", "Debit Amount", "")],
     "ofx": [(4, "amount is a credit, not a payment: amounts start at 0.00", "TRNAMT", "100.00")],
 }

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Unreachable
-from fraudctl.local.kafka import errors
+from fraudctl.local.kafka import errors, health
 from fraudctl.local.kafka.admin import Configs, KafkaAdmin, Place
 from fraudctl.local.kafka.headroom import headroom_ms
 from fraudctl.local.kafka.topics import LocalTopics, retention_bytes
@@ -299,3 +299,20 @@ def test_headroom(unread: int, last_minute: int, expected: int | None) -> None:
         kept_bytes=1_000_000, size_bytes=2_000_000, records=2_000, unread=unread, last_minute=last_minute
     )
     assert headroom == expected
+
+
+def test_what_an_open_transaction_holds_back_is_counted() -> None:
+    """One record is one; a transaction that has been open for a moment only is not worth a word."""
+
+    @dataclass
+    class Held(FakeAdmin):
+        since: int = 0
+
+        def open_transactions(self, names: Iterable[str]) -> list[OpenTransaction]:
+            del names
+            return [OpenTransaction("demo_transactions", 1, 50, 1, self.since)]
+
+    clock = Clock(now=lambda: NOW_MS / 1000)
+    (found,) = health.held_back(as_admin(Held(since=NOW_MS - 20_000)), clock)
+    assert "holds back 1 record of demo_transactions/1 since 2026-11-18T" in found.detail
+    assert health.held_back(as_admin(Held(since=NOW_MS - 1000)), clock) == []

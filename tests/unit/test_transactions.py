@@ -128,7 +128,7 @@ def test_lines_keep_their_numbers_and_their_bytes() -> None:
         ({"account_id": 0}, "account_id is not an integer from 1"),
         ({"transaction_date": "2026-11-24"}, "transaction_date is not a date"),
         ({"flag_date": "x"}, "flag_date is a field of detections"),
-        ({"transaction_date": "2026-11-24T10:15:30Z", "account_id": -1}, "account_id is not an integer"),
+        ({"transaction_date": "2026-11-24T10:15:30Z", "account_id": -1}, "account_id is not an account number"),
         ({"transaction_date": 5}, "transaction_date is not a string"),
     ],
 )
@@ -163,7 +163,7 @@ def test_an_endless_line_is_one_bad_line() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("t,1.0,Ada,2026-11-24T10:15:30Z,g,o,1", "account_id is not an integer"),
+        ("t,1.0,Ada,2026-11-24T10:15:30Z,g,o,1", "account_id is not an account number"),
         ("t,1,Ada,2026-11-24T10:15:30Z,g,o,1e2", "amount is not a number"),
         ("t,1,Ada,2026-11-24T10:15:30Z,g,o,$5", "amount is not a number"),
         ('t,1,Ada,2026-11-24T10:15:30Z,g,o,"1,5"', "amount is not a number"),

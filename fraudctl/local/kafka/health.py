@@ -7,6 +7,7 @@ from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.unread import Ledger
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.text import iso
+from fraudctl.tables import plural
 from fraudctl.target import Component, Health
 
 TRANSACTIONS: Final = "transactions"
@@ -28,7 +29,9 @@ def held_back(admin: KafkaAdmin, clock: Clock = Clock()) -> list[Component]:  # 
     long = [item for item in held if item.since is not None and clock.now() * 1000 - item.since > _LONG_MS]
     if not long:
         return []
-    texts = [f"{item.records:,} records of {item.topic}/{item.partition} since {iso(item.since)}" for item in long]
+    texts = [
+        f"{plural(item.records, 'record')} of {item.topic}/{item.partition} since {iso(item.since)}" for item in long
+    ]
     why = "they are read when its producer commits or aborts, or its transaction.timeout.ms is over"
     return [
         Component(

@@ -75,6 +75,7 @@ class EventSourceMapping:
         self._down = False
         self._missing = False
         self._reopen = False
+        self._failed: Exception | None = None
         self._position: dict[int, int] = {}
         self._end: dict[int, int] = {}
         self._unsaved: dict[int, int] = {}
@@ -137,6 +138,8 @@ class EventSourceMapping:
         }
 
     def _problem(self) -> str | None:
+        if self._thread.ident is not None and not self._thread.is_alive() and not self._stopping.is_set():
+            return "PROBLEM: it has ended by itself; see `fraudctl logs lambda`"
         if self._down:
             return "PROBLEM: Kafka does not answer"
         if self._missing:
@@ -164,7 +167,7 @@ class EventSourceMapping:
         self._state = "Disabled"
 
     def _consume(self) -> None:
-        self._reopen = False
+        self._reopen, self._failed = False, None
         while (topic_id := self._look()) is None:
             if self._stopping.wait(_ASK_S):
                 return
@@ -186,6 +189,8 @@ class EventSourceMapping:
         first = consumer.consume(1, _POLL_S)
         more = self._spec.batch_size - 1
         rest = consumer.consume(more, self._spec.window_ms / 1000) if first and more else []
+        if self._failed is not None:
+            raise self._failed
         records = self._good([*first, *rest])
         self._note_ends(consumer)
         for part in split(records):
@@ -231,6 +236,17 @@ class EventSourceMapping:
         return [TopicPartition(self._spec.topic, partition, offset) for partition, offset in offsets.items()]
 
     def _on_assign(self, consumer: "Consumer", partitions: "list[TopicPartition]") -> None:
+        """Begin to read; keeps what goes wrong for `_step` to raise.
+
+        Out of a callback confluent_kafka 2.16 raises a KafkaException's KafkaError, which is no exception at all: no
+        `except` but a bare one catches it, and it would end the thread.
+        """
+        try:
+            self._begin(consumer, partitions)
+        except Exception as error:  # noqa: BLE001 - raised again where it can be caught
+            self._failed = error
+
+    def _begin(self, consumer: "Consumer", partitions: "list[TopicPartition]") -> None:
         """Begin each partition where `Offsets` says; raises KafkaException, after which everything begins anew."""
         assert self._topic_id is not None  # noqa: S101 - the consumer is opened for it
         starts: dict[int, int] = {}

@@ -5,7 +5,7 @@ Both the event source mapping and the function itself write to it; see `fraudctl
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,25 @@ class OnFailure:
         """Store the folder; it is created with the first file."""
         self._folder, self._function, self._wall = folder, function, wall
         self._read: dict[str, set[tuple[int, int]]] = {}
+        self._unwritten: dict[str, bool] = {}
 
     def count(self) -> int:
         """Count the records given up, those of earlier runs too; one that lies in several files counts once."""
-        return sum(self._distinct(files) for files in self._overlapping())
+        return self._count(self._named())
+
+    def unwritten(self) -> int:
+        """Count those that used up their tries, not those that are no detections, like `count`."""
+        return self._count((name, file) for name, file in self._named() if self._is_unwritten(file))
 
     def status(self) -> dict[str, Any]:
-        """Return the number of records, the folder, and when the oldest and the newest file were written."""
+        """Return the numbers of records, the folder, and when the oldest and the newest file were written."""
         times = []
         for file in self._folder.glob("*.json"):
             with contextlib.suppress(FileNotFoundError):
                 times.append(int(file.stat().st_mtime * 1000))
         return {
             "on_failure": self.count(),
+            "on_failure_unwritten": self.unwritten(),
             "on_failure_folder": str(self._folder),
             "on_failure_oldest": iso(min(times, default=None)),
             "on_failure_newest": iso(max(times, default=None)),
@@ -66,9 +72,24 @@ class OnFailure:
             files.append(self._folder / name)
         return files
 
-    def _overlapping(self) -> Iterator[list[tuple[on_failure.Name, Path]]]:
+    def _named(self) -> list[tuple[on_failure.Name, Path]]:
+        return [(name, file) for file in self._folder.glob("*.json") if (name := on_failure.Name.parse(file.name))]
+
+    def _is_unwritten(self, file: Path) -> bool:
+        if file.name not in self._unwritten:
+            try:
+                self._unwritten[file.name] = on_failure.is_unwritten(file.read_bytes())
+            except OSError:  # deleted meanwhile
+                return False
+        return self._unwritten[file.name]
+
+    def _count(self, named: Iterable[tuple[on_failure.Name, Path]]) -> int:
+        return sum(self._distinct(files) for files in self._overlapping(named))
+
+    def _overlapping(
+        self, named: Iterable[tuple[on_failure.Name, Path]]
+    ) -> Iterator[list[tuple[on_failure.Name, Path]]]:
         """Yield the files, together those that may hold the same records because their offsets overlap."""
-        named = [(name, file) for file in self._folder.glob("*.json") if (name := on_failure.Name.parse(file.name))]
         group: list[tuple[on_failure.Name, Path]] = []
         for name, file in sorted(named, key=lambda entry: (entry[0].partition, entry[0].first)):
             if group and (name.partition != group[0][0].partition or name.first > max(seen.last for seen, _ in group)):
