@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import Producer
@@ -64,6 +65,22 @@ def test_topics_are_created_then_repaired(running: Servers) -> None:
     *_, done = admin.create()
     assert done.detail == "all 4 as they should be"
     assert admin.describe(PROCESSED).config == {"retention.ms": "2592000000", "max.message.bytes": "2097152"}
+
+
+def test_topics_are_usable_right_after_some_were_deleted(running: Servers) -> None:
+    """Again and again, with a client that knows nothing yet and with one that knows the old ones."""
+    own = [replace(topic, alias=f"again-{topic.alias}", name=f"again_{topic.name}") for topic in topics.ALL]
+    shared = KafkaAdmin(lambda: kafka.client(running.brokers))
+    for turn in range(40):
+        admin = KafkaAdmin(lambda: kafka.client(running.brokers)) if turn % 4 else shared
+        begun = time.monotonic()
+        *_, done = LocalTopics(admin, own).create()
+        assert time.monotonic() - begun < 10
+        assert done.phase is Phase.DONE
+        assert "created" in done.detail
+        assert set(admin.offsets([(topic.name, 0) for topic in own], latest=True).values()) == {0}
+        for answer in running.admin.delete_topics([topic.name for topic in own[turn % 3 :]]).values():
+            answer.result(30)
 
 
 def test_reading_ends_behind_transaction_markers(ready: Servers) -> None:

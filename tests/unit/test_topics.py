@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from stubs import FakeTime
 
 from fraudctl.clock import Clock
-from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Unreachable
+from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, TimedOut, Unreachable
 from fraudctl.local.kafka import errors
 from fraudctl.local.kafka.admin import Configs, KafkaAdmin, Place
 from fraudctl.local.kafka.headroom import headroom_ms
@@ -41,6 +42,7 @@ class FakeAdmin:
     offsets_of: dict[str, dict[Place, int]] = field(default_factory=dict)
     error: int | None = None
     changed: Configs = field(default_factory=dict)
+    leaderless: int = 0
 
     def topics(self) -> dict[str, dict[int, Any]]:
         """Give the topics."""
@@ -67,6 +69,12 @@ class FakeAdmin:
         """Give ends, or zero; no transaction is open."""
         del committed
         return {place: self.ends.get(place, 0) if latest else 0 for place in places}
+
+    def have_leaders(self, places: Iterable[Place]) -> bool:
+        """Say so after some questions."""
+        assert all(name in self.found for name, _ in places)
+        self.leaderless -= 1
+        return self.leaderless < 0
 
     def offsets_at(self, places: Iterable[Place], epoch_ms: int) -> dict[Place, int]:
         """Give what was the end a minute ago: a hundred records less."""
@@ -140,6 +148,35 @@ def test_create_repairs_what_differs_and_leaves_the_rest() -> None:
     assert create(admin) == ([], "dead_letters created, flagged_accounts repaired")
     assert admin.changed == {"flagged_accounts": {"retention.ms": "-1"}}
     assert admin.settings["flagged_accounts"]["segment.ms"] == "60000"
+
+
+def test_create_waits_for_leaders_with_a_word_and_a_deadline() -> None:
+    """Kafka takes a moment to take in what was created, or deleted, just before."""
+    admin, time = FakeAdmin(leaderless=3), FakeTime()
+    events = list(LocalTopics(as_admin(admin), clock=time.clock()).create())
+    assert [(event.phase, event.detail) for event in events[1:]] == [
+        *[(Phase.PROGRESS, "waiting until Kafka has taken in which topics there are")] * 3,
+        (Phase.DONE, "all 4 created"),
+    ]
+    admin.leaderless = 10_000
+    with pytest.raises(TimedOut, match="topics: not usable after 30 s"):
+        list(LocalTopics(as_admin(admin), clock=time.clock()).create())
+
+
+def test_create_goes_on_when_a_topic_was_deleted_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker still showed it; a moment later it does not, and it is created."""
+    admin = FakeAdmin()
+    create(admin)
+    real = admin.configs
+
+    def configs(names: Sequence[str]) -> Configs:
+        if "dead_letters" in names:
+            del admin.found["dead_letters"]
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        return real(names)
+
+    monkeypatch.setattr(admin, "configs", configs)
+    assert create(admin)[1] == "dead_letters created"
 
 
 def test_another_number_of_partitions_is_said_not_changed() -> None:
@@ -241,6 +278,26 @@ def test_offsets_are_asked_again_while_the_broker_finds_its_leaders(code: int) -
     with pytest.raises(KafkaException):
         admin.offsets([("t", 0)], latest=True)
     assert sum(pauses) == pytest.approx(10, abs=0.2)
+
+
+def test_an_attempt_that_waits_for_nothing_is_not_the_only_one() -> None:
+    """The client waits for the whole time of a request when the broker did not know a leader when it was asked."""
+    time, attempts = FakeTime(), list[float]()
+
+    class Answer:
+        def result(self) -> Any:
+            raise KafkaException(KafkaError(KafkaError._NOENT, "No leaders found"))
+
+    def list_offsets(asked: Any, *, request_timeout: float, **_: Any) -> Any:
+        attempts.append(request_timeout)
+        time.at += request_timeout
+        return dict.fromkeys(asked, Answer() if len(attempts) < 3 else SimpleNamespace(result=lambda: found))
+
+    found = SimpleNamespace(offset=7)
+    admin = KafkaAdmin(dict, clock=time.clock())
+    admin.__dict__["_client"] = SimpleNamespace(list_offsets=list_offsets)
+    assert admin.offsets([("t", 0)], latest=True) == {("t", 0): 7}
+    assert attempts == [1, 2, 4]
 
 
 def test_names_that_people_type() -> None:

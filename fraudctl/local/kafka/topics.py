@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudctl.clock import Clock
-from fraudctl.errors import NotDeployed
+from fraudctl.errors import NotDeployed, TimedOut
 from fraudctl.local.kafka.admin import KafkaAdmin, Place
 from fraudctl.local.kafka.errors import translated
 from fraudctl.local.kafka.headroom import headroom_ms, partition_bytes
@@ -15,6 +15,8 @@ from fraudctl.target import ConsumerLag, Event, PartitionInfo, Phase, TopicInfo
 
 _NAME: Final = "topics"
 _SIZE: Final = "retention.bytes"
+_USABLE_SECONDS: Final = 30.0
+_AGAIN_SECONDS: Final = 0.1
 _SHARE: Final = 4
 # A consumer with less to read is about to read it.
 _FAR_BEHIND: Final = 1_000
@@ -44,25 +46,53 @@ class LocalTopics:
         self._data, self._free_bytes = data, free_bytes
 
     def create(self) -> Iterator[Event]:
-        """Create what is missing and repair configuration that differs; raises `Unreachable`."""
+        """Create what is missing and repair configuration that differs; raises `Unreachable` or `TimedOut`."""
         yield Event(_NAME, Phase.STARTED, "looking at the topics")
+        created: list[str] = []
+        repaired: list[str] = []
         with translated(_NAME):
-            existing = self._admin.topics()
-            wanted = {topic.name: {**topic.config, **self._bounded(topic.local_config)} for topic in self._topics}
-            missing = {name: config for name, config in wanted.items() if name not in existing}
-            self._admin.create(missing)
-            found = self._admin.configs([name for name in wanted if name in existing])
-            # Other settings stay as somebody may have made them.
-            wrong = {name: _differences(wanted[name], config) for name, config in found.items()}
-            repaired = {name: config for name, config in wrong.items() if config}
-            self._admin.change(repaired)
-        for name in found:
-            if (number := len(existing[name])) != PARTITIONS:
+            for _ in self._clock.poll(_AGAIN_SECONDS, within=_USABLE_SECONDS):
+                if existing := self._bring_about(created, repaired):
+                    break
+                yield Event(_NAME, Phase.PROGRESS, "waiting until Kafka has taken in which topics there are")
+        if not existing:
+            raise TimedOut(f"{_NAME}: not usable after {_USABLE_SECONDS:.0f} s", hint="run `fraudctl logs kafka`")
+        for name, number in existing.items():
+            if number != PARTITIONS:
                 # More would move accounts to other partitions, fewer cannot be had.
                 yield Event(_NAME, Phase.NOTE, f"{name} has {number} partitions, not {PARTITIONS}")
-        created = [f"all {len(missing)}"] if len(missing) == len(wanted) else list(missing)
-        done = [f"{name} created" for name in created] + [f"{name} repaired" for name in repaired]
-        yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(wanted)} as they should be")
+        new = [f"all {len(created)}"] if len(created) == len(existing) else created
+        done = [f"{name} created" for name in new] + [f"{name} repaired" for name in repaired]
+        yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(existing)} as they should be")
+
+    def _bring_about(self, created: list[str], repaired: list[str]) -> Mapping[str, int]:
+        """Create and repair topics and add their names.
+
+        Return the number of partitions of each topic; of none while one of them is not usable. What the broker says of
+        a topic that was created or deleted a moment ago may be out of date.
+        """
+        from confluent_kafka import KafkaError, KafkaException
+
+        before = self._admin.topics()
+        wanted = {topic.name: {**topic.config, **self._bounded(topic.local_config)} for topic in self._topics}
+        try:
+            missing = {name: config for name, config in wanted.items() if name not in before}
+            self._admin.create(missing)
+            created += [name for name in missing if name not in created]
+            found = self._admin.configs([name for name in wanted if name in before])
+            # Other settings stay as somebody may have made them.
+            wrong = {name: _differences(wanted[name], config) for name, config in found.items()}
+            changes = {name: config for name, config in wrong.items() if config}
+            self._admin.change(changes)
+            repaired += [name for name in changes if name not in repaired]
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            return {}
+        now = self._admin.topics()
+        if not (set(wanted) <= set(now) and self._admin.have_leaders((name, n) for name in wanted for n in now[name])):
+            return {}
+        return {name: len(now[name]) for name in wanted}
 
     def _bounded(self, config: Mapping[str, str]) -> dict[str, str]:
         if _SIZE not in config or self._free_bytes is None:
