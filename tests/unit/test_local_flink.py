@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stubs import FakeTime
+from stubs import BEGIN, FakeTime
 
 from fraudctl.errors import FraudctlError, OperationFailed, Refused, TimedOut, Unreachable
 from fraudctl.local.clients import JsonClient
 from fraudctl.local.flink.application import LocalFlink
 from fraudctl.local.flink.rest import FlinkRest, all_running
 from fraudctl.local.flink.unread import Guard
-from fraudctl.local.kafka.unread import Gap
+from fraudctl.local.kafka.unread import Gap, Place
 from fraudctl.local.processes.paths import FlinkFolders, StackPaths
 from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
 from fraudctl.target import Phase
@@ -396,3 +396,66 @@ def test_a_stop_without_a_savepoint(
     with pytest.raises(type(error) if error else Unreachable):
         list(made.flink.stop(savepoint=False))
     assert made.stopped.exists() is kept
+
+
+VERTICES = [
+    "Source: one -> parse-one",
+    "Source: flags -> parse-flags",
+    "detection -> processed: Writer",
+    "dead: Writer",
+]
+OFFSETS = {"v0": {"one.two.partition.0": 41, "one.two.partition.1": -1}, "v1": {"flags.partition.3": 0}}
+POSITIONS = {("one.two", 0): 42, ("one.two", 1): None, ("flags", 3): 1}
+
+
+class Metrics(FakeServer):
+    """A job's metrics as Flink gives them; each question about their time gets the next, 0 for none."""
+
+    def __init__(self, *times: float) -> None:
+        """Keep the times, epoch seconds."""
+        super().__init__()
+        self.times = list(times)
+
+    def get(self, path: str, *, timeout: float = 10) -> Any:
+        """Answer with a list of names, or with the values of those that exist."""
+        assert 0 < timeout <= 1.5
+        if path in self.answers:
+            return super().get(path, timeout=timeout)
+        name, _, query = path.partition("?")
+        vertex = name.removeprefix("/jobs/0f/vertices/").removesuffix("/subtasks/metrics")
+        if name == "/jobs/0f":
+            return {"vertices": [{"id": f"v{number}", "name": name} for number, name in enumerate(VERTICES)]}
+        if vertex == "v2":
+            assert query == "get=detection.observedAtMs&agg=min"
+            at = self.times.pop(0)
+            return [{"id": "detection.observedAtMs", "min": at * 1000}] if at else []
+        if vertex not in OFFSETS:
+            return super().get(path, timeout=timeout)
+        found = {f"Source__x.KafkaSourceReader.topic.{at}.currentOffset": n for at, n in OFFSETS[vertex].items()}
+        if not query:
+            return [{"id": name} for name in ("Source__x.KafkaSourceReader.commitsFailed", *found)]
+        assert query == f"get={','.join(found)}&agg=max"
+        return [{"id": name, "max": float(offset)} for name, offset in found.items()]
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [((BEGIN + 0.1,), POSITIONS), ((0, BEGIN - 60, BEGIN - 1, BEGIN), POSITIONS), ((BEGIN - 1,) * 99, None)],
+    ids=["fresh", "fresh-later", "old"],
+)
+def test_positions_are_not_older_than_the_question(
+    tmp_path: Path, times: tuple[float, ...], expected: dict[Place, int | None] | None
+) -> None:
+    """Flink answers with what it knew at the question before; what stays old is no answer, and waited for briefly."""
+    made = make(tmp_path, "RUNNING", server=Metrics(*times))
+    assert made.flink.positions() == expected
+    assert made.time.at - BEGIN < 2
+
+
+@pytest.mark.parametrize("path", ["/jobs/overview", "/jobs/0f", "/jobs/0f/vertices/v1/subtasks/metrics"])
+def test_there_are_no_positions_when_flink_does_not_answer(tmp_path: Path, path: str) -> None:
+    """At whatever question it hangs; nor of a job that does not run."""
+    made = make(tmp_path, "RUNNING", server=Metrics(BEGIN))
+    made.server.answers[path] = GONE
+    assert made.flink.positions() is None
+    assert make(tmp_path / "other", "RUNNING", tasks=1).flink.positions() is None

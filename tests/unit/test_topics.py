@@ -347,6 +347,46 @@ def test_a_consumer_far_behind_has_a_time_until_unread_records_are_deleted(tmp_p
     ]
 
 
+FLAGS = ("flagged_accounts", 3, False)
+PLACES = [("demo_transactions", number) for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (dict(zip(PLACES, (100, 95, 100), strict=True)), [("demo_transactions", 5, False)]),
+        (dict(zip(PLACES, (100, None, None), strict=True)), [("demo_transactions", 40 + 100, False)]),
+        ({**dict.fromkeys(PLACES, 100), ("flagged_accounts", 0): 0}, [("demo_transactions", 0, False), FLAGS]),
+        ({PLACES[2]: 99}, [("demo_transactions", 30 + 40 + 1, False)]),
+        (None, [("demo_transactions", 70, True)]),
+    ],
+    ids=["now", "nothing-read-yet", "more-topics", "not-yet-all", "stopped"],
+)
+def test_a_running_consumer_is_where_it_says(
+    where: dict[Place, int | None] | None, expected: list[tuple[str, int, bool]]
+) -> None:
+    """Not where it committed last, unless it has read nothing since its start; without that at the beginning."""
+    admin = FakeAdmin(ends=dict.fromkeys(PLACES, 100) | {("flagged_accounts", 0): 3})
+    admin.offsets_of = {"fraud-detection": {PLACES[0]: 70, PLACES[1]: 60, ("gone", 0): 1}}
+    create(admin)
+    found = LocalTopics(as_admin(admin), positions={"fraud-detection": lambda: where}).consumers()
+    assert [(lag.topic, lag.lag, lag.as_of_checkpoint) for lag in found] == expected
+
+
+def test_what_is_read_until_a_consumer_answers_is_not_unread() -> None:
+    """The ends are asked first: at 20,000 records a second a healthy application would be far behind otherwise."""
+    place = ("demo_transactions", 0)
+    admin = FakeAdmin(ends={place: 100})
+    create(admin)
+
+    def where() -> dict[Place, int | None]:
+        admin.ends[place] = 500
+        return {place: 480}
+
+    (lag,) = LocalTopics(as_admin(admin), positions={"fraud-detection": where}).consumers()
+    assert lag.lag == 0
+
+
 @pytest.mark.parametrize(
     ("unread", "last_minute", "expected"), [(0, 10, None), (10, 0, None), (2_000, 10, 0), (500, 100, 300_000)]
 )

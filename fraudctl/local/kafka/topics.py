@@ -25,6 +25,11 @@ _LEAST_BYTES: Final = 128 * 1024 * 1024
 _MOST_BYTES: Final = 16 * 1024 * 1024 * 1024
 
 
+# Where a running consumer is, per partition the next offset, or None where it has read nothing since its start; None
+# when it does not run or does not say.
+Positions = Callable[[], Mapping[Place, int | None] | None]
+
+
 class LocalTopics:
     """Asks the broker and changes what has to be changed."""
 
@@ -35,15 +40,16 @@ class LocalTopics:
         *,
         data: Path | None = None,
         free_bytes: Callable[[], int] | None = None,
+        positions: Mapping[str, Positions] = {},
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         """Store the admin client and the topics' definitions; no I/O.
 
         `data` is Kafka's data folder. With `free_bytes`, the free space there, topics bounded by size get what that
-        allows.
+        allows. `positions` has the groups that commit seldom, and asks them where they are.
         """
         self._admin, self._topics, self._clock = admin, tuple(topics), clock
-        self._data, self._free_bytes = data, free_bytes
+        self._data, self._free_bytes, self._positions = data, free_bytes, positions
 
     def create(self) -> Iterator[Event]:
         """Create what is missing and repair configuration that differs; raises `Unreachable` or `TimedOut`."""
@@ -113,19 +119,39 @@ class LocalTopics:
         raise NotDeployed(f"topic {name}: does not exist in Kafka", hint="run `fraudctl topics create`")
 
     def consumers(self) -> Sequence[ConsumerLag]:
-        """Return how far every group that has committed offsets in the topics is behind; raises `Unreachable`."""
+        """Return how far every group that reads, or has read, the topics is behind; raises `Unreachable`.
+
+        What was there when this was called counts; a consumer has until it answers to read that.
+        """
         names = {topic.name for topic in self._topics}
         lags = []
         with translated("consumers"):
-            for group in self._admin.groups():
-                committed = {place: at for place, at in self._admin.committed(group).items() if place[0] in names}
-                ends = self._admin.offsets(committed, latest=True)
-                for name in sorted({topic for topic, _ in committed}):
-                    unread = {place: max(0, ends[place] - at) for place, at in committed.items() if place[0] == name}
+            existing = self._admin.topics()
+            ends = self._admin.offsets(
+                [(name, number) for name in names & set(existing) for number in existing[name]], latest=True
+            )
+            known = self._admin.groups()
+            for group in dict.fromkeys((*known, *self._positions)):
+                found = self._admin.committed(group) if group in known else {}
+                committed = {place: at for place, at in found.items() if place in ends}
+                ask = self._positions.get(group)
+                now = ask() if ask else None
+                at = committed if now is None else self._complete(now, committed, ends)
+                for name in sorted({topic for topic, _ in at}):
+                    unread = {place: max(0, ends[place] - next_) for place, next_ in at.items() if place[0] == name}
                     lag = sum(unread.values())
                     headroom = self._headroom(name, unread, ends) if lag > _FAR_BEHIND else None
-                    lags.append(ConsumerLag(group, name, lag, headroom))
+                    old = ask is not None and now is None
+                    lags.append(ConsumerLag(group, name, lag, headroom, as_of_checkpoint=old))
         return lags
+
+    def _complete(
+        self, now: Mapping[Place, int | None], committed: Mapping[Place, int], ends: Mapping[Place, int]
+    ) -> dict[Place, int]:
+        """Return where a consumer is; where it has read nothing yet, it goes on from there."""
+        here = {place: at for place, at in now.items() if place in ends and at is not None}
+        new = [place for place in now if place in ends and place not in here and place not in committed]
+        return {**self._admin.offsets(new, latest=False), **committed, **here}
 
     def _headroom(self, topic: str, unread: Mapping[Place, int], ends: Mapping[Place, int]) -> int | None:
         kept = int(self._admin.configs([topic])[topic].get(_SIZE, 0))
