@@ -93,12 +93,19 @@ class Stack:
         for pid in pids.values():
             os.kill(pid, signal.SIGKILL if fault.how == "kill" else signal.SIGSTOP)
 
+        said: list[str] = []
+
         def healed() -> bool:
             status = self.fraudctl.status(code=None)
             now = {component["name"]: component["pid"] for component in status["components"]}
+            ill = [f"{item['name']}: {item['health']}, {item['detail']}" for item in status["components"]]
+            said[:] = [*status["problems"], *(text for text in ill if ": healthy, " not in text)]
             return bool(status["healthy"]) and all(now.get(name) not in {None, pid} for name, pid in pids.items())
 
-        eventually(healed, seconds=240)
+        try:
+            eventually(healed, seconds=240)
+        except AssertionError as error:
+            raise AssertionError(f"{fault}: pids {pids}: {said}\n{self.fraudctl.logs()}") from error
         return Healed(fault, time.monotonic() - begun)
 
     @contextmanager
@@ -207,8 +214,20 @@ class Stack:
         return found
 
     def _rows(self) -> list[dict[str, Any]]:
-        pages = self.table.meta.client.get_paginator("scan").paginate(TableName=self.table.name, ConsistentRead=True)
-        return [row for page in pages for row in page["Items"]]
+        """Read the table account by account: for each page of a scan DynamoDB Local loads all the rest of the table."""
+        query = self.table.meta.client.get_paginator("query").paginate
+        self.table.reload()
+        rows, count = [], self.table.item_count
+        for account in ACCOUNTS:
+            pages = query(
+                TableName=self.table.name,
+                ConsistentRead=True,
+                KeyConditionExpression="account_id = :account",
+                ExpressionAttributeValues={":account": account},
+            )
+            rows += [row for page in pages for row in page["Items"]]
+        assert count <= len(rows), "rows of other accounts"
+        return rows
 
 
 def wreak(stack: Stack, faults: Sequence[Fault], *, per_second: int, seed: int, pause: float = 3.0) -> list[Healed]:

@@ -11,10 +11,11 @@ from lambda_servers import Servers, servers
 from lambda_tools import wait_for
 
 from fraudctl.errors import NotDeployed
+from fraudctl.local.clients import DynamoDbClient
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
-from fraudctl.pipeline import kafka, topics
+from fraudctl.pipeline import audit_table, kafka, topics
 from fraudctl.pipeline.reader import Batch
 from fraudctl.target import From, Outgoing, Phase, Range
 
@@ -159,3 +160,11 @@ def test_what_compresses_well_is_not_let_in(ready: Servers) -> None:
         producer.produce(TRANSACTIONS, value, on_delivery=lambda error, _: heard.append(error.name() if error else ""))
         assert producer.flush(30) == 0
     assert heard == ["MSG_SIZE_TOO_LARGE", ""]
+
+
+def test_whether_the_audit_table_exists(running: Servers) -> None:
+    """Asked of DynamoDB Local itself, which gives no table for one that it does not have."""
+    running.table_client.create_table(**audit_table.definition("there"))
+    client = DynamoDbClient(int(running.table_client.meta.endpoint_url.rsplit(":", 1)[1]))
+    assert client.has_table("there", timeout=10)
+    assert not client.has_table("elsewhere", timeout=10)
