@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -28,6 +28,8 @@ HOLD = 6_000
 SLACK = 5_000
 ACCOUNTS = range(5_000_001, 5_000_101)
 _FOREVER_MS = "600000"
+_SHOWN = 5
+_NEAR_MS = 60_000
 _ON_ITS_WAY_SECONDS = 60.0
 
 
@@ -52,6 +54,7 @@ class Report:
     lost: int
     wrong: int
     duplicates: int
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,17 +161,27 @@ class Stack:
         for row in rows:
             identity = (int(row["account_id"]), epoch_ms(row["transaction_date"]), row["transaction_id"])
             found.setdefault(identity, []).append((epoch_ms(row["flag_date"]), row["flag_reason"]))
-        lost = wrong = 0
+        lost, wrong = [], 0
         for identity, sent in copies.items():
             right: set[Any] = set()
             for copy in sent:
                 right |= accepted(copy, flags.get(copy.account, []), HOLD, SLACK)
             results = found.get(identity, [])
-            lost += not results and None not in right
+            if not results and None not in right:
+                lost.append(identity)
             wrong += any(result not in right for result in results)
         wrong += sum(1 for identity in found if identity not in copies)
         duplicates = sum(len(results) - 1 for results in found.values())
-        return Report(len(copies), len(found), lost, wrong, duplicates)
+        details = [self._detail(copies[identity], flags) for identity in lost[:_SHOWN]]
+        return Report(len(copies), len(found), len(lost), wrong, duplicates, tuple(details))
+
+    def _detail(self, copies: Sequence[Transaction], flags: Mapping[int, Sequence[Flag]]) -> str:
+        """Say of a lost transaction whether it was detected, and what its account's flag events were."""
+        texts = [message.value() or b"" for message in self.topics.read(self.topics.processed)]
+        sent = copies[0]
+        place = sum(f'"{sent.id}"'.encode() in text for text in texts)
+        near = [flag for flag in flags.get(sent.account, []) if abs(flag.published - sent.published) < _NEAR_MS]
+        return f"{sent}: {place} times in {self.topics.processed}; flag events near it: {near}"
 
     def _write(self, per_second: int, seed: int, stop: threading.Event, errors: list[str]) -> None:
         dice = random.Random(seed)  # noqa: S311 - not for secrets
