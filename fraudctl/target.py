@@ -198,16 +198,18 @@ class TopicInfo:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerLag:
-    """How far a consumer is behind the end of a topic; `lag` is None while it has committed nothing.
+    """How many records of a topic a consumer has not read; `lag` is None while that is not known.
 
     `headroom_ms` is the time until records that it has not read are deleted, at the rate of the last minute; None while
-    it is not far behind, or nothing is deleted by size.
+    it is not far behind, or nothing is deleted by size. `as_of_checkpoint`: the Flink application does not run, or does
+    not say where it is, so its newest checkpoint counts.
     """
 
     group: str
     topic: str
     lag: int | None
     headroom_ms: int | None = None
+    as_of_checkpoint: bool = False
 
 
 @dataclass(frozen=True, slots=True)

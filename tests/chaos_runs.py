@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,8 +30,9 @@ HOLD = 6_000
 SLACK = 5_000
 ACCOUNTS = range(5_000_001, 5_000_101)
 _FOREVER_MS = "600000"
+_SHOWN = 5
+_NEAR_MS = 60_000
 _ON_ITS_WAY_SECONDS = 60.0
-_HEALED_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Report:
     lost: int
     wrong: int
     duplicates: int
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,20 @@ class Stack:
         for pid in pids.values():
             os.kill(pid, signal.SIGKILL if fault.how == "kill" else signal.SIGSTOP)
 
-        while True:
+        said: list[str] = []
+
+        def healed() -> bool:
             status = self.fraudctl.status(code=None)
             now = {component["name"]: component["pid"] for component in status["components"]}
-            if status["healthy"] and all(now.get(name) not in {None, pid} for name, pid in pids.items()):
-                return Healed(fault, time.monotonic() - begun)
-            assert time.monotonic() - begun < _HEALED_SECONDS, f"{fault}: {json.dumps(status)}\n{self.fraudctl.logs()}"
-            time.sleep(0.5)
+            ill = [f"{item['name']}: {item['health']}, {item['detail']}" for item in status["components"]]
+            said[:] = [*status["problems"], *(text for text in ill if ": healthy, " not in text)]
+            return bool(status["healthy"]) and all(now.get(name) not in {None, pid} for name, pid in pids.items())
+
+        try:
+            eventually(healed, seconds=240)
+        except AssertionError as error:
+            raise AssertionError(f"{fault}: pids {pids}: {said}\n{self.fraudctl.logs()}") from error
+        return Healed(fault, time.monotonic() - begun)
 
     @contextmanager
     def load(self, *, per_second: int, seed: int) -> Iterator[None]:
@@ -154,17 +163,27 @@ class Stack:
         for row in rows:
             identity = (int(row["account_id"]), epoch_ms(row["transaction_date"]), row["transaction_id"])
             found.setdefault(identity, []).append((epoch_ms(row["flag_date"]), row["flag_reason"]))
-        lost = wrong = 0
+        lost, wrong = [], 0
         for identity, sent in copies.items():
             right: set[Any] = set()
             for copy in sent:
                 right |= accepted(copy, flags.get(copy.account, []), HOLD, SLACK)
             results = found.get(identity, [])
-            lost += not results and None not in right
+            if not results and None not in right:
+                lost.append(identity)
             wrong += any(result not in right for result in results)
         wrong += sum(1 for identity in found if identity not in copies)
         duplicates = sum(len(results) - 1 for results in found.values())
-        return Report(len(copies), len(found), lost, wrong, duplicates)
+        details = [self._detail(copies[identity], flags) for identity in lost[:_SHOWN]]
+        return Report(len(copies), len(found), len(lost), wrong, duplicates, tuple(details))
+
+    def _detail(self, copies: Sequence[Transaction], flags: Mapping[int, Sequence[Flag]]) -> str:
+        """Say of a lost transaction whether it was detected, and what its account's flag events were."""
+        texts = [message.value() or b"" for message in self.topics.read(self.topics.processed)]
+        sent = copies[0]
+        place = sum(f'"{sent.id}"'.encode() in text for text in texts)
+        near = [flag for flag in flags.get(sent.account, []) if abs(flag.published - sent.published) < _NEAR_MS]
+        return f"{sent}: {place} times in {self.topics.processed}; flag events near it: {near}"
 
     def _write(self, per_second: int, seed: int, stop: threading.Event, errors: list[str]) -> None:
         dice = random.Random(seed)  # noqa: S311 - not for secrets
@@ -210,8 +229,20 @@ class Stack:
         return found
 
     def _rows(self) -> list[dict[str, Any]]:
-        pages = self.table.meta.client.get_paginator("scan").paginate(TableName=self.table.name, ConsistentRead=True)
-        return [row for page in pages for row in page["Items"]]
+        """Read the table account by account: for each page of a scan DynamoDB Local loads all the rest of the table."""
+        query = self.table.meta.client.get_paginator("query").paginate
+        self.table.reload()
+        rows, count = [], self.table.item_count
+        for account in ACCOUNTS:
+            pages = query(
+                TableName=self.table.name,
+                ConsistentRead=True,
+                KeyConditionExpression="account_id = :account",
+                ExpressionAttributeValues={":account": account},
+            )
+            rows += [row for page in pages for row in page["Items"]]
+        assert count <= len(rows), "rows of other accounts"
+        return rows
 
 
 def wreak(stack: Stack, faults: Sequence[Fault], *, per_second: int, seed: int, pause: float = 3.0) -> list[Healed]:

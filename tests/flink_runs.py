@@ -220,6 +220,11 @@ class Application:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def address(self) -> str:
+        """Where Flink's REST API answers."""
+        return f"http://127.0.0.1:{self._port}"
+
     def running(self) -> bool:
         """Say whether every vertex of the job is RUNNING; fail when the JVM is gone."""
         assert self._process is not None
@@ -233,7 +238,7 @@ class Application:
     def rest(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Ask Flink's REST API; a body makes it a POST."""
         data = None if body is None else json.dumps(body).encode()
-        request = Request(f"http://127.0.0.1:{self._port}{path}", data, {"Content-Type": "application/json"})
+        request = Request(f"{self.address}{path}", data, {"Content-Type": "application/json"})  # noqa: S310
         with urlopen(request, timeout=10) as answer:  # noqa: S310
             return json.loads(answer.read())
 

@@ -103,7 +103,8 @@ class DynamoDbClient:
         credential = "Credential=local/20260101/local/dynamodb/aws4_request"
         headers = {
             "Content-Type": "application/x-amz-json-1.0",
-            "X-Amz-Target": "DynamoDB_20120810.DescribeTable",
+            # Not DescribeTable: DynamoDB Local counts the rows for that, 2.5 s for a million.
+            "X-Amz-Target": "DynamoDB_20120810.DescribeTimeToLive",
             "Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=none",
         }
         self._client = JsonClient("dynamodb", lambda: f"http://{LOOPBACK}:{port}", headers=headers)

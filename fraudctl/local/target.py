@@ -13,6 +13,7 @@ from fraudctl.local.clients import JsonClient
 from fraudctl.local.components import judge
 from fraudctl.local.definitions import NAMES, SUPERVISED, WATCHDOG
 from fraudctl.local.flink.application import LocalFlink
+from fraudctl.local.flink.definition import GROUP
 from fraudctl.local.flink.rest import FlinkRest
 from fraudctl.local.flink.unread import Guard
 from fraudctl.local.functions import LocalFunctions, LocalSchedule
@@ -74,7 +75,10 @@ class LocalTarget:
     def topics(self) -> LocalTopics:
         """The pipeline's topics."""
         return LocalTopics(
-            KafkaAdmin(self._connection), data=self._paths.data / "kafka", free_bytes=self._paths.free_bytes
+            KafkaAdmin(self._connection),
+            data=self._paths.data / "kafka",
+            free_bytes=self._paths.free_bytes,
+            positions={GROUP: self.flink.positions},
         )
 
     @property

@@ -47,8 +47,8 @@ _COMING: Final = {Health.STARTING, Health.RESTARTING}  # up soon, by themselves
 # A consumer this far behind is looked at twice, to tell one that catches up from one that falls behind.
 _BEHIND: Final = 1000
 _AGAIN_SECONDS: Final = 1.0
-# The Flink application commits its offsets with its checkpoints, ten seconds apart, so its lag stands still or grows
-# between two of them while it detects within milliseconds. Only records of it about to be deleted are a problem.
+# Records that the Flink application has not read are a problem when they are about to be deleted, also while it catches
+# up.
 _SHORT_HEADROOM_MS: Final = 3_600_000
 
 _Answer = TypeVar("_Answer")
@@ -198,7 +198,7 @@ class Status:
 def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - frozen
     """Return the stack's status; raises `NotDeployed`. A component that does not answer is a problem, not an error.
 
-    Takes a second longer where the audit writer is far behind: whether it catches up shows in a second look.
+    Takes a second longer where a consumer is far behind: whether it catches up shows in a second look.
     """
     target.recover()
     outputs = target.stack.outputs()
@@ -217,7 +217,7 @@ def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - froz
     rows = ask(lambda: _rows(target))
     samples = ask(lambda: target.schedule.status())  # noqa: PLW0108 - opening the schedule may raise too
     later = consumers
-    if any(_far_behind(consumer) and consumer.topic == pipeline_topics.PROCESSED.name for consumer in consumers or ()):
+    if any(_far_behind(consumer) and not consumer.as_of_checkpoint for consumer in consumers or ()):
         clock.sleep(_AGAIN_SECONDS)
         later = ask(lambda: tuple(target.topics.consumers()))
     stuck, notes = _behind(consumers or (), later or (), components)
@@ -250,18 +250,26 @@ def _behind(
         if consumer.headroom_ms is not None:
             left = tables.duration(consumer.headroom_ms)
             behind += f", {left} until unread records are deleted at the rate of the last minute"
+        if consumer.as_of_checkpoint:
+            behind += ", as of its last checkpoint"
         if consumer.topic == pipeline_topics.PROCESSED.name and lag and mapping_ill:
             problems.append(f"{behind}: these detections wait until the audit mapping goes on")
         elif not (_far_behind(consumer) and was):
             continue
-        elif consumer.topic != pipeline_topics.PROCESSED.name:
-            short = consumer.headroom_ms is not None and consumer.headroom_ms < _SHORT_HEADROOM_MS
-            (problems if short else notes).append(f"{behind}, as of its last checkpoint")
+        elif _about_to_be_deleted(consumer):
+            problems.append(behind)
+        elif consumer.as_of_checkpoint:
+            notes.append(behind)
         elif lag >= was:
             problems.append(f"{behind}, and not catching up")
         else:
             notes.append(f"{behind}, catching up")
     return problems, notes
+
+
+def _about_to_be_deleted(consumer: ConsumerLag) -> bool:
+    of_application = consumer.topic != pipeline_topics.PROCESSED.name
+    return of_application and consumer.headroom_ms is not None and consumer.headroom_ms < _SHORT_HEADROOM_MS
 
 
 def _dead_letters(topics: Sequence[TopicInfo]) -> list[str]:

@@ -36,7 +36,7 @@ def main() -> int:
         f"\n{report.transactions:,} transactions, {report.detected:,} detected: "
         f"{report.lost} lost, {report.duplicates} twice, {report.wrong} wrong; load average {os.getloadavg()[0]:.1f}"
     )
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join([*lines, *report.details]) + "\n")
     return 1 if report.lost or report.wrong or report.duplicates else 0
 
 

@@ -222,24 +222,60 @@ def test_healthy_means_well_for_lag(lags: list[int], healthy: Any, said: str | N
     assert len(slept) == (lags != [999])
 
 
+@dataclass
+class Application(FakeTopics):
+    """Topics that the Flink application reads; its lag is another at each look."""
+
+    found: list[ConsumerLag] = field(default_factory=list)
+
+    def consumers(self) -> Sequence[ConsumerLag]:
+        """Return the next, the last again and again."""
+        return [self.found.pop(0) if len(self.found) > 1 else self.found[0]]
+
+
+def unread(lag: int, headroom: int | None = None, *, as_of_checkpoint: bool = False) -> ConsumerLag:
+    """Give what the application has not read."""
+    return ConsumerLag("fraud-detection", topics.TRANSACTIONS.name, lag, headroom, as_of_checkpoint)
+
+
+BEHIND = "records behind the end of demo_transactions"
+LEFT = "until unread records are deleted at the rate of the last minute"
+
+
 @pytest.mark.parametrize(
-    ("headroom", "left", "healthy"),
-    [(None, None, True), (7_200_000, "2 h", True), (1_800_000, "30 min", False)],
+    ("found", "healthy", "said"),
+    [
+        ([unread(999)], True, None),
+        ([unread(5000), unread(6000)], False, f"6,000 {BEHIND}, and not catching up"),
+        ([unread(5000), unread(4000)], True, f"4,000 {BEHIND}, catching up"),
+        ([unread(5000), unread(0)], True, None),
+        ([unread(5000, 7_200_000), unread(4000, 7_200_000)], True, f"4,000 {BEHIND}, 2 h {LEFT}, catching up"),
+        ([unread(5000, 1_800_000), unread(4000, 1_800_000)], False, f"4,000 {BEHIND}, 30 min {LEFT}"),
+    ],
     ids=str,
 )
-def test_the_applications_lag_is_the_checkpoints(headroom: int | None, left: str | None, healthy: Any) -> None:
-    """It stands still between two checkpoints, which is no problem, unless records are deleted soon."""
-
-    class Between(FakeTopics):
-        def consumers(self) -> Sequence[ConsumerLag]:
-            return [ConsumerLag("fraud-detection", topics.TRANSACTIONS.name, 1001, headroom)]
-
+def test_what_the_application_has_not_read(found: list[ConsumerLag], healthy: Any, said: str | None) -> None:
+    """It is where it is now, so one that does not catch up is a problem, as are records about to be deleted."""
     slept: list[float] = []
-    status = health.read(Judged(topics=Between()), Clock(sleep=slept.append))
+    status = health.read(Judged(topics=Application(found=list(found))), Clock(sleep=slept.append))
+    assert (status.healthy, len(slept)) == (healthy, len(found) - 1)
+    assert (*status.problems, *status.notes) == ((f"fraud-detection: {said}",) if said else ())
+
+
+@pytest.mark.parametrize(
+    ("headroom", "left", "healthy"),
+    [(None, "", True), (7_200_000, f", 2 h {LEFT}", True), (1_800_000, f", 30 min {LEFT}", False)],
+    ids=str,
+)
+def test_an_application_that_is_stopped_is_as_of_its_last_checkpoint(
+    headroom: int | None, left: str, healthy: Any
+) -> None:
+    """That is said, and no problem, unless records are deleted soon; there is no second look."""
+    slept: list[float] = []
+    stopped = Application(found=[unread(1001, headroom, as_of_checkpoint=True)])
+    status = health.read(Judged(topics=stopped), Clock(sleep=slept.append))
     (said,) = status.notes if healthy else status.problems
-    assert said.startswith("fraud-detection: 1,001 records behind the end of demo_transactions, ")
-    assert said.endswith(", as of its last checkpoint")
-    assert (f"{left} until unread records are deleted" in said) is (left is not None)
+    assert said == f"fraud-detection: 1,001 {BEHIND}{left}, as of its last checkpoint"
     assert (status.healthy, slept) == (healthy, [])
 
 

@@ -24,9 +24,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
 from lambda_servers import Pipeline, Servers, servers
-from lambda_tools import detection, send_with_header_name, wait_for
+from lambda_tools import detection, load, msk, send_with_header_name, wait_for
 
-from fraudctl.pipeline import kafka, records, topics
+from fraudctl.pipeline import audit_table, kafka, records, topics
 from fraudctl.pipeline.text import iso
 
 pytestmark = pytest.mark.integration
@@ -352,6 +352,28 @@ def test_kill_9_in_mid_stream_loses_nothing(make: Make) -> None:
     wait_until_done(pipeline, 1200)
     assert numbers(pipeline) == list(range(1200))
     wait_for(lambda: sum(pipeline.committed().values()) == 1200, "the last commit")
+
+
+def test_what_audit_writer_has_written_survives_a_kill_of_dynamodb(
+    running: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DynamoDB Local answers before it commits; killed right after the function's answer it must have every row."""
+    running.table_client.create_table(**audit_table.definition("killed"))
+    monkeypatch.setenv("WRITER_TABLE", "killed")
+    monkeypatch.setenv("WRITER_DYNAMODB", json.dumps(running.dynamodb_options))
+    writer: Any = load("audit_writer")
+    for turn in range(10):
+        values = [detection(turn * 250 + number, account_id=turn + 1) for number in range(250)]
+        assert writer.handler(msk(*values), None) == {"batchItemFailures": []}
+        running.dynamodb.kill()
+        running.dynamodb.start()
+        found = running.table_client.query(
+            TableName="killed",
+            KeyConditionExpression="account_id = :account",
+            ExpressionAttributeValues={":account": {"N": str(turn + 1)}},
+            Select="COUNT",
+        )
+        assert found["Count"] == 250
 
 
 def test_an_outage_of_dynamodb_is_waited_out(make: Make, running: Servers) -> None:

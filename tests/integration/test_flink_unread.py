@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from oracle import Flag, Transaction
 
 from fraudctl.local.clients import JsonClient
 from fraudctl.local.flink import snapshots
+from fraudctl.local.flink.rest import FlinkRest
 from fraudctl.local.flink.unread import Guard, Unread, positions_of, waiting
 from fraudctl.local.kafka.admin import KafkaAdmin
+from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.local.kafka.unread import Gap, Ledger
 from fraudctl.pipeline import topics as pipeline
 
@@ -247,3 +250,36 @@ def test_what_audit_writer_has_not_read(case: Case) -> None:
     assert case.guard.check(fresh=False, running=True) == ()
     assert case.ledger.gaps() == list(found)
     assert not (case.application.folder / "unread").exists()
+
+
+def test_what_is_unread_is_asked_of_the_running_job(broker: str, tmp_path: Path) -> None:
+    """Not of its checkpoints, of which there is none: read within moments; an open transaction's records are unread."""
+    case = Case(broker, "lag", tmp_path)
+    case.application.properties = {"flink.execution.checkpointing.interval": "600s"}
+    case.application.start()
+    rest = FlinkRest(lambda: case.application.address)
+    group, name = case.topics.transactions, case.topics.transactions
+    asked = {group: lambda: rest.positions(since=time.time(), within=10)}
+    found = LocalTopics(case.admin, [replace(pipeline.TRANSACTIONS, name=name)], positions=asked)
+
+    def unread() -> int | None:
+        consumers = {consumer.group: consumer.lag for consumer in found.consumers() if not consumer.as_of_checkpoint}
+        return consumers.get(group)
+
+    try:
+        wait_until(lambda: unread() == 0, "it has its partitions", logs=[case.application.log])
+        case.send(1000)
+        wait_until(lambda: unread() == 0, "all 1,000 are read", seconds=10, logs=[case.application.log])
+        assert case.admin.committed(group) == {}
+        producer = case.topics.producer(**{"transactional.id": "lag"})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        for _ in range(50):
+            producer.produce(name, b"{}", str(ACCOUNTS[0]))
+        assert producer.flush(30) == 0
+        assert unread() == 50
+        producer.abort_transaction(30)
+        case.send(len(ACCOUNTS))
+        wait_until(lambda: unread() == 0, "the aborted ones are passed over", seconds=10)
+    finally:
+        case.application.kill()

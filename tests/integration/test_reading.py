@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import Producer
@@ -10,10 +11,11 @@ from lambda_servers import Servers, servers
 from lambda_tools import wait_for
 
 from fraudctl.errors import NotDeployed
+from fraudctl.local.clients import DynamoDbClient
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
-from fraudctl.pipeline import kafka, topics
+from fraudctl.pipeline import audit_table, kafka, topics
 from fraudctl.pipeline.reader import Batch
 from fraudctl.target import From, Outgoing, Phase, Range
 
@@ -64,6 +66,22 @@ def test_topics_are_created_then_repaired(running: Servers) -> None:
     *_, done = admin.create()
     assert done.detail == "all 4 as they should be"
     assert admin.describe(PROCESSED).config == {"retention.ms": "2592000000", "max.message.bytes": "2097152"}
+
+
+def test_topics_are_usable_right_after_some_were_deleted(running: Servers) -> None:
+    """Again and again, with a client that knows nothing yet and with one that knows the old ones."""
+    own = [replace(topic, alias=f"again-{topic.alias}", name=f"again_{topic.name}") for topic in topics.ALL]
+    shared = KafkaAdmin(lambda: kafka.client(running.brokers))
+    for turn in range(40):
+        admin = KafkaAdmin(lambda: kafka.client(running.brokers)) if turn % 4 else shared
+        begun = time.monotonic()
+        *_, done = LocalTopics(admin, own).create()
+        assert time.monotonic() - begun < 10
+        assert done.phase is Phase.DONE
+        assert "created" in done.detail
+        assert set(admin.offsets([(topic.name, 0) for topic in own], latest=True).values()) == {0}
+        for answer in running.admin.delete_topics([topic.name for topic in own[turn % 3 :]]).values():
+            answer.result(30)
 
 
 def test_reading_ends_behind_transaction_markers(ready: Servers) -> None:
@@ -142,3 +160,11 @@ def test_what_compresses_well_is_not_let_in(ready: Servers) -> None:
         producer.produce(TRANSACTIONS, value, on_delivery=lambda error, _: heard.append(error.name() if error else ""))
         assert producer.flush(30) == 0
     assert heard == ["MSG_SIZE_TOO_LARGE", ""]
+
+
+def test_whether_the_audit_table_exists(running: Servers) -> None:
+    """Asked of DynamoDB Local itself, which gives no table for one that it does not have."""
+    running.table_client.create_table(**audit_table.definition("there"))
+    client = DynamoDbClient(int(running.table_client.meta.endpoint_url.rsplit(":", 1)[1]))
+    assert client.has_table("there", timeout=10)
+    assert not client.has_table("elsewhere", timeout=10)

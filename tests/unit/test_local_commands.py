@@ -95,7 +95,7 @@ def test_dynamodbs_command_line(runtime: Path) -> None:
     """Our launcher is the main class, first on the class path; the port and the data folder are its arguments."""
     line = server.command(runtime, Path("/c/l.jar"), [Path("/c/d.jar")], 8000, Path("/x/d d"), Path("/x/t"))
     assert line[-5:] == ["-cp", "/c/l.jar:/c/d.jar", "io.fraudctl.local.DynamoDb", "8000", "/x/d d"]
-    assert {"-Xmx256m", "-Djava.io.tmpdir=/x/t"} < set(line)
+    assert {"-Xmx1024m", "-Djava.io.tmpdir=/x/t"} < set(line)
 
 
 def test_a_class_path_cannot_hold_its_separator() -> None:

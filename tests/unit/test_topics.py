@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from stubs import FakeTime
 
 from fraudctl.clock import Clock
-from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Unreachable
+from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, TimedOut, Unreachable
 from fraudctl.local.kafka import errors, health
 from fraudctl.local.kafka.admin import Configs, KafkaAdmin, Place
 from fraudctl.local.kafka.headroom import headroom_ms
@@ -41,6 +42,7 @@ class FakeAdmin:
     offsets_of: dict[str, dict[Place, int]] = field(default_factory=dict)
     error: int | None = None
     changed: Configs = field(default_factory=dict)
+    leaderless: int = 0
 
     def topics(self) -> dict[str, dict[int, Any]]:
         """Give the topics."""
@@ -67,6 +69,12 @@ class FakeAdmin:
         """Give ends, or zero; no transaction is open."""
         del committed
         return {place: self.ends.get(place, 0) if latest else 0 for place in places}
+
+    def have_leaders(self, places: Iterable[Place]) -> bool:
+        """Say so after some questions."""
+        assert all(name in self.found for name, _ in places)
+        self.leaderless -= 1
+        return self.leaderless < 0
 
     def offsets_at(self, places: Iterable[Place], epoch_ms: int) -> dict[Place, int]:
         """Give what was the end a minute ago: a hundred records less."""
@@ -140,6 +148,35 @@ def test_create_repairs_what_differs_and_leaves_the_rest() -> None:
     assert create(admin) == ([], "dead_letters created, flagged_accounts repaired")
     assert admin.changed == {"flagged_accounts": {"retention.ms": "-1"}}
     assert admin.settings["flagged_accounts"]["segment.ms"] == "60000"
+
+
+def test_create_waits_for_leaders_with_a_word_and_a_deadline() -> None:
+    """Kafka takes a moment to take in what was created, or deleted, just before."""
+    admin, time = FakeAdmin(leaderless=3), FakeTime()
+    events = list(LocalTopics(as_admin(admin), clock=time.clock()).create())
+    assert [(event.phase, event.detail) for event in events[1:]] == [
+        *[(Phase.PROGRESS, "waiting until Kafka has taken in which topics there are")] * 3,
+        (Phase.DONE, "all 4 created"),
+    ]
+    admin.leaderless = 10_000
+    with pytest.raises(TimedOut, match="topics: not usable after 30 s"):
+        list(LocalTopics(as_admin(admin), clock=time.clock()).create())
+
+
+def test_create_goes_on_when_a_topic_was_deleted_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker still showed it; a moment later it does not, and it is created."""
+    admin = FakeAdmin()
+    create(admin)
+    real = admin.configs
+
+    def configs(names: Sequence[str]) -> Configs:
+        if "dead_letters" in names:
+            del admin.found["dead_letters"]
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART))
+        return real(names)
+
+    monkeypatch.setattr(admin, "configs", configs)
+    assert create(admin)[1] == "dead_letters created"
 
 
 def test_another_number_of_partitions_is_said_not_changed() -> None:
@@ -243,6 +280,26 @@ def test_offsets_are_asked_again_while_the_broker_finds_its_leaders(code: int) -
     assert sum(pauses) == pytest.approx(10, abs=0.2)
 
 
+def test_an_attempt_that_waits_for_nothing_is_not_the_only_one() -> None:
+    """The client waits for the whole time of a request when the broker did not know a leader when it was asked."""
+    time, attempts = FakeTime(), list[float]()
+
+    class Answer:
+        def result(self) -> Any:
+            raise KafkaException(KafkaError(KafkaError._NOENT, "No leaders found"))
+
+    def list_offsets(asked: Any, *, request_timeout: float, **_: Any) -> Any:
+        attempts.append(request_timeout)
+        time.at += request_timeout
+        return dict.fromkeys(asked, Answer() if len(attempts) < 3 else SimpleNamespace(result=lambda: found))
+
+    found = SimpleNamespace(offset=7)
+    admin = KafkaAdmin(dict, clock=time.clock())
+    admin.__dict__["_client"] = SimpleNamespace(list_offsets=list_offsets)
+    assert admin.offsets([("t", 0)], latest=True) == {("t", 0): 7}
+    assert attempts == [1, 2, 4]
+
+
 def test_names_that_people_type() -> None:
     """Aliases and full names; anything else gets the list."""
     assert named("dead-letters") is named("dead_letters") is topics.DEAD_LETTERS
@@ -288,6 +345,46 @@ def test_a_consumer_far_behind_has_a_time_until_unread_records_are_deleted(tmp_p
         ("fraud-detection", 4_000, 600_000),
         ("near", 100, None),
     ]
+
+
+FLAGS = ("flagged_accounts", 3, False)
+PLACES = [("demo_transactions", number) for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (dict(zip(PLACES, (100, 95, 100), strict=True)), [("demo_transactions", 5, False)]),
+        (dict(zip(PLACES, (100, None, None), strict=True)), [("demo_transactions", 40 + 100, False)]),
+        ({**dict.fromkeys(PLACES, 100), ("flagged_accounts", 0): 0}, [("demo_transactions", 0, False), FLAGS]),
+        ({PLACES[2]: 99}, [("demo_transactions", 30 + 40 + 1, False)]),
+        (None, [("demo_transactions", 70, True)]),
+    ],
+    ids=["now", "nothing-read-yet", "more-topics", "not-yet-all", "stopped"],
+)
+def test_a_running_consumer_is_where_it_says(
+    where: dict[Place, int | None] | None, expected: list[tuple[str, int, bool]]
+) -> None:
+    """Not where it committed last, unless it has read nothing since its start; without that at the beginning."""
+    admin = FakeAdmin(ends=dict.fromkeys(PLACES, 100) | {("flagged_accounts", 0): 3})
+    admin.offsets_of = {"fraud-detection": {PLACES[0]: 70, PLACES[1]: 60, ("gone", 0): 1}}
+    create(admin)
+    found = LocalTopics(as_admin(admin), positions={"fraud-detection": lambda: where}).consumers()
+    assert [(lag.topic, lag.lag, lag.as_of_checkpoint) for lag in found] == expected
+
+
+def test_what_is_read_until_a_consumer_answers_is_not_unread() -> None:
+    """The ends are asked first: at 20,000 records a second a healthy application would be far behind otherwise."""
+    place = ("demo_transactions", 0)
+    admin = FakeAdmin(ends={place: 100})
+    create(admin)
+
+    def where() -> dict[Place, int | None]:
+        admin.ends[place] = 500
+        return {place: 480}
+
+    (lag,) = LocalTopics(as_admin(admin), positions={"fraud-detection": where}).consumers()
+    assert lag.lag == 0
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.tools import Tools
 
 _MAIN: Final = "io.fraudctl.local.DynamoDb"
-_HEAP_MB: Final = (32, 256)
+# For each page of a scan it loads all that is left of the table, 2 to 4 kB a row, and ends when that is too
+# much. Nothing of fraudctl scans, but people do.
+_HEAP_MB: Final = (32, 1024)
 
 
 def command(java: Path, local_jar: Path, classpath: Sequence[Path], port: int, data_dir: Path, tmp: Path) -> list[str]:

@@ -2,26 +2,32 @@
 
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from fraudctl.atomic import atomic_write
 from fraudctl.clock import Clock
-from fraudctl.errors import OperationFailed, Refused, TimedOut, Unreachable
-from fraudctl.local.flink.rest import NAME, FlinkRest, all_running
+from fraudctl.errors import FraudctlError, OperationFailed, Refused, TimedOut, Unreachable
+from fraudctl.local.flink.rest import NAME, FlinkRest, StopResult, all_running
 from fraudctl.local.flink.unread import Guard
+from fraudctl.local.kafka.admin import Place
 from fraudctl.local.kafka.unread import ACCEPT, listed
 from fraudctl.local.processes.paths import FlinkFolders
 from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
+from fraudctl.services.interrupts import interruptible
 from fraudctl.target import Event, FlinkStatus, Phase, Savepoint
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 60.0
+_END_SECONDS: Final = 20.0
 _SAVEPOINT_EVERY_SECONDS: Final = 0.1
 # A JVM that has decided how it ends is gone within a second.
 _SETTLE_SECONDS: Final = 3.0
 _SETTLE_EVERY_SECONDS: Final = 0.1
+# `status` answers within 5 s whatever hangs; an idle machine needs 0.3 s.
+_POSITIONS_SECONDS: Final = 1.5
+_ALIVE: Final = frozenset({"RUNNING", "STARTING", "BACKOFF"})
 _HINT: Final = "run `fraudctl logs flink`"
 _NO_SAVEPOINT: Final = "run `fraudctl flink stop --no-savepoint`; it resumes from its newest checkpoint"
 _CHECKPOINT: Final = re.compile(r"chk-\d+")
@@ -93,12 +99,28 @@ class LocalFlink:
         return True
 
     def stop(self, *, savepoint: bool = True) -> Iterator[Event]:
-        """Stop the job, with a savepoint unless told otherwise, and wait until its JVM has ended."""
-        info = self._program()
-        if info.state not in {"RUNNING", "STARTING"}:
-            self._end()  # it may be between two attempts to start
-            yield Event(NAME, Phase.DONE, "stopped already")
-            return
+        """Stop the job, with a savepoint unless told otherwise, and wait until its JVM has ended.
+
+        A stop that fails, or is interrupted, is called off: what ends after that is started again by the supervisor.
+        """
+        return interruptible(self._stop(savepoint=savepoint))
+
+    def _stop(self, *, savepoint: bool) -> Generator[Event, None, None]:
+        try:
+            if self._program().state in {"RUNNING", "STARTING"}:
+                yield from self._stop_running(savepoint=savepoint)
+            else:
+                self._end()  # it may be between two attempts to start
+                yield Event(NAME, Phase.DONE, "stopped already")
+        except KeyboardInterrupt:
+            self._call_off()
+            yield Event(NAME, Phase.NOTE, "the stop is called off; what ends all the same is started again")
+            raise
+        except BaseException:
+            self._call_off()
+            raise
+
+    def _stop_running(self, *, savepoint: bool) -> Generator[Event, None, None]:
         job = self._rest.job() if savepoint and not self._waits() else None
         if job is None:
             yield Event(NAME, Phase.STARTED, "stopping")
@@ -110,8 +132,12 @@ class LocalFlink:
         for _ in self._clock.until(self._rest.ready, within=_START_SECONDS, what=NAME, hint=_NO_SAVEPOINT):
             yield Event(NAME, Phase.PROGRESS, "waiting for every vertex to run")
         location = yield from self._stop_with_savepoint(str(job["jid"]))
-        for _ in self._clock.until(self._ended, within=_STOP_SECONDS, what=NAME, hint=_HINT):
+        for _ in self._clock.poll(_SAVEPOINT_EVERY_SECONDS, within=_END_SECONDS):
+            if self._ended():
+                break
             yield Event(NAME, Phase.PROGRESS, "waiting for the JVM to end")
+        else:
+            self._end()  # the job is over, so nothing is lost with its JVM
         yield Event(NAME, Phase.DONE, f"stopped, savepoint {Path(location).name}")
 
     def status(self) -> FlinkStatus:
@@ -146,6 +172,17 @@ class LocalFlink:
             metrics=metrics.values,
             metrics_at=metrics.at,
         )
+
+    def positions(self) -> Mapping[Place, int | None] | None:
+        """Return the next offset of each partition that the running job reads, not older than this question.
+
+        None for a partition of which it has read nothing since its start. None instead of all of them when it does not
+        run, or does not say so in time.
+        """
+        try:
+            return self._rest.positions(since=self._clock.now(), within=_POSITIONS_SECONDS)
+        except FraudctlError:
+            return None
 
     def savepoints(self) -> list[Savepoint]:
         """List complete checkpoints and savepoints (those with a ``_metadata`` file), newest first."""
@@ -184,6 +221,17 @@ class LocalFlink:
     def _end(self) -> None:
         atomic_write(self._stopped, b"")
         self._supervisor.stop_program(NAME)
+        if self._program().state in _ALIVE:
+            raise Unreachable("flink: the supervisor has not stopped it", hint="run `fraudctl status`")
+
+    def _call_off(self) -> None:
+        """Let the marker stand only for what the supervisor has stopped, or is about to."""
+        try:
+            info = self._supervisor.programs().get(NAME)
+        except Unreachable:
+            info = None
+        if info is None or info.state not in {"STOPPED", "STOPPING"}:
+            self._stopped.unlink(missing_ok=True)
 
     def _ended(self) -> bool:
         info = self._supervisor.programs().get(NAME)
@@ -197,17 +245,17 @@ class LocalFlink:
             try:
                 result = self._rest.stop_result(job_id, request_id)
             except Unreachable:  # the JVM ends as soon as the savepoint is complete, often before it is asked
-                return self._newest_since(before)
+                ended = self._ended()  # asked first: nothing is added after that
+                result = StopResult(location=self._newest_since(before))
+                if result.location is None and ended:
+                    raise OperationFailed("flink: the application ended without a savepoint", hint=_HINT) from None
             if result.failure is not None:
-                self._stopped.unlink(missing_ok=True)  # the job runs on
                 raise OperationFailed(f"flink: no savepoint: {result.failure}", hint=_HINT)
             if result.location is not None:
                 return result.location
             yield Event(NAME, Phase.PROGRESS, "taking a savepoint")
-        raise TimedOut(f"flink: no savepoint after {_STOP_SECONDS:.0f} s", hint="run `fraudctl flink status`")
+        raise TimedOut(f"flink: no savepoint after {_STOP_SECONDS:.0f} s; the application runs on", hint=_NO_SAVEPOINT)
 
-    def _newest_since(self, before: set[str]) -> str:
-        for savepoint in self.savepoints():
-            if savepoint.kind == "savepoint" and savepoint.location not in before:
-                return savepoint.location
-        raise OperationFailed("flink: the application ended without a savepoint", hint=_HINT)
+    def _newest_since(self, before: set[str]) -> str | None:
+        new = (item for item in self.savepoints() if item.kind == "savepoint" and item.location not in before)
+        return next((item.location for item in new), None)

@@ -3,6 +3,7 @@
 https://nightlies.apache.org/flink/flink-docs-release-2.3/docs/ops/rest_api/
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,23 @@ from typing import Any, Final
 from fraudctl.clock import Clock
 from fraudctl.errors import FraudctlError
 from fraudctl.local.clients import JsonClient
+from fraudctl.local.kafka.admin import Place
 
 NAME: Final = "flink"
 # The group that Managed Flink sends to CloudWatch; the application uses it on both targets.
 _METRICS: Final = ".KinesisAnalytics."
 _OBSERVED_AT: Final = ".observedAtMs"
+# How the names of vertices begin, in Main.java and in Flink.
+_DETECTION: Final = "detection"
+_SOURCE: Final = "Source: "
 _OVERVIEW_SECONDS: Final = 3.0
+_LEAST_SECONDS: Final = 0.1
 _METRICS_SECONDS: Final = 2.0
 _METRICS_EVERY_SECONDS: Final = 0.2
 _FRESH_MS: Final = 2_000
+# The offset of the newest record that a source has handed on, -1 before its first:
+# KafkaSourceReaderMetrics in https://github.com/apache/flink-connector-kafka. Topic names may contain dots.
+_OFFSET: Final = re.compile(r"\.KafkaSourceReader\.topic\.(?P<topic>.+)\.partition\.(?P<partition>\d+)\.currentOffset$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +64,7 @@ class FlinkRest:
 
         The overview, because Flink answers ``/jobs/ID`` from a cache of 3 s.
         """
-        jobs = self._client.get("/jobs/overview", timeout=timeout)["jobs"]
-        return max(jobs, key=lambda job: job["start-time"], default=None)
+        return _newest(self._client.get("/jobs/overview", timeout=timeout))
 
     def ready(self) -> bool:
         """Return whether the application runs (see `all_running`); False too when nothing answers."""
@@ -104,6 +112,38 @@ class FlinkRest:
                     values[name] = values.get(name, 0) + int(metric["sum"])
         return Metrics(values, at)
 
+    def positions(self, *, since: float, within: float) -> Mapping[Place, int | None] | None:
+        """Return the next offset of each partition that the job reads, at `since` (epoch seconds) or later.
+
+        None for a partition of which it has read nothing since its start. None instead of all of them when the job does
+        not run, or has not said so `within` seconds. Raises `Unreachable` or `OperationFailed`.
+        """
+        deadline = self._clock.monotonic() + within
+
+        def ask(path: str) -> Any:  # noqa: ANN401 - any JSON
+            return self._client.get(path, timeout=max(_LEAST_SECONDS, deadline - self._clock.monotonic()))
+
+        job = _newest(ask("/jobs/overview"))
+        if job is None or not all_running(job):
+            return None
+        base = f"/jobs/{job['jid']}"
+        metrics = {item["name"]: f"{base}/vertices/{item['id']}/subtasks/metrics" for item in ask(base)["vertices"]}
+        sources = [path for name, path in metrics.items() if name.startswith(_SOURCE)]
+        observed = next(path for name, path in metrics.items() if name.startswith(_DETECTION))
+        for _ in self._clock.poll(_METRICS_EVERY_SECONDS, within=within):
+            # Flink fetches all metrics at once: what is asked for after this time is not older.
+            found = ask(f"{observed}?get={_DETECTION}{_OBSERVED_AT}&agg=min")
+            if found and found[0]["min"] >= since * 1000:
+                break
+        else:
+            return None
+        positions: dict[Place, int | None] = {}
+        for path in sources:
+            names = [metric["id"] for metric in ask(path) if _OFFSET.search(metric["id"])]
+            for metric in ask(f"{path}?get={','.join(names)}&agg=max") if names else []:
+                positions[_place(metric["id"])] = _next(metric["max"])
+        return positions or None
+
     def stop(self, job_id: str, savepoints: Path) -> str:
         """Ask for a savepoint below `savepoints` and the job's end after it, and return the request's id."""
         body = {"targetDirectory": f"file://{savepoints}", "drain": False}
@@ -124,3 +164,17 @@ class FlinkRest:
 def all_running(job: Mapping[str, Any]) -> bool:
     """Return whether a job of the overview is RUNNING with every task of it; one without tasks is not yet."""
     return bool(job["state"] == "RUNNING" and job["tasks"]["running"] == job["tasks"]["total"] > 0)
+
+
+def _newest(overview: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return max(overview["jobs"], key=lambda job: job["start-time"], default=None)
+
+
+def _place(metric: str) -> Place:
+    found = _OFFSET.search(metric)
+    assert found is not None  # noqa: S101 - only such metrics were asked for
+    return found["topic"], int(found["partition"])
+
+
+def _next(current: float) -> int | None:
+    return int(current) + 1 if current >= 0 else None

@@ -11,6 +11,7 @@ from fraudctl.target import OpenTransaction
 _ANSWER_SECONDS: Final = 10.0
 _REPLICATION: Final = 1
 _PAUSE_SECONDS: Final = 0.02
+_FIRST_ATTEMPT_SECONDS: Final = 1.0
 _READ_SECONDS: Final = 1.0
 
 Configs = dict[str, dict[str, str]]
@@ -35,17 +36,35 @@ class KafkaAdmin:
         return {name: metadata.partitions for name, metadata in found.items()}
 
     def create(self, configs: Configs) -> None:
-        """Create topics with their configurations, and wait until every partition has its leader."""
+        """Create topics with their configurations, unless they exist.
+
+        They cannot be used before their partitions have leaders: see `have_leaders`.
+        """
+        from confluent_kafka import KafkaError, KafkaException
         from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # not in its __all__
 
-        if configs:
-            new = [NewTopic(name, PARTITIONS, _REPLICATION, config=config) for name, config in configs.items()]
-            answers = self._client.create_topics(
-                new, operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS
-            )
-            for answer in answers.values():
+        if not configs:
+            return
+        new = [NewTopic(name, PARTITIONS, _REPLICATION, config=config) for name, config in configs.items()]
+        answers = self._client.create_topics(new, operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS)
+        for answer in answers.values():
+            try:
                 answer.result()
-            self.offsets(((name, partition) for name in configs for partition in range(PARTITIONS)), latest=True)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+
+    def have_leaders(self, places: Iterable[Place]) -> bool:
+        """Return whether these partitions can be used."""
+        from confluent_kafka import KafkaException
+
+        try:
+            self._offsets(list(places), _latest(), timeout=_FIRST_ATTEMPT_SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() not in _not_yet():
+                raise
+            return False
+        return True
 
     def configs(self, names: Sequence[str]) -> Configs:
         """Return each topic's own configuration, the broker's defaults left out."""
@@ -95,34 +114,37 @@ class KafkaAdmin:
         With `committed` the latest is the last stable offset: where the oldest open transaction begins, or the end. New
         partitions have no leader for a moment, which is waited for.
         """
-        from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-        from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
+        from confluent_kafka import KafkaException
 
-        specs: Any = OffsetSpec  # it has no types
-        spec = specs.latest() if latest else specs.earliest()
+        spec = _latest() if latest else _earliest()
+        places, timeout, last = list(places), _FIRST_ATTEMPT_SECONDS, None
+        for waited in self._clock.poll(_PAUSE_SECONDS, within=_ANSWER_SECONDS):
+            try:
+                return self._offsets(places, spec, committed=committed, timeout=timeout)
+            except KafkaException as error:
+                if error.args[0].code() not in _not_yet():
+                    raise
+                last = error
+            timeout = min(2 * timeout, max(_FIRST_ATTEMPT_SECONDS, _ANSWER_SECONDS - waited))
+        assert last is not None  # noqa: S101 - the loop has at least one turn
+        raise last
+
+    def _offsets(
+        self, places: Sequence[Place], spec: object, *, timeout: float, committed: bool = False
+    ) -> dict[Place, int]:
+        """Ask once.
+
+        librdkafka asks for the leaders once per request, and waits for the whole `timeout` when the broker did not know
+        one of them at that moment.
+        """
+        from confluent_kafka import IsolationLevel, TopicPartition
+
         asked = {TopicPartition(topic, partition): spec for topic, partition in places}
         if not asked:
             return {}
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        not_yet = {
-            KafkaError.NOT_LEADER_FOR_PARTITION,
-            KafkaError.LEADER_NOT_AVAILABLE,
-            KafkaError.UNKNOWN_LEADER_EPOCH,  # a broker that has just started, with data, does not know yet
-            KafkaError.FENCED_LEADER_EPOCH,
-            KafkaError.UNKNOWN_TOPIC_OR_PART,
-            KafkaError._NOENT,  # noqa: SLF001 - how librdkafka says that it found no leader
-        }
-        last: KafkaException | None = None
-        for _ in self._clock.poll(_PAUSE_SECONDS, within=_ANSWER_SECONDS):
-            answers = self._client.list_offsets(asked, isolation_level=isolation, request_timeout=_ANSWER_SECONDS)
-            try:
-                return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
-            except KafkaException as error:
-                if error.args[0].code() not in not_yet:
-                    raise
-                last = error
-        assert last is not None  # noqa: S101 - the loop has at least one turn
-        raise last
+        answers = self._client.list_offsets(asked, isolation_level=isolation, request_timeout=timeout)
+        return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
 
     def offsets_at(self, places: Iterable[Place], epoch_ms: int) -> dict[Place, int]:
         """Return the offset of the first record at or after a moment; of a partition without one, nothing."""
@@ -200,3 +222,32 @@ class KafkaAdmin:
         from confluent_kafka.admin import AdminClient
 
         return AdminClient(dict(self._connection()))
+
+
+def _latest() -> object:
+    from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
+
+    return OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+def _earliest() -> object:
+    from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
+
+    return OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+
+
+def _not_yet() -> frozenset[int]:
+    """Return the codes by which a broker, or librdkafka, says that a partition's leader is not known yet."""
+    from confluent_kafka import KafkaError
+
+    return frozenset(
+        {
+            KafkaError.NOT_LEADER_FOR_PARTITION,
+            KafkaError.LEADER_NOT_AVAILABLE,
+            KafkaError.UNKNOWN_LEADER_EPOCH,  # a broker that has just started, with data, does not know yet
+            KafkaError.FENCED_LEADER_EPOCH,
+            KafkaError.UNKNOWN_TOPIC_OR_PART,
+            KafkaError._NOENT,  # noqa: SLF001 - how librdkafka says that it found no leader
+            KafkaError._TIMED_OUT,  # noqa: SLF001 - of one attempt
+        }
+    )

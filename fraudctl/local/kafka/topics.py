@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from fraudctl.clock import Clock
-from fraudctl.errors import NotDeployed
+from fraudctl.errors import NotDeployed, TimedOut
 from fraudctl.local.kafka.admin import KafkaAdmin, Place
 from fraudctl.local.kafka.errors import translated
 from fraudctl.local.kafka.headroom import headroom_ms, partition_bytes
@@ -15,12 +15,19 @@ from fraudctl.target import ConsumerLag, Event, PartitionInfo, Phase, TopicInfo
 
 _NAME: Final = "topics"
 _SIZE: Final = "retention.bytes"
+_USABLE_SECONDS: Final = 30.0
+_AGAIN_SECONDS: Final = 0.1
 _SHARE: Final = 4
 # A consumer with less to read is about to read it.
 _FAR_BEHIND: Final = 1_000
 _MINUTE_MS: Final = 60_000
 _LEAST_BYTES: Final = 128 * 1024 * 1024
 _MOST_BYTES: Final = 16 * 1024 * 1024 * 1024
+
+
+# Where a running consumer is, per partition the next offset, or None where it has read nothing since its start; None
+# when it does not run or does not say.
+Positions = Callable[[], Mapping[Place, int | None] | None]
 
 
 class LocalTopics:
@@ -33,36 +40,65 @@ class LocalTopics:
         *,
         data: Path | None = None,
         free_bytes: Callable[[], int] | None = None,
+        positions: Mapping[str, Positions] = {},
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         """Store the admin client and the topics' definitions; no I/O.
 
         `data` is Kafka's data folder. With `free_bytes`, the free space there, topics bounded by size get what that
-        allows.
+        allows. `positions` has the groups that commit seldom, and asks them where they are.
         """
         self._admin, self._topics, self._clock = admin, tuple(topics), clock
-        self._data, self._free_bytes = data, free_bytes
+        self._data, self._free_bytes, self._positions = data, free_bytes, positions
 
     def create(self) -> Iterator[Event]:
-        """Create what is missing and repair configuration that differs; raises `Unreachable`."""
+        """Create what is missing and repair configuration that differs; raises `Unreachable` or `TimedOut`."""
         yield Event(_NAME, Phase.STARTED, "looking at the topics")
+        created: list[str] = []
+        repaired: list[str] = []
         with translated(_NAME):
-            existing = self._admin.topics()
-            wanted = {topic.name: {**topic.config, **self._bounded(topic.local_config)} for topic in self._topics}
-            missing = {name: config for name, config in wanted.items() if name not in existing}
-            self._admin.create(missing)
-            found = self._admin.configs([name for name in wanted if name in existing])
-            # Other settings stay as somebody may have made them.
-            wrong = {name: _differences(wanted[name], config) for name, config in found.items()}
-            repaired = {name: config for name, config in wrong.items() if config}
-            self._admin.change(repaired)
-        for name in found:
-            if (number := len(existing[name])) != PARTITIONS:
+            for _ in self._clock.poll(_AGAIN_SECONDS, within=_USABLE_SECONDS):
+                if existing := self._bring_about(created, repaired):
+                    break
+                yield Event(_NAME, Phase.PROGRESS, "waiting until Kafka has taken in which topics there are")
+        if not existing:
+            raise TimedOut(f"{_NAME}: not usable after {_USABLE_SECONDS:.0f} s", hint="run `fraudctl logs kafka`")
+        for name, number in existing.items():
+            if number != PARTITIONS:
                 # More would move accounts to other partitions, fewer cannot be had.
                 yield Event(_NAME, Phase.NOTE, f"{name} has {number} partitions, not {PARTITIONS}")
-        created = [f"all {len(missing)}"] if len(missing) == len(wanted) else list(missing)
-        done = [f"{name} created" for name in created] + [f"{name} repaired" for name in repaired]
-        yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(wanted)} as they should be")
+        new = [f"all {len(created)}"] if len(created) == len(existing) else created
+        done = [f"{name} created" for name in new] + [f"{name} repaired" for name in repaired]
+        yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(existing)} as they should be")
+
+    def _bring_about(self, created: list[str], repaired: list[str]) -> Mapping[str, int]:
+        """Create and repair topics and add their names.
+
+        Return the number of partitions of each topic; of none while one of them is not usable. What the broker says of
+        a topic that was created or deleted a moment ago may be out of date.
+        """
+        from confluent_kafka import KafkaError, KafkaException
+
+        before = self._admin.topics()
+        wanted = {topic.name: {**topic.config, **self._bounded(topic.local_config)} for topic in self._topics}
+        try:
+            missing = {name: config for name, config in wanted.items() if name not in before}
+            self._admin.create(missing)
+            created += [name for name in missing if name not in created]
+            found = self._admin.configs([name for name in wanted if name in before])
+            # Other settings stay as somebody may have made them.
+            wrong = {name: _differences(wanted[name], config) for name, config in found.items()}
+            changes = {name: config for name, config in wrong.items() if config}
+            self._admin.change(changes)
+            repaired += [name for name in changes if name not in repaired]
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            return {}
+        now = self._admin.topics()
+        if not (set(wanted) <= set(now) and self._admin.have_leaders((name, n) for name in wanted for n in now[name])):
+            return {}
+        return {name: len(now[name]) for name in wanted}
 
     def _bounded(self, config: Mapping[str, str]) -> dict[str, str]:
         if _SIZE not in config or self._free_bytes is None:
@@ -83,19 +119,39 @@ class LocalTopics:
         raise NotDeployed(f"topic {name}: does not exist in Kafka", hint="run `fraudctl topics create`")
 
     def consumers(self) -> Sequence[ConsumerLag]:
-        """Return how far every group that has committed offsets in the topics is behind; raises `Unreachable`."""
+        """Return how far every group that reads, or has read, the topics is behind; raises `Unreachable`.
+
+        What was there when this was called counts; a consumer has until it answers to read that.
+        """
         names = {topic.name for topic in self._topics}
         lags = []
         with translated("consumers"):
-            for group in self._admin.groups():
-                committed = {place: at for place, at in self._admin.committed(group).items() if place[0] in names}
-                ends = self._admin.offsets(committed, latest=True)
-                for name in sorted({topic for topic, _ in committed}):
-                    unread = {place: max(0, ends[place] - at) for place, at in committed.items() if place[0] == name}
+            existing = self._admin.topics()
+            ends = self._admin.offsets(
+                [(name, number) for name in names & set(existing) for number in existing[name]], latest=True
+            )
+            known = self._admin.groups()
+            for group in dict.fromkeys((*known, *self._positions)):
+                found = self._admin.committed(group) if group in known else {}
+                committed = {place: at for place, at in found.items() if place in ends}
+                ask = self._positions.get(group)
+                now = ask() if ask else None
+                at = committed if now is None else self._complete(now, committed, ends)
+                for name in sorted({topic for topic, _ in at}):
+                    unread = {place: max(0, ends[place] - next_) for place, next_ in at.items() if place[0] == name}
                     lag = sum(unread.values())
                     headroom = self._headroom(name, unread, ends) if lag > _FAR_BEHIND else None
-                    lags.append(ConsumerLag(group, name, lag, headroom))
+                    old = ask is not None and now is None
+                    lags.append(ConsumerLag(group, name, lag, headroom, as_of_checkpoint=old))
         return lags
+
+    def _complete(
+        self, now: Mapping[Place, int | None], committed: Mapping[Place, int], ends: Mapping[Place, int]
+    ) -> dict[Place, int]:
+        """Return where a consumer is; where it has read nothing yet, it goes on from there."""
+        here = {place: at for place, at in now.items() if place in ends and at is not None}
+        new = [place for place in now if place in ends and place not in here and place not in committed]
+        return {**self._admin.offsets(new, latest=False), **committed, **here}
 
     def _headroom(self, topic: str, unread: Mapping[Place, int], ends: Mapping[Place, int]) -> int | None:
         kept = int(self._admin.configs([topic])[topic].get(_SIZE, 0))
