@@ -4,7 +4,6 @@ The truth is what lies in the two input topics with the broker's times, judged b
 boto3. Nothing of fraudctl but its executable takes part.
 """
 
-import json
 import os
 import random
 import signal
