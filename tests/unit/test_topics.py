@@ -361,11 +361,16 @@ def test_offsets_are_asked_again_while_the_broker_finds_its_leaders(code: int) -
                 raise answer
             return SimpleNamespace(offset=answer)
 
-    client = SimpleNamespace(list_offsets=lambda asked, **_: dict.fromkeys(asked, Answer()))
+    asked_anew: list[float] = []
+    client = SimpleNamespace(
+        list_offsets=lambda asked, **_: dict.fromkeys(asked, Answer()),
+        list_topics=lambda timeout: asked_anew.append(timeout),
+    )
     pauses: list[float] = []
     admin = KafkaAdmin(dict, clock=Clock(sleep=pauses.append, monotonic=lambda: sum(pauses)))
     admin.__dict__["_client"] = client
     assert admin.offsets([("t", 0)], latest=True) == {("t", 0): 7}
+    assert len(asked_anew) == 2  # what the client knows of the leaders is not asked for by itself
     answers[:] = [KafkaException(KafkaError(code, "why"))] * 1000
     with pytest.raises(KafkaException):
         admin.offsets([("t", 0)], latest=True)

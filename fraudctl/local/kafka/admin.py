@@ -164,6 +164,8 @@ class KafkaAdmin:
                 if error.args[0].code() not in not_yet:
                     raise
                 last = error
+                # librdkafka goes on answering from what it knows, "no leaders", until all metadata is asked for anew.
+                self._client.list_topics(timeout=_ANSWER_SECONDS)
         assert last is not None  # noqa: S101 - the loop has at least one turn
         raise last
 
