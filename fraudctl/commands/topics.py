@@ -69,16 +69,38 @@ _ORIGINS: Final = {
 
 
 @app.command()
-def create(ctx: typer.Context) -> None:
-    """Create the topics that are missing and repair configuration that differs.
+def create(
+    ctx: typer.Context,
+    partitions: Annotated[
+        list[str] | None,
+        typer.Option("--partitions", metavar="TOPIC=N", help="Add partitions to this topic until it has N."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Create the topics that are missing and repair configuration that differs, saying what did.
+
+    Nothing is ever deleted. Added partitions cannot be taken away, and break the order of an account's records.
 
     Example: fraudctl topics create
+    Example: fraudctl topics create --partitions transactions=8
     Example: fraudctl topics create --stack two
     """
+    from fraudctl.services import topics as service
+
     context: Context = ctx.obj
-    running = context.running
+    wanted = service.partitions(partitions or ())
+    running, render = context.running, context.render
     with running.lock():
-        context.render.events(running.topics.create())
+        render.events(running.topics.create())
+        if not wanted:
+            return
+        plan = service.plan_partitions(running, wanted)
+        if not plan.changes:
+            render.note("Every topic has so many partitions already.")
+            return
+        render.plan(plan)
+        render.consent(plan, "Add these partitions", "Adding partitions", given=yes)
+        render.events(service.add_partitions(running, plan))
 
 
 @app.command("list")

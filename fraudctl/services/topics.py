@@ -5,15 +5,26 @@ topic has a rate too. In topics whose time the producer sets (processed_topic, d
 Offsets are counted, to which the markers of Kafka transactions belong.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from fraudctl.clock import Clock
-from fraudctl.errors import BadConfig
+from fraudctl.errors import BadConfig, FraudctlError, Refused
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.topics import Topic
-from fraudctl.target import ConsumerLag, PartitionInfo, Target, TopicInfo
+from fraudctl.services.interrupts import interruptible
+from fraudctl.target import (
+    Change,
+    Consent,
+    ConsumerLag,
+    Event,
+    PartitionInfo,
+    Phase,
+    Plan,
+    Target,
+    TopicInfo,
+)
 
 TOPIC_FIELDS: Final = (
     "topic",
@@ -43,6 +54,9 @@ PARTITION_FIELDS: Final = (
     "records_last_minute",
 )
 _AGAIN_SECONDS: Final = 1.0
+# A mistyped number cannot be taken back, and each partition costs files and memory of the broker.
+_MOST_PARTITIONS: Final = 100
+_READ_BY_FLINK: Final = frozenset({topics.TRANSACTIONS.name, topics.FLAGGED.name})
 _WINDOW_SECONDS: Final = 10
 # A lag that moves by less is that of a consumer at work: batches come and go.
 _STEADY_RECORDS: Final = 10
@@ -131,6 +145,80 @@ def listed(target: Target, clock: Clock = Clock()) -> Listed:  # noqa: B008 - fr
     """Return every topic of the pipeline; raises `Unreachable`."""
     found = tuple(target.topics.list(activity=True))
     return Listed(int(clock.now() * 1000), found)
+
+
+def partitions(given: Iterable[str]) -> dict[str, int]:
+    """Return how many partitions each topic shall have, by its full name, of ``transactions=8``; raises `BadConfig`."""
+    wanted = {}
+    for item in given:
+        topic, _, number = item.partition("=")
+        if not (number.isascii() and number.isdigit() and 0 < int(number) <= _MOST_PARTITIONS):
+            raise BadConfig(
+                f"--partitions {item}: not a topic and its number of partitions",
+                hint=f"write --partitions transactions=8; {_MOST_PARTITIONS} at most",
+            )
+        wanted[named(topic).name] = int(number)
+    return wanted
+
+
+def plan_partitions(target: Target, wanted: Mapping[str, int]) -> Plan:
+    """Return what raising the topics' numbers of partitions would do; no changes where they have so many.
+
+    Raises `Refused` where one would have fewer, which Kafka cannot do, and `NotDeployed`.
+    """
+    changes = []
+    for name, number in wanted.items():
+        now = len(target.topics.describe(name).partitions)
+        if number < now:
+            raise Refused(
+                f"topic {name}: has {now} partitions, and Kafka cannot take any away",
+                hint=f"nothing was changed; name {now} or more",
+            )
+        if number > now:
+            changes.append(Change("add", name, f"{now} → {number} partitions; they stay for good"))
+    if not changes:
+        return Plan(target.stack.outputs().stack, ())
+    notes = [
+        "Records with the same key go to another partition from now on. So the records of an account that are there",
+        "already lie in another partition than its new ones, and nobody reads them in order across both.",
+        "Detection goes by the times at which records were published, not by their order: it stays right.",
+    ]
+    if _restarts(target, (change.component for change in changes)):
+        notes += [
+            "The Flink application stops with a savepoint and starts again: it would notice new partitions only after",
+            "some minutes, too late for flags.",
+        ]
+    return Plan(target.stack.outputs().stack, tuple(changes), Consent.YES, notes=tuple(notes), work=dict(wanted))
+
+
+def add_partitions(target: Target, plan: Plan) -> Iterator[Event]:
+    """Do what the plan says; the application runs again afterwards, whatever happens. Hold the stack's lock."""
+    return interruptible(_add_partitions(target, plan))
+
+
+def _add_partitions(target: Target, plan: Plan) -> Generator[Event, None, None]:
+    names = [change.component for change in plan.changes]
+    restarts = _restarts(target, names)
+    if restarts:
+        yield from target.flink.stop()
+    try:
+        for name in names:
+            target.topics.add_partitions(name, plan.work[name])
+            yield Event("topics", Phase.DONE, f"{name} has {plan.work[name]} partitions")
+    except (FraudctlError, KeyboardInterrupt):
+        if restarts:
+            yield from target.flink.start()
+        raise
+    if restarts:
+        yield from target.flink.start()
+
+
+def _restarts(target: Target, names: Iterable[str]) -> bool:
+    """Return whether the application reads one of the topics and runs.
+
+    Its connector looks for new partitions every five minutes, and what it has not found is not in its clock.
+    """
+    return bool(_READ_BY_FLINK & set(names)) and target.flink.status().state != "STOPPED"
 
 
 class Describer:

@@ -19,7 +19,7 @@ from fraudctl.errors import NotDeployed, Unreachable
 from fraudctl.pipeline import topics
 from fraudctl.render import Renderer
 from fraudctl.services import topics as service
-from fraudctl.target import ConsumerLag, Origin, PartitionInfo, Setting, TopicInfo
+from fraudctl.target import ConsumerLag, FlinkStatus, Origin, PartitionInfo, Setting, TopicInfo
 
 NOW_MS = 1_790_000_000_000
 
@@ -128,6 +128,67 @@ def test_topics_create_holds_the_lock(run: Run) -> None:
     assert (done.code, done.out) == (0, "")
     assert "all 4 as they should be" in done.err
     assert (target.locked, target.topics.calls) == (1, ["create"])
+
+
+def test_partitions_are_added_after_a_yes(run: Run) -> None:
+    """With the application stopped meanwhile: it reads new partitions from their first record when it starts."""
+    target = FakeTarget()
+    done = run(target, "topics", "create", "--partitions", "transactions=8")
+    assert (done.code, done.out) == (7, "")
+    assert "Adding partitions needs confirmation" in done.err
+    assert target.flink.calls == []
+    done = run(target, "topics", "create", "--partitions", "transactions=8", "--yes")
+    assert (done.code, done.out) == (0, "")
+    assert re.search(r"add +demo_transactions +4 → 8 partitions", done.err)
+    assert "another partition" in done.err
+    assert target.topics.calls == ["create", "create", ("add_partitions", "demo_transactions", 8)]
+    assert target.flink.calls == [("stop", True), ("start", False)]
+    done = run(target, "topics", "create", "--partitions", "transactions=8")
+    assert (done.code, len(target.flink.calls)) == (0, 2)
+    assert "so many partitions already" in done.err
+
+
+def test_only_what_the_application_reads_restarts_it(run: Run) -> None:
+    """One that is stopped stays so."""
+    target = FakeTarget()
+    assert run(target, "topics", "create", "--partitions", "processed=5", "--yes").code == 0
+    target.flink.found = FlinkStatus("STOPPED")
+    assert run(target, "topics", "create", "--partitions", "flagged=5", "--yes").code == 0
+    assert target.topics.numbers == {"processed_topic": 5, "flagged_accounts": 5}
+    assert target.flink.calls == []
+
+
+def test_the_application_starts_again_when_partitions_cannot_be_added(run: Run) -> None:
+    """The error is told, not hidden by the start."""
+
+    class Full(FakeTopics):
+        def add_partitions(self, name: str, number: int) -> None:
+            raise Unreachable(f"topic {name}: Kafka does not answer for {number}")
+
+    target = FakeTarget(topics=Full())
+    done = run(target, "topics", "create", "--partitions", "flagged=5", "--yes")
+    assert done.code == 4
+    assert "Kafka does not answer for 5" in done.err
+    assert target.flink.calls == [("stop", True), ("start", False)]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        ("transactions=3", 7, "has 4 partitions, and Kafka cannot take any away"),
+        ("transactions", 2, "--partitions transactions: not a topic and its number"),
+        ("transactions=101", 2, "100 at most"),
+        ("transactions=0", 2, "not a topic and its number"),
+        ("nothing=8", 2, "no such topic"),
+    ],
+)
+def test_partitions_that_cannot_be(run: Run, given: str, code: int, said: str) -> None:
+    """Nothing is changed."""
+    target = FakeTarget()
+    done = run(target, "topics", "create", "--partitions", given, "--yes")
+    assert done.code == code
+    assert said in done.err
+    assert target.topics.numbers == {}
 
 
 def test_topic_settings_are_in_units(run: Run) -> None:

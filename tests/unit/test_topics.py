@@ -364,7 +364,7 @@ def test_offsets_are_asked_again_while_the_broker_finds_its_leaders(code: int) -
     asked_anew: list[float] = []
     client = SimpleNamespace(
         list_offsets=lambda asked, **_: dict.fromkeys(asked, Answer()),
-        list_topics=lambda timeout: asked_anew.append(timeout),
+        list_topics=lambda *, timeout: asked_anew.append(timeout),
     )
     pauses: list[float] = []
     admin = KafkaAdmin(dict, clock=Clock(sleep=pauses.append, monotonic=lambda: sum(pauses)))
