@@ -412,6 +412,22 @@ class Logs(Protocol):
         """Yield a component's last lines, then new ones when following; raises `NotDeployed`."""
 
 
+class Known(Protocol):
+    """What a shell completes at a Tab: names, found at once or not at all; no method raises for want of a stack."""
+
+    def stacks(self) -> Sequence[str]:
+        """Return the stacks."""
+
+    def components(self) -> Sequence[str]:
+        """Return the components that have a log."""
+
+    def savepoints(self) -> Sequence[str]:
+        """Return the states that the application can start from, newest first."""
+
+    def accounts(self) -> Sequence[str]:
+        """Return accounts that were flagged or cleared, newest first."""
+
+
 class Target(Protocol):
     """Everything a command can ask of a place where the pipeline runs."""
 

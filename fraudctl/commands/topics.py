@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fraudctl import tables
-from fraudctl.commands import watching
+from fraudctl.commands import completion, watching
 from fraudctl.commands.watching import Every, Watch
 from fraudctl.context import Context
 from fraudctl.tables import Column
@@ -135,7 +135,12 @@ def list_(ctx: typer.Context, watch: Watch = False, every: Every = None) -> None
 @app.command()
 def describe(
     ctx: typer.Context,
-    topic: Annotated[str, typer.Argument(help="transactions, flagged, processed, dead-letters, or a full name.")],
+    topic: Annotated[
+        str,
+        typer.Argument(
+            help="transactions, flagged, processed, dead-letters, or a full name.", autocompletion=completion.topics
+        ),
+    ],
     watch: Watch = False,
     every: Every = None,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fraudctl.commands import completion
 from fraudctl.context import Context
 from fraudctl.services.read_options import FileFormat, OnError
 
@@ -71,7 +72,10 @@ def send(  # noqa: PLR0913 - one for each option
     ] = None,
     topic: Annotated[
         str,
-        typer.Option(help="Topic; other topics than transactions get what `tail -o json` has written, as it is."),
+        typer.Option(
+            help="Topic; other topics than transactions get what `tail -o json` has written, as it is.",
+            autocompletion=completion.topics,
+        ),
     ] = "transactions",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the first records and what would be refused; send nothing.")
