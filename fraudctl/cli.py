@@ -131,7 +131,7 @@ def _fail(ctx: Any, error: Exception) -> NoReturn:  # noqa: ANN401 - Typer's ven
     render = _renderer(ctx)
     verbose = ctx.obj.settings.verbose if isinstance(ctx.obj, Context) else bool(ctx.params.get("verbose"))
     if isinstance(error, FraudctlError):
-        render.error(str(error), error.hint)
+        render.error(str(error), error.hint, error.excerpt)
         if verbose:
             _note(render, "".join(traceback.format_exception(error)))
         raise typer.Exit(error.exit_code) from error

@@ -12,16 +12,22 @@
 Exit code 0 is success (also "already so"), 130 is Ctrl-C.
 """
 
+from collections.abc import Sequence
+
 
 class FraudctlError(Exception):
-    """An expected error: ``str(error)`` reads "{what}: {why}", ``hint`` says what to type next."""
+    """An expected error: ``str(error)`` reads "{what}: {why}", ``hint`` says what to type next.
+
+    ``excerpt`` has the lines to show between the two: what was typed, and a caret below what is wrong.
+    """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
-        """Store the message for people and the hint beside it."""
+    def __init__(self, message: str, *, hint: str | None = None, excerpt: Sequence[str] = ()) -> None:
+        """Store the message for people, and the hint and the excerpt beside it."""
         super().__init__(message)
         self.hint = hint
+        self.excerpt = excerpt
 
 
 class BadConfig(FraudctlError):

@@ -161,10 +161,12 @@ class Renderer:
         """Print a note for people on stderr."""
         self._console().print(_text(self._paste(text)))
 
-    def error(self, message: str, hint: str | None = None) -> None:
-        """Print an error and its hint on stderr."""
+    def error(self, message: str, hint: str | None = None, excerpt: Sequence[str] = ()) -> None:
+        """Print an error on stderr, the excerpt below it that shows where it is, and its hint."""
         console = self._console()
         console.print(_text(f"Error: {self._paste(message)}", style="red"))
+        for line in excerpt:
+            console.print(_text(f"  {line}"), no_wrap=True, crop=False, overflow="ignore")  # a caret stays in its place
         if hint:
             console.print(_text(f"Hint: {self._paste(hint)}"))
 

@@ -25,7 +25,9 @@ def flag_accounts(
     start: Annotated[
         str | None,
         typer.Option(
-            "--from", help="When it takes effect, such as 15m (ago) or 2026-11-24T10:00:00Z.", show_default="now"
+            "--from",
+            help="When it takes effect: 15m, 2h, 1d (ago), 09:30, 2026-11-24 or 2026-11-24T10:15:30Z.",
+            show_default="now",
         ),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Reason, stored with every detection.")] = None,
@@ -49,6 +51,7 @@ def flag_accounts(
         start=start,
         reason=reason,
         flagged_by=_user(),
+        note=context.render.note,
     )
     flags = list(service.flag(context.running, request))
     context.render.rows(flags, service.COLUMNS)

@@ -46,9 +46,9 @@ def query(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Maximum number of rows.")] = 20,
     since: Annotated[
-        str | None, typer.Option(help="From this time on, such as 15m (ago) or 2026-11-24T10:00:00Z.")
+        str | None, typer.Option(help="From this time on: 15m, 2h, 1d (ago), 09:30, 2026-11-24, 2026-11-24T10:15:30Z.")
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time, written like --since, or now.")] = None,
 ) -> None:
     """Show the newest detections, of one account or of all.
 
@@ -61,7 +61,7 @@ def query(
 
     context: Context = ctx.obj
     number = None if account is None else accounts.account(account)
-    first, end = time_options.span(since, until)
+    first, end = time_options.span(since, until, note=context.render.note)
     found = service.query(context.running.audit_table(), number, limit=limit, since=first, until=end)
     columns = _OF_ALL if number is None else _OF_ONE
     everything = number is None and first is None and end is None

@@ -12,6 +12,7 @@ transactions         send transactions from a file, or sample ones
 transaction_file     JSON Lines and CSV files of transactions, checked line by line
 topics               topics by the names that people type
 time_options         times and durations on the command line
+where                the filter --where; where_syntax makes a tree of its text, where_values compares values
 files                files named on the command line
 interrupts           Ctrl-C that ends work between two steps
 ===================  ========================================================================================

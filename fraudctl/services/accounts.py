@@ -51,8 +51,12 @@ def flag_request(  # noqa: PLR0913 - the options of the command
     reason: str | None = None,
     flagged_by: str | None = None,
     clock: Callable[[], float] = time.time,
+    note: Callable[[str], None] | None = None,
 ) -> FlagRequest:
-    """Return the options as a request, checked; `file` has an account a line. Raises `BadConfig`."""
+    """Return the options as a request, checked; `file` has an account a line.
+
+    `note` is called with what a start without a zone was read as. Raises `BadConfig`.
+    """
     numbers = [account(text) for text in accounts]
     for number, line in enumerate(file or (), 1):
         if line.strip():
@@ -65,7 +69,7 @@ def flag_request(  # noqa: PLR0913 - the options of the command
         raise BadConfig("--clear: no account given", hint="run `fraudctl flag-accounts --clear 1000000003`")
     if random is not None:
         _check_random(random)
-    date = iso(time_options.parse(start, "--from", clock=clock)) if start is not None else None
+    date = iso(time_options.parse(start, "--from", clock=clock, note=note)) if start is not None else None
     request = FlagRequest(
         accounts=tuple(dict.fromkeys(numbers)),
         random=random,

@@ -98,6 +98,21 @@ def test_since_and_until_bound_the_order_s_own_time(run: Run, audit: Any) -> Non
     assert [json.loads(line)["transaction_id"] for line in done.out.splitlines()] == ["t-2"]
 
 
+def test_a_day_is_read_in_the_machines_zone_and_that_is_said(run: Run, audit: Any) -> None:
+    """On stderr; the hint of a time that is none shows how times look."""
+    fill(audit, 1)
+    done = run(
+        FakeTarget(table=audit), "audit", "query", "--since", "2026-11-01", "--until", "2099-01-01", output="json"
+    )
+    assert json.loads(done.out)["transaction_id"] == "t-1"
+    assert "--since 2026-11-01 read as 2026-11-01T00:00:00" in done.err
+    assert "--until 2099-01-01 read as 2099-01-01T00:00:00" in done.err
+    done = run(Undeployed(), "audit", "query", "--since", "soon")
+    assert (done.code, done.out) == (2, "")
+    assert "--since: 'soon' is not a time" in done.err
+    assert "30s, 15m, 2h, 1d (ago), 09:30, 2026-11-24, 2026-11-24T10:15:30Z, epoch milliseconds, or now" in done.err
+
+
 @pytest.mark.parametrize("account", ["0", "x", "9223372036854775808"])
 def test_an_account_that_is_none_is_a_usage_error(run: Run, account: str) -> None:
     """The table is not asked."""

@@ -213,7 +213,7 @@ def test_an_unknown_topic_is_a_usage_error_with_the_names(run: Run) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [("--last", "1", "--from-beginning"), ("--last", "1", "--since", "1h"), ("--no-follow",), ("--since", "yesterday")],
+    [("--last", "1", "--from-beginning"), ("--last", "1", "--since", "1h"), ("--no-follow",), ("--since", "soon")],
     ids=" ".join,
 )
 def test_contradictions_are_usage_errors(run: Run, options: tuple[str, ...]) -> None:

@@ -33,6 +33,14 @@ def test_the_start_may_lie_in_the_past() -> None:
     assert accounts.flag_request(["7"]).start is None
 
 
+def test_a_start_at_a_time_of_day_is_todays() -> None:
+    """Also when it is yet to come; what it was read as is said."""
+    notes: list[str] = []
+    request = accounts.flag_request(["7"], start="15:00Z", clock=lambda: NOW, note=notes.append)
+    assert request.start == "2026-09-21T15:00:00.000Z"
+    assert notes == ["--from 15:00Z read as 2026-09-21T15:00:00+00:00"]
+
+
 def test_who_flags_is_passed_on() -> None:
     """With the reason, for every account."""
     target = FakeTarget()

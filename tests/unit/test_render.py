@@ -87,6 +87,17 @@ def test_data_never_drives_the_terminal(output: Format) -> None:
         assert json.loads(out.getvalue().splitlines()[0]) == row
 
 
+def test_the_excerpt_of_an_error_stands_between_it_and_its_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caret stays in its column, also where the terminal is narrower than the line."""
+    monkeypatch.setenv("COLUMNS", "40")
+    render, out, err = printed(Format.AUTO)
+    line = "amount > 500 and merchant_type % 5 and \x1b[31m"
+    render.error("--where: no", "write it", (line, " " * 31 + "^"))
+    assert out.getvalue() == ""
+    shown = "amount > 500 and merchant_type % 5 and \\x1b[31m"
+    assert err.getvalue() == f"Error: --where: no\n  {shown}\n  {' ' * 31}^\nHint: write it\n"
+
+
 def test_shown_leaves_what_people_write() -> None:
     """Letters, marks and composed emoji of all scripts."""
     for text in ("Chloé Nguyễn", "漢字 かな", "👩‍👩‍👧", "ع", "a b", *NAMES):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline.reader import Record
-from fraudctl.services import tail, time_options
+from fraudctl.services import tail
 from fraudctl.services.record_formats import AlignedLines, JsonLines
 from fraudctl.tables import short_time
 from fraudctl.target import From, Range
@@ -76,52 +75,6 @@ def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
     with pytest.raises(BadConfig) as raised:
         tail.wanted(**options)
     assert raised.value.hint
-
-
-@pytest.mark.parametrize(
-    ("text", "milliseconds"),
-    [
-        ("now", 1_790_000_000_500),
-        ("30s", 1_789_999_970_500),
-        ("15m", 1_789_999_100_500),
-        ("2h", 1_789_992_800_500),
-        ("1d", 1_789_913_600_500),
-        ("1h30m", 1_789_994_600_500),
-        ("999999d", 0),
-        ("2026-09-21T14:13:20.5Z", 1_790_000_000_500),
-        ("2026-09-21T16:13:20.500999+02:00", 1_790_000_000_500),
-        ("1970-01-01T00:00:00Z", 0),
-    ],
-)
-def test_moments(text: str, milliseconds: int) -> None:
-    """ISO with a zone, now, or how long ago; milliseconds are cut, not rounded."""
-    assert time_options.parse(text, "--since", clock=lambda: NOW) == milliseconds
-
-
-@pytest.mark.parametrize(
-    "text", ["", "soon", "15", "m", "-5m", "5m ago", "2026-09-21", "2026-09-21T14:13:20", "1960-01-01T00:00:00Z"]
-)
-def test_what_is_no_moment(text: str) -> None:
-    """Names the option and shows how a time looks."""
-    with pytest.raises(BadConfig, match=r"^--since: ") as raised:
-        time_options.parse(text, "--since")
-    assert "Z" in (raised.value.hint or "")
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"), [("20261124", "2026-11-24T00:00:00Z"), ("2026-11-24T10:00", "2026-11-24T10:00Z")]
-)
-def test_a_time_without_its_zone_gets_one_that_is_right(text: str, hint: str) -> None:
-    """What the hint says to write is understood."""
-    with pytest.raises(BadConfig) as raised:
-        time_options.parse(text, "--since")
-    assert raised.value.hint == f"write {hint} for UTC"
-    assert time_options.parse(hint, "--since") > 0
-
-
-def test_an_hour_ago_is_so() -> None:
-    """By the real clock too."""
-    assert abs(time_options.parse("1h", "--from") / 1000 - (datetime.now(UTC).timestamp() - 3600)) < 60
 
 
 @pytest.mark.parametrize(
