@@ -1,17 +1,17 @@
 """What is known of the local stacks without asking anybody for long: what a shell completes at a Tab.
 
-Imports little, since a Tab may take 150 ms: opening `LocalTarget` alone costs more than half of that.
+Imports little, since a Tab may take 150 ms: importing `LocalTarget` alone costs more than half of that.
 """
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.ports import bootstrap_servers
 from fraudctl.local.processes.state import StackState
 from fraudctl.pipeline import kafka, topics
-from fraudctl.target import From, Range
 
 _ASK_SECONDS: Final = 0.1
 _FLAGS: Final = 500
@@ -46,19 +46,27 @@ class LocalKnown:
         state = StackState.load(self._paths.state)
         if state is None or "kafka" not in state.ports:
             return found
-        reader = threading.Thread(target=self._read, args=(state, found), daemon=True)  # left behind when Kafka hangs
-        reader.start()
-        reader.join(_ASK_SECONDS)
+        answered = threading.Event()
+        # Left behind when Kafka hangs, and with its consumer, which takes its time to close.
+        threading.Thread(target=self._read, args=(state, found, answered), daemon=True).start()
+        answered.wait(_ASK_SECONDS)
         return list(dict.fromkeys(reversed(found)))
 
     @staticmethod
-    def _read(state: StackState, found: list[str]) -> None:
-        from fraudctl.errors import FraudctlError
-        from fraudctl.local.kafka.records import LocalRecords
+    def _read(state: StackState, found: list[str], answered: threading.Event) -> None:
+        from confluent_kafka import KafkaException
 
-        records = LocalRecords(lambda: kafka.client(bootstrap_servers(state.ports)))
-        try:
-            for batch in records.batches(topics.FLAGGED.name, Range(From.LAST, count=_FLAGS, follow=False)):
-                found += [one.key.decode() for one in batch.records if one.key is not None and one.key.isdigit()]
-        except FraudctlError:
-            return
+        from fraudctl.pipeline.reader import Reader, Request, properties
+
+        connection = {
+            **kafka.client(bootstrap_servers(state.ports)),
+            # librdkafka keeps to this pause before its first connection to a broker too: half of the time there is.
+            "reconnect.backoff.ms": 0,
+            "reconnect.backoff.max.ms": 0,
+        }
+        request = Request(topics.FLAGGED.name, start="last", count=_FLAGS)
+        with suppress(KafkaException):
+            reader = Reader(kafka.open_consumer(properties(connection)))
+            records = reader.poll(request).records
+            found += [one.key.decode() for one in records if one.key is not None and one.key.isdigit()]
+            answered.set()
