@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from fraudctl import commands, config, usage
+from fraudctl.commands import completion
 from fraudctl.context import Context
 from fraudctl.errors import FraudctlError, OperationFailed, Unreachable
 from fraudctl.hints import Invocation
@@ -68,6 +69,11 @@ class Root(TyperGroup):
                 raise typer.Exit
             ctx.meta[_TYPED] = args
             return super().parse_args(ctx, usage.rewrite(move_globals_first(args), GLOBAL_OPTIONS, _WITH_VALUE))
+
+    def _main_shell_completion(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - Typer's own
+        if config.completes():
+            completion.prepare()
+        super()._main_shell_completion(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - Typer's vendored Context
         """Run the command; an error becomes a line on stderr and its exit code."""
@@ -175,14 +181,23 @@ def _version(value: bool) -> None:
 @app.callback()
 def root(  # noqa: PLR0913 - the global options
     ctx: typer.Context,
-    target: Annotated[str | None, typer.Option(help="Where the pipeline runs: local (the default) or aws.")] = None,
-    stack: Annotated[str | None, typer.Option(help="Name of the stack; fraud-detection by default.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Where the pipeline runs: local (the default) or aws.", autocompletion=completion.targets),
+    ] = None,
+    stack: Annotated[
+        str | None,
+        typer.Option(help="Name of the stack; fraud-detection by default.", autocompletion=completion.stacks),
+    ] = None,
     region: Annotated[str | None, typer.Option(help="AWS region.")] = None,
     profile: Annotated[str | None, typer.Option(help="AWS profile.")] = None,
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", help="table, json (JSON Lines) or csv; by default a table on a terminal, json in a pipe."
+            "--output",
+            "-o",
+            help="table, json (JSON Lines) or csv; by default a table on a terminal, json in a pipe.",
+            autocompletion=completion.outputs,
         ),
     ] = None,
     verbose: Annotated[bool | None, typer.Option("--verbose", help="Say more, tracebacks included.")] = None,

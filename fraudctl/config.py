@@ -127,6 +127,11 @@ def child_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in unwanted}
 
 
+def completes() -> bool:
+    """Return whether a shell asks for completions (Typer's protocol) and no command is to run."""
+    return f"_{PROGRAM.upper()}_COMPLETE" in os.environ
+
+
 def called_as() -> str:
     """Return how a shell calls this program: ``fraudctl`` when that is what it finds, else the path as it was typed."""
     typed = Path(sys.argv[0])

@@ -8,11 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from fraudctl.config import Settings, TargetName
-from fraudctl.errors import Unreachable
+from fraudctl.errors import BadConfig, Unreachable
 from fraudctl.render import Renderer
 
 if TYPE_CHECKING:
-    from fraudctl.target import Target
+    from fraudctl.target import Known, Target
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,13 @@ _TARGETS: Final[dict[TargetName, Callable[[Settings], Target]]] = {TargetName.LO
 def open_target(settings: Settings) -> Target:
     """Return the target that the settings name; constructing it does no I/O."""
     return _TARGETS[settings.target](settings)
+
+
+def known(settings: Settings) -> Known:
+    """Return what a shell can complete; raises `BadConfig` for the target AWS, which would have to be asked."""
+    if settings.target is not TargetName.LOCAL:
+        raise BadConfig("completion: not on AWS in this version", hint="use --target local")
+    from fraudctl.local.known import LocalKnown
+    from fraudctl.local.processes.paths import StackPaths
+
+    return LocalKnown(StackPaths(settings.home, settings.stack, settings.runtime))

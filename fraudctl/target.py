@@ -154,10 +154,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One record to write."""
+    """One record to write; headers in their order, a name as often as it is there."""
 
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +172,53 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class PartitionInfo:
-    """One partition: its leader and the range of offsets it holds."""
+    """One partition: its leader, its replicas (`isr`: those in sync) by broker id, and the offsets it holds.
+
+    `latest` is the next to be written. `stable` is the last stable offset: up to it a reader of committed records sees;
+    None where nobody asked. `newest_at` is the latest time among its records (epoch milliseconds). `last_10s` and
+    `last_minute` are how many offsets have been written since then, by the records' times. `size_bytes` is what it
+    takes on disk, None where that is not known.
+    """
 
     partition: int
     leader: int
     earliest: int
     latest: int
+    replicas: tuple[int, ...] = ()
+    isr: tuple[int, ...] = ()
+    stable: int | None = None
+    newest_at: int | None = None
+    last_10s: int | None = None
+    last_minute: int | None = None
+    size_bytes: int | None = None
+
+
+class Origin(StrEnum):
+    """Who gave a topic's setting its value."""
+
+    PIPELINE = "pipeline"
+    CHANGED = "changed"  # the pipeline defines another value, which `fraudctl topics create` sets again
+    ADDED = "added"  # the pipeline does not define it, and leaves it as it is
+    BROKER = "broker"  # it holds for every topic of these brokers
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A topic's setting whose value is not Kafka's default; `defined` is the pipeline's value where it has one."""
+
+    name: str
+    value: str
+    default: str | None
+    origin: Origin
+    defined: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """One topic as the broker has it; `records` is the sum of its partitions' ranges of offsets."""
+    """One topic as the broker has it; `records` is the sum of its partitions' ranges of offsets.
+
+    `config` is what is set for this topic, `settings` what differs from Kafka's default; only `describe` asks for them.
+    """
 
     alias: str
     name: str
@@ -189,6 +226,7 @@ class TopicInfo:
     partitions: tuple[PartitionInfo, ...] = ()
     replication: int = 0
     config: Mapping[str, str] = field(default_factory=dict)
+    settings: tuple[Setting, ...] = ()
 
     @property
     def records(self) -> int:
@@ -210,6 +248,7 @@ class ConsumerLag:
     lag: int | None
     headroom_ms: int | None = None
     as_of_checkpoint: bool = False
+    behind_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,14 +374,20 @@ class Topics(Protocol):
     def create(self) -> Iterator[Event]:
         """Create what is missing and repair configuration that differs."""
 
-    def list(self) -> list[TopicInfo]:
-        """Return every topic of the pipeline, missing ones with ``exists=False``."""
+    def add_partitions(self, name: str, number: int) -> None:
+        """Raise a topic's number of partitions; none is ever removed. Raises `NotDeployed`."""
+
+    def list(self, *, activity: bool = False) -> list[TopicInfo]:
+        """Return every topic of the pipeline, missing ones with ``exists=False``.
+
+        With `activity`, with the times and sizes of its partitions, which cost further questions.
+        """
 
     def describe(self, name: str) -> TopicInfo:
-        """Return one topic by its full name, with its configuration; raises `NotDeployed`."""
+        """Return one topic by its full name, with its configuration and all of its partitions; raises `NotDeployed`."""
 
-    def consumers(self) -> Sequence[ConsumerLag]:
-        """Return how far each consumer of the pipeline is behind."""
+    def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
+        """Return how far each consumer of the pipeline is behind; with `timed`, in milliseconds too."""
 
 
 class Records(Protocol):
@@ -383,6 +428,22 @@ class Logs(Protocol):
 
     def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
         """Yield a component's last lines, then new ones when following; raises `NotDeployed`."""
+
+
+class Known(Protocol):
+    """What a shell completes at a Tab: names, found at once or not at all; no method raises for want of a stack."""
+
+    def stacks(self) -> Sequence[str]:
+        """Return the stacks."""
+
+    def components(self) -> Sequence[str]:
+        """Return the components that have a log."""
+
+    def savepoints(self) -> Sequence[str]:
+        """Return the states that the application can start from, newest first."""
+
+    def accounts(self) -> Sequence[str]:
+        """Return accounts that were flagged or cleared, newest first."""
 
 
 class Target(Protocol):

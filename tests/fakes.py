@@ -22,6 +22,7 @@ from fraudctl.target import (
     FlinkStatus,
     Health,
     Options,
+    Origin,
     Outgoing,
     Outputs,
     PartitionInfo,
@@ -31,6 +32,7 @@ from fraudctl.target import (
     Report,
     Savepoint,
     ScheduleStatus,
+    Setting,
     Target,
     TopicInfo,
 )
@@ -161,14 +163,21 @@ class FakeTopics:
 
     missing: frozenset[str] = frozenset()
     calls: list[Any] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
 
     def create(self) -> Iterator[Event]:
         """Record the call."""
         self.calls.append("create")
         yield Event("topics", Phase.DONE, "all 4 as they should be")
 
-    def list(self) -> list[TopicInfo]:
+    def add_partitions(self, name: str, number: int) -> None:
+        """Record the call; the topic has so many from now on."""
+        self.calls.append(("add_partitions", name, number))
+        self.numbers[name] = number
+
+    def list(self, *, activity: bool = False) -> list[TopicInfo]:
         """Return the topics."""
+        del activity
         return [self._info(topic) for topic in topics.ALL]
 
     def describe(self, name: str) -> TopicInfo:
@@ -178,17 +187,26 @@ class FakeTopics:
             raise NotDeployed(f"topic {name}: does not exist", hint="run `fraudctl topics create`")
         return self._info(topic)
 
-    def consumers(self) -> Sequence[ConsumerLag]:
+    def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return one consumer."""
-        return [ConsumerLag("audit-writer", topics.PROCESSED.name, 7)]
+        return [ConsumerLag("audit-writer", topics.PROCESSED.name, 7, behind_ms=2_500 if timed else None)]
 
     def _info(self, topic: topics.Topic) -> TopicInfo:
         if topic.name in self.missing:
             return TopicInfo(topic.alias, topic.name, exists=False)
         latest = 1 if topic is topics.TRANSACTIONS else 0
-        partitions = tuple(PartitionInfo(number, 1, 0, latest) for number in range(topics.PARTITIONS))
+        partitions = tuple(
+            PartitionInfo(number, 1, 0, latest, replicas=(1,), isr=(1,))
+            for number in range(self.numbers.get(topic.name, topics.PARTITIONS))
+        )
         return TopicInfo(
-            topic.alias, topic.name, exists=True, partitions=partitions, replication=1, config=topic.config
+            topic.alias,
+            topic.name,
+            exists=True,
+            partitions=partitions,
+            replication=1,
+            config=topic.config,
+            settings=tuple(Setting(name, value, None, Origin.PIPELINE, value) for name, value in topic.config.items()),
         )
 
 
@@ -200,6 +218,7 @@ class FakeRecords:
     refuse: frozenset[bytes] = frozenset()
     asked: list[tuple[str, Range]] = field(default_factory=list)
     written: list[Outgoing] = field(default_factory=list)
+    topic: str = ""
 
     def read(self, topic: str, wanted: Range) -> Iterator[Record]:
         """Yield the records of all batches."""
@@ -216,7 +235,7 @@ class FakeRecords:
 
     def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
         """Store the records."""
-        assert topic == topics.TRANSACTIONS.name
+        self.topic = topic
         failed = 0
         for outgoing in records:
             if outgoing.key in self.refuse:

@@ -6,13 +6,19 @@ from typing import Annotated
 
 import typer
 
+from fraudctl.commands import completion
 from fraudctl.context import Context
 
 
 def flag_accounts(
     ctx: typer.Context,
     accounts: Annotated[
-        list[str] | None, typer.Argument(metavar="[ACCOUNT]...", help="Accounts; five sample accounts by default.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[ACCOUNT]...",
+            help="Accounts; five sample accounts by default.",
+            autocompletion=completion.accounts,
+        ),
     ] = None,
     random: Annotated[int | None, typer.Option(help="Flag N of the sample accounts 1000000001 to 1000000010.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Clear the accounts instead of flagging them.")] = False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from fraudctl import tables
+from fraudctl.commands import completion
 from fraudctl.context import Context
 from fraudctl.tables import Column
 
@@ -40,7 +41,9 @@ _OF_ALL: Final = (
 @app.command()
 def query(
     ctx: typer.Context,
-    account: Annotated[str | None, typer.Argument(help="Account; all accounts by default.")] = None,
+    account: Annotated[
+        str | None, typer.Argument(help="Account; all accounts by default.", autocompletion=completion.accounts)
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Maximum number of rows.")] = 20,
     since: Annotated[
         str | None, typer.Option(help="From this time on: 15m, 2h, 1d (ago), 09:30, 2026-11-24, 2026-11-24T10:15:30Z.")

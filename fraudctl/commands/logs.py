@@ -4,12 +4,19 @@ from typing import Annotated
 
 import typer
 
+from fraudctl.commands import completion
 from fraudctl.context import Context
 
 
 def logs(
     ctx: typer.Context,
-    component: Annotated[str, typer.Argument(help="kafka, dynamodb, lambda, flink, ..., as `fraudctl status` shows.")],
+    component: Annotated[
+        str,
+        typer.Argument(
+            help="kafka, dynamodb, lambda, flink, ..., as `fraudctl status` shows.",
+            autocompletion=completion.components,
+        ),
+    ],
     last: Annotated[
         int, typer.Option("--last", "-n", min=0, max=1_000_000_000, help="Number of lines from the end.")
     ] = 50,

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING
 
 import typer
 
 from fraudctl.clock import Clock
+from fraudctl.commands import watching
+from fraudctl.commands.watching import Every, Watch
 from fraudctl.context import Context
 
 if TYPE_CHECKING:
     from fraudctl.render import Renderer
     from fraudctl.services.health import Status
 
-_EVERY_SECONDS: Final = 2.0
 
-
-def status(
-    ctx: typer.Context,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat every 2 s until Ctrl-C.")] = False,
-) -> None:
+def status(ctx: typer.Context, watch: Watch = False, every: Every = None) -> None:
     """Show the health of every component.
 
     With topics, rows and consumer lag. The exit code is 8 unless everything is healthy.
 
     Example: fraudctl status
     Example: fraudctl status --watch
+    Example: fraudctl status --every 10 -o json
     Example: fraudctl status -o csv > components.csv
     """
     from fraudctl.services import health
 
     context: Context = ctx.obj
     clock = Clock()
-    for _ in clock.poll(_EVERY_SECONDS, within=None if watch else 0):
-        found = health.read(context.target, clock)
-        if watch:
-            context.render.clear()
+    seconds = watching.seconds(watch=watch, every=every)
+    for found in watching.looks(context.render, seconds, lambda: health.read(context.target, clock), clock):
         _show(context.render, found, clock)
     found.check()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fraudctl.commands import completion
 from fraudctl.context import Context
 from fraudctl.services.read_options import FileFormat, OnError
 
@@ -69,11 +70,21 @@ def send(  # noqa: PLR0913 - one for each option
         str | None,
         typer.Option(metavar="live|100x", help="Send at the distances of the file's dates, moved to now."),
     ] = None,
+    topic: Annotated[
+        str,
+        typer.Option(
+            help="Topic; other topics than transactions get what `tail -o json` has written, as it is.",
+            autocompletion=completion.topics,
+        ),
+    ] = "transactions",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the first records and what would be refused; send nothing.")
     ] = False,
 ) -> None:
     """Send the transactions of a file; invalid lines are listed, and the exit code is 8.
+
+    What `fraudctl tail -o json` has written is sent again with its keys and headers, so a slice of a topic can be
+    replayed.
 
     Example: fraudctl transactions send transactions.csv
 
@@ -82,9 +93,11 @@ def send(  # noqa: PLR0913 - one for each option
     Example: fraudctl transactions send fraudTest.csv.gz --map sparkov --pace 100x
 
     Example: fraudctl transactions send bank.csv --map bank.toml --zone Europe/Berlin
+
+    Example: fraudctl transactions send dead.jsonl --topic dead-letters
     """
     from fraudctl.services import dry_run as dry_runs
-    from fraudctl.services import files, pacing, read_options
+    from fraudctl.services import files, pacing, read_options, topics
     from fraudctl.services import transactions as service
     from fraudctl.target import Event, Phase
 
@@ -92,10 +105,11 @@ def send(  # noqa: PLR0913 - one for each option
     render = context.render
     options = read_options.checked(file_format, mapping=mapping, zone=zone, delimiter=delimiter, encoding=encoding)
     times = None if pace is None else pacing.speed(pace)
+    wanted = topics.named(topic)
 
     if dry_run:
         with files.opened(file) as stream:
-            _show(render, dry_runs.dry_run(stream, file, options))
+            _show(render, dry_runs.dry_run(stream, file, options, wanted))
         return
 
     with files.opened(file) as stream, render.progress() as progress:
@@ -114,6 +128,7 @@ def send(  # noqa: PLR0913 - one for each option
             on_invalid=on_invalid,
             show=progress.show,
             times=times,
+            topic=wanted,
         )
     render.record(
         {"delivered": sent.delivered, "invalid": sent.invalid, "failed": sent.failed, "seconds": round(sent.seconds, 3)}
@@ -122,9 +137,9 @@ def send(  # noqa: PLR0913 - one for each option
 
 
 def _show(render: Renderer, found: DryRun) -> None:
-    from fraudctl.services.dry_run import COLUMNS, REASON_COLUMNS
+    from fraudctl.services.dry_run import REASON_COLUMNS
 
-    render.rows(found.records, COLUMNS)
+    render.rows(found.records, found.columns)
     if render.json:
         render.record({"valid": found.valid, "invalid": found.invalid, "reasons": found.reasons})
     elif render.structured:

@@ -146,16 +146,17 @@ class KeptProducer:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A record to be written."""
+    """A record to be written; headers in their order, a name as often as it is there."""
 
     topic: str
     key: bytes | None
     value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A record that was not confirmed, and why.
+    """A record that was not confirmed, and why; without its headers, which a delivery report does not have.
 
     `unanswered`: the brokers did not say no, they said nothing in time. The record may still be written, from a request
     that waits in a broker's socket.
@@ -208,7 +209,13 @@ def deliver(
     for number, record in enumerate(records, 1):
         while True:
             try:
-                produce(record.topic, record.value, record.key, on_delivery=report)
+                produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    on_delivery=report,
+                    headers=list(record.headers) if record.headers else None,
+                )
             except BufferError:
                 poll(_BUFFER_FULL_WAIT_S)
                 continue

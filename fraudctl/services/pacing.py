@@ -41,4 +41,4 @@ def paced(records: Iterable[Outgoing], times: float, clock: Clock = Clock()) -> 
         while (wait := started + after - clock.monotonic()) > 0:
             clock.sleep(min(wait, _LONGEST_PAUSE_SECONDS))
         moved = replace(transaction, transaction_date=format_date(begun + timedelta(seconds=after)))
-        yield Outgoing(outgoing.key, moved.to_json())
+        yield replace(outgoing, value=moved.to_json())

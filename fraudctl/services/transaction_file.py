@@ -21,7 +21,7 @@ from fraudctl.pipeline.records import (
     normalise_date,
 )
 from fraudctl.pipeline.text import shown
-from fraudctl.services import delimited, json_values
+from fraudctl.services import delimited, envelopes, json_values
 from fraudctl.services.input_files import LATIN_1_HINT, as_utf8, plain_name
 from fraudctl.services.mapping import FileMapping, refuse_without_accounts
 from fraudctl.services.read_options import FileFormat, ReadOptions
@@ -252,13 +252,31 @@ class _Checker:
     def json(self, number: int, value: bytes) -> Line:
         """Check a JSON object."""
         if not self.mapping:
-            return self._checked(number, value)
+            return self._recorded(number, value) or self._checked(number, value)
         try:
             data = decode(value.decode())
         except (Malformed, UnicodeDecodeError) as error:
             self._row += 1
             return _explained(number, value, error)
         return self._mapped(number, self.mapping, data)
+
+    def _recorded(self, number: int, value: bytes) -> Line | None:
+        """Check the transaction of a record as `fraudctl tail -o json` prints it; None for any other object.
+
+        It keeps the record's own key and headers.
+        """
+        try:
+            record = envelopes.opened(value)
+        except envelopes.BadEnvelope as error:
+            return Line(number, None, str(error))
+        if record is None:
+            return None
+        if record.value is None:
+            return Line(number, None, "a tombstone, a record without a value, is no transaction")
+        line = self._checked(number, record.value)
+        if line.outgoing is None:
+            return line
+        return replace(line, outgoing=replace(record, value=line.outgoing.value))
 
     def _mapped(self, number: int, mapping: FileMapping, row: Mapping[str, Any]) -> Line:
         self._row += 1

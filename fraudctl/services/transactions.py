@@ -9,7 +9,8 @@ from typing import Final, TypeVar
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, OperationFailed
 from fraudctl.pipeline import topics
-from fraudctl.services import files, pacing, transaction_file
+from fraudctl.pipeline.topics import Topic
+from fraudctl.services import files, pacing, replay, transaction_file
 from fraudctl.services.interrupts import GracefulStop
 from fraudctl.services.read_options import OnError, ReadOptions
 from fraudctl.services.transaction_file import Line
@@ -118,26 +119,37 @@ def send(  # noqa: PLR0913 - the command's options and where it reports
     on_invalid: Callable[[Line], None],
     show: Show,
     times: float | None = None,
+    topic: Topic = topics.TRANSACTIONS,
 ) -> Sent:
     """Send a file's transactions to the target that `running` returns; call `on_invalid` with each invalid line.
+
+    To another `topic` go the records that `fraudctl tail -o json` wrote into the file, as they are.
 
     With `times`, they go at the distances of their own dates, so many times as fast (see `fraudctl.services.pacing`).
     Raises `BadConfig` for a file of another kind, before `running` is called.
     """
+    if topic is not topics.TRANSACTIONS:
+        replay.check(topic, options, paced=times is not None)
+
+    def lines(source: io.BufferedReader) -> Iterator[Line]:
+        if topic is not topics.TRANSACTIONS:
+            return replay.lines(source, name, options)
+        return transaction_file.lines(source, None, name, options)
 
     def write(source: io.BufferedReader) -> Sent:
         empty = not source.peek(1)
-        valid = _Valid(transaction_file.lines(source, None, name, options), on_invalid)
+        valid = _Valid(lines(source), on_invalid)
         records = valid if times is None else pacing.paced(valid, times)
-        sent = _write(running(), records, Counter("send", show), files.reading(source))
+        sent = _write(running(), records, Counter("send", show), files.reading(source), topic)
         if not (sent.delivered or sent.failed or valid.invalid or sent.interrupted):
-            show(Event("send", Phase.NOTE, f"{name}: {'the file is empty' if empty else 'no transaction in it'}"))
+            what = "transaction" if topic is topics.TRANSACTIONS else "record"
+            show(Event("send", Phase.NOTE, f"{name}: {'the file is empty' if empty else f'no {what} in it'}"))
         return replace(sent, invalid=valid.invalid, invalid_lines=valid.invalid_lines)
 
     if on_error is OnError.SKIP:
         return write(stream)
     with files.rewindable(stream) as again:
-        valid = _Valid(transaction_file.lines(again, None, name, options), on_invalid)
+        valid = _Valid(lines(again), on_invalid)
         for _ in valid:
             pass
         if valid.invalid:
@@ -175,11 +187,17 @@ def generate(
     return _write(target, (Outgoing(*next(drawn)) for _ in turns), Counter("generate", show))
 
 
-def _write(target: Target, records: Iterable[Outgoing], counter: Counter, bytes_read: BytesRead = lambda: None) -> Sent:
+def _write(
+    target: Target,
+    records: Iterable[Outgoing],
+    counter: Counter,
+    bytes_read: BytesRead = lambda: None,
+    topic: Topic = topics.TRANSACTIONS,
+) -> Sent:
     stop = GracefulStop()
     with stop.on_interrupt():
         counted = counter.count(stop.items(records), bytes_read)
-        report: Report = target.records.write(topics.TRANSACTIONS.name, counted)
+        report: Report = target.records.write(topic.name, counted)
     seconds = counter.seconds
     rate = f", {report.delivered / seconds:,.0f} a second" if seconds > 0 and report.delivered else ""
     counter.finish(f"{report.delivered:,} delivered{rate}")

@@ -1,4 +1,4 @@
-"""fraudctl topics, flink, logs, deploy, teardown and status, on a target in memory."""
+"""fraudctl flink, logs, deploy, teardown and status, on a target in memory."""
 
 import csv
 import io
@@ -42,51 +42,6 @@ from fraudctl.target import (
 
 CHANGES = (Change("create", "kafka"),)
 UP_TO_DATE = Plan("fraud-detection", ())
-
-
-def test_topics_list(run: Run) -> None:
-    """A missing one is listed as missing."""
-    target = FakeTarget(topics=FakeTopics(frozenset({"dead_letters"})))
-    done = run(target, "topics", "list", output="json")
-    rows = [json.loads(line) for line in done.out.splitlines()]
-    assert [(row["topic"], row["exists"], row["records"]) for row in rows] == [
-        ("transactions", True, 4),
-        ("flagged", True, 0),
-        ("processed", True, 0),
-        ("dead-letters", False, 0),
-    ]
-    assert "demo_transactions" in run(target, "topics", "list").out
-
-
-def test_topics_describe(run: Run) -> None:
-    """Partitions and configuration, by alias or by name."""
-    for name in ("transactions", "demo_transactions"):
-        done = run(FakeTarget(), "topics", "describe", name, output="json")
-        document = json.loads(done.out)
-        assert document["config"] == topics.TRANSACTIONS.config
-        assert document["partitions"][3] == {"partition": 3, "leader": 1, "earliest": 0, "latest": 1}
-    done = run(FakeTarget(), "topics", "describe", "transactions")
-    assert "LogAppendTime" in done.out
-    assert "earliest" in done.out
-
-
-def test_topics_describe_what_is_not_there(run: Run) -> None:
-    """An unknown name is usage, a missing topic is not deployed."""
-    done = run(FakeTarget(), "topics", "describe", "nonsense")
-    assert (done.code, done.out) == (2, "")
-    target = FakeTarget(topics=FakeTopics(frozenset({"processed_topic"})))
-    done = run(target, "topics", "describe", "processed")
-    assert (done.code, done.out) == (3, "")
-    assert "`fraudctl topics create`" in done.err
-
-
-def test_topics_create_holds_the_lock(run: Run) -> None:
-    """Already so is exit 0; events go to stderr."""
-    target = FakeTarget()
-    done = run(target, "topics", "create")
-    assert (done.code, done.out) == (0, "")
-    assert "all 4 as they should be" in done.err
-    assert (target.locked, target.topics.calls) == (1, ["create"])
 
 
 def test_flink_start_and_stop(run: Run) -> None:
@@ -158,16 +113,6 @@ def test_flink_status_of_a_stopped_application(
     assert hint in done.err
 
 
-def test_topic_settings_are_in_units(run: Run) -> None:
-    """Durations and sizes for people, the broker's own values for programs."""
-    out = run(FakeTarget(), "topics", "describe", "processed").out
-    shown = dict(re.split("  +", line, maxsplit=1) for line in out.splitlines()[:8] if "  " in line)
-    assert (shown["retention"], shown["max message size"]) == ("30 d", "2.1 MB")
-    assert re.search(r"retention +unlimited", run(FakeTarget(), "topics", "describe", "flagged").out)
-    rows = list(csv.DictReader(io.StringIO(run(FakeTarget(), "topics", "describe", "processed", output="csv").out)))
-    assert [row["partition"] for row in rows] == ["0", "1", "2", "3"]
-
-
 @dataclass
 class Found(FakeTopics):
     """Topics with records among the dead letters and a consumer whose lag is another at each look."""
@@ -175,16 +120,17 @@ class Found(FakeTopics):
     lags: list[int] = field(default_factory=lambda: [0])
     dead: int = 0
 
-    def list(self) -> list[TopicInfo]:
+    def list(self, *, activity: bool = False) -> list[TopicInfo]:
         """Return the topics."""
         partitions = (PartitionInfo(0, 1, 0, self.dead),)
         return [
             replace(topic, partitions=partitions) if topic.alias == "dead-letters" else topic
-            for topic in super().list()
+            for topic in super().list(activity=activity)
         ]
 
-    def consumers(self) -> Sequence[ConsumerLag]:
+    def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return the next lag, the last again and again."""
+        assert not timed  # `status` has no time for that
         lag = self.lags.pop(0) if len(self.lags) > 1 else self.lags[0]
         return [ConsumerLag("audit-writer", topics.PROCESSED.name, lag)]
 
@@ -228,8 +174,9 @@ class Application(FakeTopics):
 
     found: list[ConsumerLag] = field(default_factory=list)
 
-    def consumers(self) -> Sequence[ConsumerLag]:
+    def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return the next, the last again and again."""
+        assert not timed
         return [self.found.pop(0) if len(self.found) > 1 else self.found[0]]
 
 

@@ -202,6 +202,47 @@ def test_a_name_is_the_same_in_json_and_csv(fraudctl: Fraudctl) -> None:
     assert found(csv.DictReader(io.StringIO(fraudctl(*query, "csv").out))) == names
 
 
+def test_more_partitions_lose_and_repeat_no_detection(fraudctl: Fraudctl, tmp_path: Path) -> None:
+    """Accounts move to other partitions, of both inputs and of the output; each transaction is detected once."""
+    accounts = range(7101, 7141)
+    begun = datetime.now(UTC)
+
+    def send(part: str) -> set[str]:
+        when, made = datetime.now(UTC), [f"{part}-{account}" for account in accounts]
+        file = tmp_path / f"{part}.jsonl"
+        lines = (json.dumps(transaction(name, account, when)) for name, account in zip(made, accounts, strict=True))
+        file.write_text("\n".join(lines))
+        assert fraudctl("transactions", "send", str(file), "-o", "json").documents[0]["delivered"] == len(made)
+        return set(made)
+
+    first, rest = accounts[:20], accounts[20:]
+    fraudctl("flag-accounts", *map(str, first))
+    sent = send("before")
+    grow = [f"--partitions={topic}=7" for topic in ("transactions", "flagged", "processed")]
+    assert "demo_transactions has 7 partitions" in fraudctl("topics", "create", *grow, "--yes").err
+    fraudctl("flag-accounts", *map(str, rest))
+    sent |= send("after")
+    expected = {name for name in sent if name.startswith("after") or int(name.rpartition("-")[2]) in first}
+    # Those of the others from before were flagged within hold of them, at a later date: not detected.
+
+    def detected() -> list[str]:
+        since = begun.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        found = fraudctl("tail", "processed", "--since", since, "--no-follow", "-o", "json").documents
+        return [one["value"]["transaction_id"] for one in found]
+
+    eventually(lambda: len(detected()) >= len(expected))
+    assert sorted(detected()) == sorted(expected)
+
+    def audited() -> set[str]:
+        rows = fraudctl("audit", "query", "--limit", "1000", "-o", "json").documents
+        return {row["transaction_id"] for row in rows} & sent
+
+    eventually(lambda: audited() == expected)
+    topics = {row["topic"]: row["partitions"] for row in fraudctl("topics", "list", "-o", "json").documents}
+    assert topics == {"transactions": 7, "flagged": 7, "processed": 7, "dead-letters": 4}
+    fraudctl.healthy()
+
+
 def test_teardown_leaves_nothing(fraudctl: Fraudctl) -> None:
     """Processes, ports and files are gone, and so is the stack."""
     pids = [component["pid"] for component in fraudctl.status(code=None)["components"] if component["pid"]]

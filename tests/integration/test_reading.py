@@ -1,5 +1,6 @@
 """Topics, reading and writing on a real Kafka: what its mock cannot show."""
 
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from confluent_kafka import Producer
+from fakes import FakeTarget
 from lambda_servers import Servers, servers
 from lambda_tools import wait_for
 
@@ -16,7 +18,10 @@ from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import audit_table, kafka, topics
-from fraudctl.pipeline.reader import Batch
+from fraudctl.pipeline.reader import Batch, Record
+from fraudctl.services import transactions
+from fraudctl.services.read_options import OnError, ReadOptions
+from fraudctl.services.record_formats import JsonLines
 from fraudctl.target import From, Outgoing, Phase, Range
 
 pytestmark = pytest.mark.integration
@@ -143,6 +148,44 @@ def test_following_survives_a_restart_of_kafka(ready: Servers) -> None:
     reader.join(60)
     assert not reader.is_alive()
     assert [record.value for batch in seen for record in batch.records] == [b"before", b"after"]
+
+
+def test_what_tail_prints_is_sent_again_as_it_was(ready: Servers) -> None:
+    """Key, value and headers, byte for byte: binary ones, a tombstone, repeated headers, digits."""
+    values = (b'{"amount":12.50,"n":123456789012345678901234567890}', b"\xff\x00", b"not JSON", b"", None)
+    headers = (("a", b"1"), ("a", b"\xff"), ("a", None), ("b", b""))
+    written = [Outgoing(b"\x00\xff", value, headers) for value in values] + [Outgoing(None, b"{}")]
+    target = FakeTarget()
+    target.records = LocalRecords(lambda: kafka.client(ready.brokers))  # type: ignore[assignment] # the real ones
+
+    def after(mark: int) -> list[Record]:
+        found = target.records.read(DEAD_LETTERS, Range(From.TIME, since=mark, follow=False))
+        return sorted(found, key=lambda record: (record.timestamp, record.offset))
+
+    first = int(time.time() * 1000)
+    assert target.records.write(DEAD_LETTERS, written).delivered == len(written)
+    originals = after(first)
+    assert len(originals) == len(written)
+    content = JsonLines().lines(originals)
+    time.sleep(0.002)  # another millisecond of the clock
+    second = int(time.time() * 1000)
+    sent = transactions.send(
+        lambda: target,
+        io.BufferedReader(io.BytesIO(content)),
+        "slice.jsonl",
+        options=ReadOptions(),
+        on_error=OnError.STOP,
+        on_invalid=lambda line: pytest.fail(line.text),
+        show=lambda _: None,
+        topic=topics.DEAD_LETTERS,
+    )
+    assert sent.delivered == len(written)
+
+    def parts(records: list[Record]) -> list[tuple[object, ...]]:
+        return sorted(((one.key, one.value, one.headers) for one in records), key=repr)
+
+    assert parts(after(second)) == parts(originals)
+    assert parts(originals) == sorted(((one.key, one.value, one.headers) for one in written), key=repr)
 
 
 def test_what_compresses_well_is_not_let_in(ready: Servers) -> None:

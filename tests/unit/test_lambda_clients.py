@@ -157,7 +157,8 @@ def test_a_record_that_is_too_large_fails_alone(brokers: str) -> None:
 def test_unconfirmed_records_are_given_up_in_time(capfd: pytest.CaptureFixture[str]) -> None:
     """With no broker every record is reported as failed when the time is over, and librdkafka prints nothing."""
     producer = kafka.open_producer(kafka.producer(kafka.client("127.0.0.1:1")))
-    delivery = kafka.deliver(producer, [Outgoing("t", b"k", b"v"), Outgoing("t", None, None)], timeout_s=0.5)
+    records = [Outgoing("t", b"k", b"v", (("h", b"1"), ("h", None))), Outgoing("t", None, None)]
+    delivery = kafka.deliver(producer, records, timeout_s=0.5)
     producer.close()
     assert delivery.delivered == 0
     assert {(failed.record.key, failed.record.value) for failed in delivery.failed} == {(b"k", b"v"), (None, None)}
@@ -189,7 +190,8 @@ class _Refusing:
     def __init__(self) -> None:
         self._reports: list[Any] = []
 
-    def produce(self, topic: str, value: bytes, key: bytes, *, on_delivery: Any) -> None:
+    def produce(self, topic: str, value: bytes, key: bytes, *, on_delivery: Any, headers: Any) -> None:
+        assert headers is None
         error = None if self._reports else KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
         self._reports.append(lambda: on_delivery(error, Message(topic, key=key, value=value)))
 

@@ -1,24 +1,25 @@
 """The pipeline's topics on a broker whose admin side is in memory."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from fakes import FakeTarget, FakeTopics
 from stubs import FakeTime
 
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, TimedOut, Unreachable
 from fraudctl.local.kafka import errors, health
-from fraudctl.local.kafka.admin import Configs, KafkaAdmin, Place
+from fraudctl.local.kafka.admin import Configs, Found, KafkaAdmin, Place
 from fraudctl.local.kafka.headroom import headroom_ms
 from fraudctl.local.kafka.topics import LocalTopics, retention_bytes
 from fraudctl.pipeline import topics
-from fraudctl.services.topics import named
-from fraudctl.target import ConsumerLag, OpenTransaction, Phase
+from fraudctl.services.topics import Describer, Trend, named, trend
+from fraudctl.target import ConsumerLag, OpenTransaction, Origin, Phase, Setting
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Partition:
 
     leader: int = 1
     replicas: tuple[int, ...] = (1,)
+    isrs: tuple[int, ...] = (1,)
 
 
 NOW_MS = 1_795_000_000_000
@@ -37,12 +39,14 @@ class FakeAdmin:
     """A broker's topics; mypy checks that its methods are KafkaAdmin's."""
 
     found: dict[str, int] = field(default_factory=dict)
-    settings: Configs = field(default_factory=dict)
+    configurations: Configs = field(default_factory=dict)
     ends: dict[Place, int] = field(default_factory=dict)
     offsets_of: dict[str, dict[Place, int]] = field(default_factory=dict)
     error: int | None = None
     changed: Configs = field(default_factory=dict)
     leaderless: int = 0
+    stable: dict[Place, int] = field(default_factory=dict)
+    times: dict[Place, int] = field(default_factory=dict)
 
     def topics(self) -> dict[str, dict[int, Any]]:
         """Give the topics."""
@@ -53,22 +57,32 @@ class FakeAdmin:
     def create(self, configs: Configs) -> None:
         """Create topics."""
         for name, config in configs.items():
-            self.found[name], self.settings[name] = topics.PARTITIONS, dict(config)
+            self.found[name], self.configurations[name] = topics.PARTITIONS, dict(config)
 
     def configs(self, names: Sequence[str]) -> Configs:
         """Give configurations."""
-        return {name: dict(self.settings[name]) for name in names}
+        return {name: dict(self.configurations[name]) for name in names}
 
     def change(self, configs: Configs) -> None:
         """Change configurations."""
         self.changed = configs
         for name, config in configs.items():
-            self.settings[name].update(config)
+            self.configurations[name].update(config)
+
+    def settings(self, name: str) -> list[Found]:
+        """Give a topic's own settings, and one of the broker's."""
+        own = [Found(key, value, None, own=True) for key, value in self.configurations[name].items()]
+        return [*own, Found("segment.bytes", "5", "9", own=False)]
+
+    def add_partitions(self, name: str, number: int) -> None:
+        """Add partitions."""
+        assert number > self.found[name]
+        self.found[name] = number
 
     def offsets(self, places: Iterable[Place], *, latest: bool, committed: bool = False) -> dict[Place, int]:
-        """Give ends, or zero; no transaction is open."""
-        del committed
-        return {place: self.ends.get(place, 0) if latest else 0 for place in places}
+        """Give ends, or zero; a transaction is open where `stable` says so."""
+        ends = {**self.ends, **self.stable} if committed else self.ends
+        return {place: ends.get(place, 0) if latest else 0 for place in places}
 
     def have_leaders(self, places: Iterable[Place]) -> bool:
         """Say so after some questions."""
@@ -77,9 +91,17 @@ class FakeAdmin:
         return self.leaderless < 0
 
     def offsets_at(self, places: Iterable[Place], epoch_ms: int) -> dict[Place, int]:
-        """Give what was the end a minute ago: a hundred records less."""
-        assert epoch_ms == NOW_MS - 60_000
-        return {place: self.ends.get(place, 0) - 100 for place in places}
+        """Give what was the end then: a hundred records less a minute ago, ten less ten seconds ago."""
+        ago = {NOW_MS - 60_000: 100, NOW_MS - 10_000: 10}[epoch_ms]
+        return {place: self.ends[place] - ago for place in places if self.ends.get(place, 0) >= ago}
+
+    def newest(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Give a time to each partition with records: two seconds ago in 0, three in 1."""
+        return {place: NOW_MS - 2000 - 1000 * place[1] for place in places if self.ends.get(place)}
+
+    def published(self, places: Mapping[Place, int]) -> dict[Place, tuple[int, int]]:
+        """Give the times that are set, as far as a record is there at all."""
+        return {place: (at, self.times[place]) for place, at in places.items() if place in self.times}
 
     def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
         """Give an id to each topic that is there."""
@@ -106,7 +128,7 @@ def as_admin(admin: FakeAdmin) -> Any:
 
 def on(admin: FakeAdmin) -> LocalTopics:
     """The topics on this broker."""
-    return LocalTopics(as_admin(admin))
+    return LocalTopics(as_admin(admin), clock=Clock(now=lambda: NOW_MS / 1000))
 
 
 def create(admin: FakeAdmin) -> tuple[list[str], str]:
@@ -129,7 +151,7 @@ def test_create_makes_what_is_missing_with_its_configuration() -> None:
     """On a laptop with the laptop's limits; again there is nothing to do."""
     admin = FakeAdmin()
     assert create(admin) == ([], "all 4 created")
-    assert admin.settings["demo_transactions"] == {
+    assert admin.configurations["demo_transactions"] == {
         "message.timestamp.type": "LogAppendTime",
         "compression.type": "uncompressed",
         "retention.ms": "604800000",
@@ -143,11 +165,17 @@ def test_create_repairs_what_differs_and_leaves_the_rest() -> None:
     """Somebody's own settings stay."""
     admin = FakeAdmin()
     create(admin)
-    admin.settings["flagged_accounts"].update({"retention.ms": "5", "segment.ms": "60000"})
+    admin.configurations["flagged_accounts"].update({"retention.ms": "5", "segment.ms": "60000"})
     del admin.found["dead_letters"]
-    assert create(admin) == ([], "dead_letters created, flagged_accounts repaired")
+    assert create(admin) == (
+        [
+            "flagged_accounts: retention.ms was 5, is -1 now",
+            "flagged_accounts: segment.ms is 60000; left, the pipeline has none",
+        ],
+        "dead_letters created, flagged_accounts repaired",
+    )
     assert admin.changed == {"flagged_accounts": {"retention.ms": "-1"}}
-    assert admin.settings["flagged_accounts"]["segment.ms"] == "60000"
+    assert admin.configurations["flagged_accounts"]["segment.ms"] == "60000"
 
 
 def test_create_waits_for_leaders_with_a_word_and_a_deadline() -> None:
@@ -213,6 +241,107 @@ def test_describe() -> None:
             on(admin).describe(name)
 
 
+def test_describe_says_who_made_each_setting_what_it_is() -> None:
+    """The pipeline, somebody who changed or added it, or the brokers for all topics."""
+    admin = FakeAdmin()
+    create(admin)
+    admin.configurations["demo_transactions"].update({"retention.ms": "5", "segment.ms": "60000"})
+    found = {one.name: one for one in on(admin).describe("demo_transactions").settings}
+    assert found["compression.type"].origin is Origin.PIPELINE
+    assert found["retention.ms"] == Setting("retention.ms", "5", None, Origin.CHANGED, "604800000")
+    assert found["segment.ms"].origin is Origin.ADDED
+    assert found["segment.bytes"] == Setting("segment.bytes", "5", "9", Origin.BROKER)
+    # Kept since the disk had more room: the pipeline's own value of another day.
+    admin.configurations["demo_transactions"]["retention.bytes"] = str(8 << 30)
+    kept = {one.name: one for one in on(admin).describe("demo_transactions").settings}["retention.bytes"]
+    assert kept.origin is Origin.PIPELINE
+
+
+def test_partitions_come_with_their_times_sizes_and_what_is_held_back(tmp_path: Path) -> None:
+    """By the records' own times; an empty partition has none."""
+    places = [("demo_transactions", number) for number in range(2)]
+    admin = FakeAdmin(ends={places[0]: 1000, places[1]: 40}, stable={places[1]: 30})
+    create(admin)
+    folder = tmp_path / "demo_transactions-0"
+    folder.mkdir()
+    (folder / "0.log").write_bytes(bytes(700))
+    topics_ = LocalTopics(as_admin(admin), data=tmp_path, clock=Clock(now=lambda: NOW_MS / 1000))
+    info = topics_.describe("demo_transactions")
+    assert [(p.newest_at, p.last_10s, p.last_minute, p.size_bytes) for p in info.partitions] == [
+        (NOW_MS - 2000, 10, 100, 700),
+        (NOW_MS - 3000, 10, 0, 0),
+        (None, 0, 0, 0),
+        (None, 0, 0, 0),
+    ]
+    assert [p.stable for p in info.partitions] == [1000, 30, 0, 0]
+    (listed,) = [found for found in topics_.list(activity=True) if found.alias == "transactions"]
+    assert listed.partitions[0] == replace(info.partitions[0], stable=None)
+    assert [p.newest_at for p in topics_.list()[0].partitions] == [None] * 4
+
+
+def test_adding_partitions() -> None:
+    """Then that is how many there are, and `create` says that it is another number than the pipeline's."""
+    admin = FakeAdmin()
+    create(admin)
+    on(admin).add_partitions("processed_topic", 6)
+    assert len(on(admin).describe("processed_topic").partitions) == 6
+    assert create(admin) == (["processed_topic has 6 partitions, not 4"], "all 4 as they should be")
+
+
+def test_consumers_are_behind_by_the_oldest_record_that_they_have_not_read() -> None:
+    """Over all partitions; nothing unread is 0, and where no record is to be found the time is not known."""
+    place, other = ("processed_topic", 0), ("processed_topic", 1)
+    admin = FakeAdmin(
+        ends={place: 10, other: 20},
+        offsets_of={"behind": {place: 4, other: 15}, "done": {place: 10, other: 20}, "markers": {place: 9, other: 20}},
+    )
+    create(admin)
+    admin.times = {place: NOW_MS - 5_000, other: NOW_MS - 90_000}
+    assert [(lag.group, lag.behind_ms) for lag in on(admin).consumers(timed=True)][:2] == [
+        ("behind", 90_000),
+        ("done", 0),
+    ]
+    assert [lag.behind_ms for lag in on(admin).consumers()] == [None, None, None]
+    admin.times = {}
+    assert [lag.behind_ms for lag in on(admin).consumers(timed=True)] == [None, 0, None]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word", "per_second"),
+    [
+        (0, 10, "steady", 5.0),
+        (0, 11, "growing", 5.5),
+        (100, 0, "shrinking", -50.0),
+        (100_000, 100_999, "steady", 499.5),
+        (100_000, 98_000, "shrinking", -1000.0),
+    ],
+)
+def test_a_trend(before: int, after: int, word: str, per_second: float) -> None:
+    """Batches come and go: ten records, or a hundredth, are no trend."""
+    assert trend(before, after, 2.0) == Trend(word, per_second)
+
+
+def test_a_describer_looks_twice_unless_it_is_asked_again_anyway() -> None:
+    """The first of many looks has no trend, and nobody waits."""
+    lags = iter([100, 600, 100, 50, 50])
+    slept: list[float] = []
+
+    class Topics(FakeTopics):
+        def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
+            assert timed
+            return [ConsumerLag("w", "processed_topic", next(lags)), ConsumerLag("f", "demo_transactions", 5)]
+
+    clock = Clock(sleep=slept.append, monotonic=lambda: sum(slept), now=lambda: NOW_MS / 1000)
+    once = Describer(FakeTarget(topics=Topics()), "processed_topic", clock).look(wait=True)
+    assert [(c.lag.group, c.trend) for c in once.consumers] == [("w", Trend("growing", 500.0))]
+    watching = Describer(FakeTarget(topics=Topics()), "processed_topic", clock)
+    assert watching.look(wait=False).consumers[0].trend is None
+    assert slept == [1.0]
+    slept.append(5.0)
+    assert watching.look(wait=False).consumers[0].trend == Trend("shrinking", -10.0)
+    assert watching.look(wait=False).consumers[0].trend is None  # no time has passed
+
+
 def test_consumers_are_the_groups_that_committed_something() -> None:
     """Behind by what they have not committed, over the partitions; other topics do not count."""
     admin = FakeAdmin(
@@ -269,11 +398,16 @@ def test_offsets_are_asked_again_while_the_broker_finds_its_leaders(code: int) -
                 raise answer
             return SimpleNamespace(offset=answer)
 
-    client = SimpleNamespace(list_offsets=lambda asked, **_: dict.fromkeys(asked, Answer()))
+    asked_anew: list[float] = []
+    client = SimpleNamespace(
+        list_offsets=lambda asked, **_: dict.fromkeys(asked, Answer()),
+        list_topics=lambda *, timeout: asked_anew.append(timeout),
+    )
     pauses: list[float] = []
     admin = KafkaAdmin(dict, clock=Clock(sleep=pauses.append, monotonic=lambda: sum(pauses)))
     admin.__dict__["_client"] = client
     assert admin.offsets([("t", 0)], latest=True) == {("t", 0): 7}
+    assert len(asked_anew) == 2  # what the client knows of the leaders is not asked for by itself
     answers[:] = [KafkaException(KafkaError(code, "why"))] * 1000
     with pytest.raises(KafkaException):
         admin.offsets([("t", 0)], latest=True)
@@ -295,7 +429,7 @@ def test_an_attempt_that_waits_for_nothing_is_not_the_only_one() -> None:
 
     found = SimpleNamespace(offset=7)
     admin = KafkaAdmin(dict, clock=time.clock())
-    admin.__dict__["_client"] = SimpleNamespace(list_offsets=list_offsets)
+    admin.__dict__["_client"] = SimpleNamespace(list_offsets=list_offsets, list_topics=lambda **_: None)
     assert admin.offsets([("t", 0)], latest=True) == {("t", 0): 7}
     assert attempts == [1, 2, 4]
 
@@ -317,8 +451,8 @@ def test_retention_follows_the_free_space(free: int, kept: int) -> None:
     assert retention_bytes(free) == kept
     admin = FakeAdmin()
     list(LocalTopics(as_admin(admin), free_bytes=lambda: free).create())
-    assert admin.settings["demo_transactions"]["retention.bytes"] == str(kept)
-    assert "retention.bytes" not in admin.settings["flagged_accounts"]
+    assert admin.configurations["demo_transactions"]["retention.bytes"] == str(kept)
+    assert "retention.bytes" not in admin.configurations["flagged_accounts"]
 
 
 def test_retention_grows_with_the_free_space_and_never_shrinks() -> None:
@@ -327,7 +461,7 @@ def test_retention_grows_with_the_free_space_and_never_shrinks() -> None:
     list(LocalTopics(as_admin(admin), free_bytes=lambda: 16 << 30).create())
     for free, kept in ((1 << 30, 1 << 30), (64 << 30, 4 << 30), (16 << 30, 4 << 30)):
         list(LocalTopics(as_admin(admin), free_bytes=lambda free=free: free).create())  # type: ignore[misc]
-        assert admin.settings["demo_transactions"]["retention.bytes"] == str(kept)
+        assert admin.configurations["demo_transactions"]["retention.bytes"] == str(kept)
 
 
 def test_a_consumer_far_behind_has_a_time_until_unread_records_are_deleted(tmp_path: Path) -> None:

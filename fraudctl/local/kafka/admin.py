@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fraudctl.clock import Clock
 from fraudctl.pipeline.topics import PARTITIONS
@@ -13,9 +13,22 @@ _REPLICATION: Final = 1
 _PAUSE_SECONDS: Final = 0.02
 _FIRST_ATTEMPT_SECONDS: Final = 1.0
 _READ_SECONDS: Final = 1.0
+_FETCH_BYTES: Final = 16 * 1024
 
 Configs = dict[str, dict[str, str]]
 Place = tuple[str, int]  # topic and partition
+
+
+class Found(NamedTuple):
+    """A setting of a topic as the brokers have it: `own` is set for this topic.
+
+    `default` is Kafka's own; None where it does not tell, as for what the broker has in hours (``retention.ms``).
+    """
+
+    name: str
+    value: str
+    default: str | None
+    own: bool
 
 
 class KafkaAdmin:
@@ -66,6 +79,16 @@ class KafkaAdmin:
             return False
         return True
 
+    def add_partitions(self, name: str, number: int) -> None:
+        """Raise a topic's number of partitions, and wait until each has its leader."""
+        from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined] # not in its __all__
+
+        answers = self._client.create_partitions(
+            [NewPartitions(name, number)], operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS
+        )
+        answers[name].result()
+        self.offsets(((name, partition) for partition in range(number)), latest=True)
+
     def configs(self, names: Sequence[str]) -> Configs:
         """Return each topic's own configuration, the broker's defaults left out."""
         from confluent_kafka.admin import (  # type: ignore[attr-defined] # not in its __all__
@@ -83,6 +106,26 @@ class KafkaAdmin:
             resource.name: {entry.name: entry.value for entry in answer.result().values() if entry.source == own}
             for resource, answer in answers.items()
         }
+
+    def settings(self, name: str) -> list[Found]:
+        """Return a topic's settings whose value is not what Kafka has by default, or that are set for the topic."""
+        from confluent_kafka.admin import (  # type: ignore[attr-defined] # not in its __all__
+            ConfigResource,
+            ConfigSource,
+            ResourceType,
+        )
+
+        own, default = ConfigSource.DYNAMIC_TOPIC_CONFIG.value, ConfigSource.DEFAULT_CONFIG.value
+        asked = [ConfigResource(ResourceType.TOPIC, name)]
+        (answer,) = self._client.describe_configs(asked, request_timeout=_ANSWER_SECONDS).values()
+        found = []
+        for entry in answer.result().values():
+            if entry.source == default or entry.value is None:
+                continue
+            # The name on the broker's side (log.retention.bytes) may be another, the source says which value it is.
+            defaults = [synonym.value for synonym in (entry.synonyms or {}).values() if synonym.source == default]
+            found.append(Found(entry.name, entry.value, defaults[0] if defaults else None, own=entry.source == own))
+        return sorted(found, key=lambda one: (not one.own, one.name))
 
     def change(self, configs: Configs) -> None:
         """Set what is given of each topic's configuration and leave the rest."""
@@ -125,6 +168,8 @@ class KafkaAdmin:
                 if error.args[0].code() not in _not_yet():
                     raise
                 last = error
+                # librdkafka goes on answering from what it knows, "no leaders", until all metadata is asked for anew.
+                self._client.list_topics(timeout=_ANSWER_SECONDS)
             timeout = min(2 * timeout, max(_FIRST_ATTEMPT_SECONDS, _ANSWER_SECONDS - waited))
         assert last is not None  # noqa: S101 - the loop has at least one turn
         raise last
@@ -157,6 +202,17 @@ class KafkaAdmin:
         found = {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
         return {place: offset for place, offset in found.items() if offset >= 0}
 
+    def newest(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Return the latest time of the records in each partition (epoch milliseconds); of an empty one, nothing."""
+        from confluent_kafka import TopicPartition
+        from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
+
+        specs: Any = OffsetSpec  # it has no types
+        asked = {TopicPartition(topic, partition): specs.max_timestamp() for topic, partition in places}
+        answers = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS) if asked else {}
+        found = {(place.topic, place.partition): answer.result() for place, answer in answers.items()}
+        return {place: at.timestamp for place, at in found.items() if at.offset >= 0 and at.timestamp >= 0}
+
     def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
         """Return the ids of those topics that exist; one that is deleted and created anew has another."""
         from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -183,22 +239,41 @@ class KafkaAdmin:
         stable = self.offsets(places, latest=True, committed=True)  # asked first: an end only grows
         ends = self.offsets(places, latest=True)
         held = {place: at for place, at in sorted(stable.items()) if at < ends[place]}
-        times = self._published(held) if held else {}
+        times = {place: time for place, (offset, time) in self.published(held).items() if offset == held[place]}
         return [OpenTransaction(*place, at, ends[place] - at, times.get(place)) for place, at in held.items()]
 
-    def _published(self, places: Mapping[Place, int]) -> dict[Place, int]:
-        """Return when the records at these offsets were published (epoch milliseconds), as far as they are there."""
+    def published(self, places: Mapping[Place, int]) -> dict[Place, tuple[int, int]]:
+        """Return the offset and the time (epoch milliseconds) of the first record at or after each of these offsets.
+
+        Of a partition that has none within a second, nothing.
+        """
         from confluent_kafka import Consumer, TopicPartition
 
-        own = {"group.id": "fraudctl-reader", "enable.auto.commit": False, "isolation.level": "read_uncommitted"}
+        if not places:
+            return {}
+        own = {
+            "group.id": "fraudctl-reader",
+            "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",
+            "auto.offset.reset": "earliest",
+            # One record of each partition is wanted, and what comes with it is thrown away.
+            "max.partition.fetch.bytes": _FETCH_BYTES,
+            "fetch.wait.max.ms": 100,
+        }
         consumer = Consumer({**self._connection(), **own})
-        found: dict[Place, int] = {}
+        found: dict[Place, tuple[int, int]] = {}
         try:
-            for (topic, partition), offset in places.items():
-                consumer.assign([TopicPartition(topic, partition, offset)])
-                message = consumer.poll(_READ_SECONDS)
-                if message is not None and message.error() is None and message.offset() == offset:
-                    found[topic, partition] = message.timestamp()[1]
+            consumer.assign([TopicPartition(*place, offset) for place, offset in places.items()])
+            deadline = self._clock.monotonic() + _READ_SECONDS
+            while len(found) < len(places) and (left := deadline - self._clock.monotonic()) > 0:
+                message = consumer.poll(left)
+                if message is None or message.error() is not None:
+                    continue
+                topic, partition, offset = message.topic(), message.partition(), message.offset()
+                assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - it has no error
+                if (topic, partition) not in found:
+                    found[topic, partition] = offset, message.timestamp()[1]
+                    consumer.pause([TopicPartition(topic, partition)])
         finally:
             consumer.close()
         return found

@@ -54,6 +54,7 @@ class LocalRecords:
                 from confluent_kafka import KafkaException
 
                 raise KafkaException(found.error)
-            done = kafka.deliver(producer, (kafka.Outgoing(topic, record.key, record.value) for record in records))
+            sent = (kafka.Outgoing(topic, record.key, record.value, record.headers) for record in records)
+            done = kafka.deliver(producer, sent)
         reasons = tuple(dict.fromkeys(failed.reason for failed in done.failed))
         return Report(done.delivered, len(done.failed), reasons[:_REASONS])

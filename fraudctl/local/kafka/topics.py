@@ -7,11 +7,11 @@ from typing import Final
 
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, TimedOut
-from fraudctl.local.kafka.admin import KafkaAdmin, Place
+from fraudctl.local.kafka.admin import Found, KafkaAdmin, Place
 from fraudctl.local.kafka.errors import translated
 from fraudctl.local.kafka.headroom import headroom_ms, partition_bytes
 from fraudctl.pipeline.topics import ALL, PARTITIONS, Topic
-from fraudctl.target import ConsumerLag, Event, PartitionInfo, Phase, TopicInfo
+from fraudctl.target import ConsumerLag, Event, Origin, PartitionInfo, Phase, Setting, TopicInfo
 
 _NAME: Final = "topics"
 _SIZE: Final = "retention.bytes"
@@ -21,6 +21,7 @@ _SHARE: Final = 4
 # A consumer with less to read is about to read it.
 _FAR_BEHIND: Final = 1_000
 _MINUTE_MS: Final = 60_000
+_TEN_SECONDS_MS: Final = 10_000
 _LEAST_BYTES: Final = 128 * 1024 * 1024
 _MOST_BYTES: Final = 16 * 1024 * 1024 * 1024
 
@@ -56,23 +57,26 @@ class LocalTopics:
         yield Event(_NAME, Phase.STARTED, "looking at the topics")
         created: list[str] = []
         repaired: list[str] = []
+        notes: dict[str, None] = {}
         with translated(_NAME):
             for _ in self._clock.poll(_AGAIN_SECONDS, within=_USABLE_SECONDS):
-                if existing := self._bring_about(created, repaired):
+                if existing := self._bring_about(created, repaired, notes):
                     break
                 yield Event(_NAME, Phase.PROGRESS, "waiting until Kafka has taken in which topics there are")
         if not existing:
             raise TimedOut(f"{_NAME}: not usable after {_USABLE_SECONDS:.0f} s", hint="run `fraudctl logs kafka`")
+        for note in notes:
+            yield Event(_NAME, Phase.NOTE, note)
         for name, number in existing.items():
             if number != PARTITIONS:
-                # More would move accounts to other partitions, fewer cannot be had.
+                # More move accounts to other partitions, so somebody has to ask for them; fewer cannot be had.
                 yield Event(_NAME, Phase.NOTE, f"{name} has {number} partitions, not {PARTITIONS}")
         new = [f"all {len(created)}"] if len(created) == len(existing) else created
         done = [f"{name} created" for name in new] + [f"{name} repaired" for name in repaired]
         yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(existing)} as they should be")
 
-    def _bring_about(self, created: list[str], repaired: list[str]) -> Mapping[str, int]:
-        """Create and repair topics and add their names.
+    def _bring_about(self, created: list[str], repaired: list[str], notes: dict[str, None]) -> Mapping[str, int]:
+        """Create and repair topics and add their names, and notes on what differed.
 
         Return the number of partitions of each topic; of none while one of them is not usable. What the broker says of
         a topic that was created or deleted a moment ago may be out of date.
@@ -80,7 +84,7 @@ class LocalTopics:
         from confluent_kafka import KafkaError, KafkaException
 
         before = self._admin.topics()
-        wanted = {topic.name: {**topic.config, **self._bounded(topic.local_config)} for topic in self._topics}
+        wanted = {topic.name: self._wanted(topic) for topic in self._topics}
         try:
             missing = {name: config for name, config in wanted.items() if name not in before}
             self._admin.create(missing)
@@ -91,6 +95,11 @@ class LocalTopics:
             changes = {name: config for name, config in wrong.items() if config}
             self._admin.change(changes)
             repaired += [name for name in changes if name not in repaired]
+            for name, config in found.items():
+                for setting, value in wrong[name].items():
+                    notes[f"{name}: {setting} was {config.get(setting, 'not set')}, is {value} now"] = None
+                for setting in sorted(config.keys() - wanted[name].keys()):
+                    notes[f"{name}: {setting} is {config[setting]}; left, the pipeline has none"] = None
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
@@ -100,28 +109,106 @@ class LocalTopics:
             return {}
         return {name: len(now[name]) for name in wanted}
 
+    def _wanted(self, topic: Topic) -> dict[str, str]:
+        return {**topic.config, **self._bounded(topic.local_config)}
+
     def _bounded(self, config: Mapping[str, str]) -> dict[str, str]:
         if _SIZE not in config or self._free_bytes is None:
             return dict(config)
         return {**config, _SIZE: str(retention_bytes(self._free_bytes()))}
 
-    def list(self) -> list[TopicInfo]:
+    def add_partitions(self, name: str, number: int) -> None:
+        """Raise a topic's number of partitions; raises `NotDeployed`, `Unreachable`, or `OperationFailed` for fewer."""
+        with translated(f"topic {name}"):
+            self._admin.add_partitions(name, number)
+
+    def list(self, *, activity: bool = False) -> list[TopicInfo]:
         """Return every topic of the pipeline, missing ones with ``exists=False``; raises `Unreachable`."""
         with translated(_NAME):
-            return _infos(self._admin, self._topics)
+            found = self._infos(self._topics)
+            return [self._with_activity(info) if activity else info for info in found]
 
     def describe(self, name: str) -> TopicInfo:
-        """Return one topic by its full name, with the configuration that is its own; raises `NotDeployed`."""
+        """Return one topic by its full name; raises `NotDeployed`.
+
+        With its configuration, what of it differs from Kafka's default, and last stable offsets.
+        """
         with translated(f"topic {name}"):
-            for info in _infos(self._admin, [topic for topic in self._topics if topic.name == name]):
+            for topic in self._topics:
+                if topic.name != name:
+                    continue
+                (info,) = self._infos([topic])
                 if info.exists:
-                    return replace(info, config=self._admin.configs([name])[name])
+                    return self._described(topic, self._with_activity(info))
         raise NotDeployed(f"topic {name}: does not exist in Kafka", hint="run `fraudctl topics create`")
 
-    def consumers(self) -> Sequence[ConsumerLag]:
+    def _described(self, topic: Topic, info: TopicInfo) -> TopicInfo:
+        stable = self._admin.offsets(((info.name, p.partition) for p in info.partitions), latest=True, committed=True)
+        found = self._admin.settings(info.name)
+        config = {one.name: one.value for one in found if one.own}
+        wanted = self._wanted(topic)
+        wrong = _differences(wanted, config)
+        return replace(
+            info,
+            # Both ends were asked for one after the other, and an end only grows.
+            partitions=tuple(replace(p, stable=min(stable[info.name, p.partition], p.latest)) for p in info.partitions),
+            config=config,
+            settings=tuple(
+                Setting(one.name, one.value, one.default, _origin(one, wanted, wrong), wanted.get(one.name))
+                for one in found
+            ),
+        )
+
+    def _infos(self, topics: Sequence[Topic]) -> Sequence[TopicInfo]:
+        existing = self._admin.topics()
+        places = [(topic.name, number) for topic in topics for number in existing.get(topic.name, ())]
+        earliest, latest = self._admin.offsets(places, latest=False), self._admin.offsets(places, latest=True)
+        return [
+            TopicInfo(
+                alias=topic.alias,
+                name=topic.name,
+                exists=topic.name in existing,
+                partitions=tuple(
+                    PartitionInfo(
+                        number,
+                        found.leader,
+                        earliest[topic.name, number],
+                        latest[topic.name, number],
+                        tuple(found.replicas),
+                        tuple(found.isrs),
+                    )
+                    for number, found in sorted(existing.get(topic.name, {}).items())
+                ),
+                replication=max((len(found.replicas) for found in existing.get(topic.name, {}).values()), default=0),
+            )
+            for topic in topics
+        ]
+
+    def _with_activity(self, info: TopicInfo) -> TopicInfo:
+        """Return the topic with what its records' times and its files say; asks three times whatever it holds."""
+        places = [(info.name, partition.partition) for partition in info.partitions]
+        now = int(self._clock.now() * 1000)
+        newest = self._admin.newest(places)
+        minute = self._admin.offsets_at(places, now - _MINUTE_MS)
+        moment = self._admin.offsets_at(places, now - _TEN_SECONDS_MS)
+
+        def active(found: PartitionInfo) -> PartitionInfo:
+            place = (info.name, found.partition)
+            return replace(
+                found,
+                newest_at=newest.get(place),
+                last_minute=max(0, found.latest - minute.get(place, found.latest)),
+                last_10s=max(0, found.latest - moment.get(place, found.latest)),
+                size_bytes=None if self._data is None else partition_bytes(self._data, *place),
+            )
+
+        return replace(info, partitions=tuple(map(active, info.partitions)))
+
+    def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return how far every group that reads, or has read, the topics is behind; raises `Unreachable`.
 
-        What was there when this was called counts; a consumer has until it answers to read that.
+        What was there when this was called counts; a consumer has until it answers to read that. With `timed`, one
+        record of each partition that is not read to the end is fetched for its time.
         """
         names = {topic.name for topic in self._topics}
         lags = []
@@ -142,7 +229,8 @@ class LocalTopics:
                     lag = sum(unread.values())
                     headroom = self._headroom(name, unread, ends) if lag > _FAR_BEHIND else None
                     old = ask is not None and now is None
-                    lags.append(ConsumerLag(group, name, lag, headroom, as_of_checkpoint=old))
+                    behind = self._behind({place: at[place] for place in unread}, unread) if timed else None
+                    lags.append(ConsumerLag(group, name, lag, headroom, as_of_checkpoint=old, behind_ms=behind))
         return lags
 
     def _complete(
@@ -152,6 +240,17 @@ class LocalTopics:
         here = {place: at for place, at in now.items() if place in ends and at is not None}
         new = [place for place in now if place in ends and place not in here and place not in committed]
         return {**self._admin.offsets(new, latest=False), **committed, **here}
+
+    def _behind(self, positions: Mapping[Place, int], unread: Mapping[Place, int]) -> int | None:
+        """Return the age in milliseconds of the oldest record from the positions on; 0 when none is `unread`.
+
+        None when there is none to be found: what is left are markers of transactions, or it was deleted.
+        """
+        waiting = {place: at for place, at in positions.items() if unread[place]}
+        if not waiting:
+            return 0
+        times = [time for _, time in self._admin.published(waiting).values()]
+        return max(0, int(self._clock.now() * 1000) - min(times)) if times else None
 
     def _headroom(self, topic: str, unread: Mapping[Place, int], ends: Mapping[Place, int]) -> int | None:
         kept = int(self._admin.configs([topic])[topic].get(_SIZE, 0))
@@ -189,20 +288,9 @@ def _differences(wanted: Mapping[str, str], config: Mapping[str, str]) -> dict[s
     return different
 
 
-def _infos(admin: KafkaAdmin, topics: Sequence[Topic]) -> list[TopicInfo]:
-    existing = admin.topics()
-    places = [(topic.name, number) for topic in topics for number in existing.get(topic.name, ())]
-    earliest, latest = admin.offsets(places, latest=False), admin.offsets(places, latest=True)
-    return [
-        TopicInfo(
-            alias=topic.alias,
-            name=topic.name,
-            exists=topic.name in existing,
-            partitions=tuple(
-                PartitionInfo(number, found.leader, earliest[topic.name, number], latest[topic.name, number])
-                for number, found in sorted(existing.get(topic.name, {}).items())
-            ),
-            replication=max((len(found.replicas) for found in existing.get(topic.name, {}).values()), default=0),
-        )
-        for topic in topics
-    ]
+def _origin(found: Found, wanted: Mapping[str, str], wrong: Mapping[str, str]) -> Origin:
+    if not found.own:
+        return Origin.BROKER
+    if found.name not in wanted:
+        return Origin.ADDED
+    return Origin.CHANGED if found.name in wrong else Origin.PIPELINE
