@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from fraudctl import tables
 from fraudctl.config import Format
@@ -26,8 +26,33 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 _ACTION_WIDTH: Final = 8  # at least; a plan with longer words is wider
 _WIDE: Final = 10_000  # a piped table is never folded
+
+
+class BatchOutput(Protocol[T_contra]):
+    """How items that come in batches are written, in each format."""
+
+    @property
+    def json(self) -> Callable[[Sequence[T_contra]], bytes]:
+        """Returns a batch as JSON Lines."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns as CSV."""
+
+    @property
+    def row(self) -> Callable[[T_contra], Row]:
+        """Returns an item's cells by column."""
+
+    @property
+    def people(self) -> Callable[[Sequence[T_contra]], Iterable[str]]:
+        """Returns a batch as lines for people."""
+
+    @property
+    def raw(self) -> Callable[[Sequence[T_contra]], bytes] | None:
+        """Returns a batch byte for byte, if that was asked for; a terminal gets the lines for people then."""
 
 
 class Renderer:
@@ -115,32 +140,32 @@ class Renderer:
             count += 1
         return count
 
-    def batches(
-        self,
-        batches: Iterable[Sequence[T]],
-        *,
-        lines: Callable[[Sequence[T]], bytes],
-        columns: Sequence[str],
-        row: Callable[[T], Row],
-        people: Callable[[Sequence[T]], Iterable[str]],
-    ) -> None:
-        """Print items as they come, a batch at a time.
-
-        `lines` returns a batch as JSON Lines, `row` an item's fields for CSV, `people` a batch as lines for people.
-        """
-        match self._format():
+    def batches(self, batches: Iterable[Sequence[T]], output: BatchOutput[T]) -> None:
+        """Print items as they come, a batch at a time; a terminal gets lines that fit, and never raw bytes."""
+        if output.raw is not None and not self.out.isatty():
+            for batch in batches:
+                self._write_bytes(output.raw(batch))
+            return
+        match self._format() if output.raw is None else Format.TABLE:
             case Format.JSON:
                 for batch in batches:
-                    self._write_bytes(lines(batch))
+                    self._write_bytes(output.json(batch))
             case Format.CSV:
-                writer = self._csv(columns)
+                writer = self._csv(output.columns)
                 for batch in batches:
-                    writer.writerows([_plain(row(item).get(column)) for column in columns] for item in batch)
+                    writer.writerows(
+                        [_plain(cells.get(column)) for column in output.columns] for cells in map(output.row, batch)
+                    )
                     self.out.flush()
             case _:
                 for batch in batches:
-                    self.out.write("".join(f"{shown(line)}\n" for line in people(batch)))
+                    width = self._width()
+                    self.out.write("".join(f"{_cropped(shown(line), width)}\n" for line in output.people(batch)))
                     self.out.flush()
+
+    def _width(self) -> int | None:
+        """Return how many cells a line of a terminal has; None elsewhere."""
+        return os.get_terminal_size(self.out.fileno()).columns if self.out.isatty() else None
 
     def record(self, row: Row) -> None:
         """Print one item: one line for each field for people, one JSON document or one CSV row for programs."""
@@ -330,6 +355,15 @@ class Renderer:
             highlight=False,
             soft_wrap=not terminal,
         )
+
+
+def _cropped(line: str, width: int | None) -> str:
+    """Return a line that fits, its end an ellipsis if it had to be cut; a character may take two cells."""
+    if width is None or (len(line) <= width and line.isascii()):
+        return line
+    from rich.cells import cell_len, set_cell_size
+
+    return line if cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…"
 
 
 def _text(text: str, style: str = "") -> Any:  # noqa: ANN401 - rich is imported where it is used

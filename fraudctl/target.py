@@ -10,10 +10,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from fraudctl.pipeline.reader import Batch, Record
+    from fraudctl.pipeline.reader import Records as Columns
 
 
 class Consent(StrEnum):
@@ -138,11 +139,18 @@ class From(StrEnum):
     BEGINNING = "beginning"
     LAST = "last"  # the last `count` records over all partitions
     TIME = "time"  # the first record at or after `since`
+    OFFSETS = "offsets"  # the partitions in `offsets`, each from there
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which records to read. `since` and `until` are epoch milliseconds; `follow` goes on after the end."""
+    """Which records to read. `since` and `until` are epoch milliseconds; `follow` goes on after the end.
+
+    `partitions` are those to read, all when empty; with a `key`, the one that it lies in. `keep` chooses among records
+    that arrived, by their indexes; `count` and `limit` count what it keeps. A read ends after `limit` records or
+    `seconds`. `by_time` merges the partitions by the brokers' timestamps; otherwise records come as they arrive, in
+    order within each partition.
+    """
 
     start: From = From.NOW
     count: int = 0
@@ -150,6 +158,12 @@ class Range:
     until: int | None = None
     follow: bool = True
     limit: int | None = None
+    offsets: Mapping[int, int] = field(default_factory=dict)
+    partitions: frozenset[int] = frozenset()
+    key: bytes | None = None
+    keep: Callable[[Columns], Sequence[int]] | None = None
+    seconds: float | None = None
+    by_time: bool = False
 
 
 @dataclass(frozen=True, slots=True)

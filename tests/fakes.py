@@ -49,7 +49,7 @@ def record(offset: int, value: bytes | None, **changes: Any) -> Record:
 def batch(*records: Record, unreachable: str | None = None) -> Batch:
     """Return a batch of these records, with nothing behind them."""
     at = {record.partition: record.offset + 1 for record in records}
-    return Batch(records, at, at, unreachable)
+    return Batch(records, at, at, unreachable, scanned=len(records))
 
 
 def detection(number: int, account: int = 7, **changes: Any) -> FlaggedTransaction:

@@ -97,12 +97,12 @@ def accounts(ctx: typer.Context, _incomplete: str) -> list[str]:
 @_silent
 def fields(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last of several columns, ``a,b,c``, of the records of the topic that the command names."""
-    from fraudctl.services.record_formats import columns
+    from fraudctl.services.record_fields import known
     from fraudctl.services.topics import named
 
     before, comma, _ = incomplete.rpartition(",")
     given = before.split(",")
-    return [f"{before}{comma}{name}" for name in columns(named(ctx.params["topic"]).name) if name not in given]
+    return [f"{before}{comma}{name}" for name in known(named(ctx.params["topic"]).name) if name not in given]
 
 
 @_silent

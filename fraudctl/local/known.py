@@ -56,7 +56,9 @@ class LocalKnown:
     def _read(state: StackState, found: list[str], answered: threading.Event) -> None:
         from confluent_kafka import KafkaException
 
-        from fraudctl.pipeline.reader import Reader, Request, properties
+        from fraudctl.pipeline.reader import Reader, properties
+        from fraudctl.services.reading import batches
+        from fraudctl.target import From, Range
 
         connection = {
             **kafka.client(bootstrap_servers(state.ports)),
@@ -64,9 +66,8 @@ class LocalKnown:
             "reconnect.backoff.ms": 0,
             "reconnect.backoff.max.ms": 0,
         }
-        request = Request(topics.FLAGGED.name, start="last", count=_FLAGS)
+        wanted = Range(From.LAST, count=_FLAGS, follow=False)
         with suppress(KafkaException):
-            reader = Reader(kafka.open_consumer(properties(connection)))
-            records = reader.poll(request).records
-            found += [one.key.decode() for one in records if one.key is not None and one.key.isdigit()]
+            for batch in batches(Reader(kafka.open_consumer(properties(connection))), topics.FLAGGED.name, wanted):
+                found += [one.key.decode() for one in batch.records if one.key is not None and one.key.isdigit()]
             answered.set()

@@ -89,7 +89,7 @@ class Status(StrEnum):
     CLEARED = "CLEARED"
 
 
-class _Number(str):
+class Number(str):
     """A JSON number as it was written: no float ever holds it."""
 
     __slots__ = ()
@@ -110,8 +110,8 @@ def decode(text: str) -> dict[str, Any]:
     try:
         data = json.loads(
             text,
-            parse_int=_Number,
-            parse_float=_Number,
+            parse_int=Number,
+            parse_float=Number,
             parse_constant=_refuse_constant,
             object_pairs_hook=_unique,
         )
@@ -181,19 +181,19 @@ def check(field: Field, data: Mapping[str, Any]) -> Any:  # noqa: ANN401 - as ma
 
 def _integer(field: Field, value: object) -> int:
     lowest = 1 if field.kind is Kind.ACCOUNT else 0
-    if isinstance(value, _Number) and _INTEGER.fullmatch(value) and lowest <= int(value) <= MAX_INT64:
+    if isinstance(value, Number) and _INTEGER.fullmatch(value) and lowest <= int(value) <= MAX_INT64:
         return int(value)
     raise Malformed(f"{field.name} is not an integer from {lowest} to {MAX_INT64}")
 
 
 def _amount(field: Field, value: object) -> Decimal:
-    if isinstance(value, _Number) and _AMOUNT.fullmatch(value):
+    if isinstance(value, Number) and _AMOUNT.fullmatch(value):
         return Decimal(value).quantize(_CENT)
     raise Malformed(f"{field.name} is not a number from 0.00 to 999999999.99 with at most two decimals")
 
 
 def _string(field: Field, value: object) -> str:
-    if not isinstance(value, str) or isinstance(value, _Number):
+    if not isinstance(value, str) or isinstance(value, Number):
         raise Malformed(f"{field.name} is not a string")
     if not field.shortest <= len(value) <= field.longest:
         raise Malformed(f"{field.name} has {len(value)} characters, not {field.shortest} to {field.longest}")
@@ -215,13 +215,25 @@ def _string(field: Field, value: object) -> str:
 
 
 def dump(value: object) -> str:
-    """Encode as JSON, numbers as they were written."""
+    """Encode as JSON in UTF-8's characters, numbers as they were written."""
     match value:
-        case _Number() | Decimal():
+        case Number() | Decimal():
             return str(value)
         case dict():
-            return "{" + ",".join(f"{json.dumps(name)}:{dump(inner)}" for name, inner in value.items()) + "}"
+            return "{" + ",".join(f"{_quoted(name)}:{dump(inner)}" for name, inner in value.items()) + "}"
         case list():
             return "[" + ",".join(dump(inner) for inner in value) + "]"
+        case str():
+            return _quoted(value)
         case _:
             return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    if text.isascii():
+        return json.dumps(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # an unpaired surrogate has no UTF-8: only an escape can stand for it
+        return json.dumps(text)
+    return json.dumps(text, ensure_ascii=False)

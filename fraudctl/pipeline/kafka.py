@@ -24,6 +24,8 @@ _BUFFER_FULL_WAIT_S: Final = 0.1
 _PURGE_WAIT_S: Final = 5.0
 _LARGEST_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 
+_MURMUR: Final = 0x5BD1E995
+
 UNREADABLE_HEADERS: Final = "(unreadable: a header's name is not UTF-8)"
 
 # confluent_kafka 2.16 returns a result and leaves an exception set. This way to call it finds that at once and raises
@@ -102,6 +104,23 @@ def open_consumer(properties: Properties) -> "Consumer":
 
     _sign(properties)
     return Consumer(properties)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition that a record with this key lies in: that of the Java clients' default partitioner.
+
+    murmur2 with their seed, as in org.apache.kafka.common.utils.Utils; librdkafka calls it ``murmur2_random``.
+    """
+    word = 0xFFFFFFFF
+    hashed = (0x9747B28C ^ len(key)) & word
+    for at in range(0, len(key) - len(key) % 4, 4):
+        mixed = int.from_bytes(key[at : at + 4], "little") * _MURMUR & word
+        mixed = (mixed ^ mixed >> 24) * _MURMUR & word
+        hashed = hashed * _MURMUR & word ^ mixed
+    if rest := key[len(key) - len(key) % 4 :]:
+        hashed = (hashed ^ int.from_bytes(rest, "little")) * _MURMUR & word
+    hashed = (hashed ^ hashed >> 13) * _MURMUR & word
+    return ((hashed ^ hashed >> 15) & 0x7FFFFFFF) % partitions
 
 
 def headers(message: "Message") -> tuple[tuple[str, bytes | None], ...]:

@@ -1,8 +1,9 @@
 """Records as `fraudctl tail -o json` prints them, made records again: key, value and headers as they are in the topic.
 
-A line is ``{"topic", "partition", "offset", "timestamp", "key", "value", "headers"}``. What is not UTF-8 is also in
-``key_base64``, ``value_base64`` and ``headers_base64``, which count where they are there. A value is cut out of its
-line, so that numbers keep their digits; a string is the text of a value that is no JSON, null is a tombstone.
+A line is ``{"topic", "partition", "offset", "timestamp", "key", "headers", "value"}``. A value that is no JSON, and
+what is not UTF-8, is also in ``value_base64``, ``key_base64`` and ``headers_base64``, which count where they are there.
+A value is cut out of its line, so that not a byte changes; a record without a value is marked with
+``"tombstone":true``.
 """
 
 import base64
@@ -42,7 +43,7 @@ def opened(line: bytes) -> Outgoing | None:
     key, value, headers = parts["key"], parts["value"], parts.get("headers", "{}")
     return Outgoing(
         _base64("key_base64", parts["key_base64"]) if "key_base64" in parts else _text("key", key),
-        _base64("value_base64", parts["value_base64"]) if "value_base64" in parts else _value(value),
+        _base64("value_base64", parts["value_base64"]) if "value_base64" in parts else _value(value, parts),
         tuple(_headers(_load(headers), _load(parts.get("headers_base64", "{}")))),
     )
 
@@ -98,10 +99,8 @@ def _load(written: str) -> Any:  # noqa: ANN401 - any JSON
         raise BadEnvelope(str(error)) from error
 
 
-def _value(written: str) -> bytes | None:
-    if written == "null":
-        return None
-    return _encoded("value", _load(written)) if written.startswith('"') else written.encode()
+def _value(written: str, parts: dict[str, str]) -> bytes | None:
+    return None if parts.get("tombstone") == "true" else written.encode()
 
 
 def _text(name: str, written: str) -> bytes | None:

@@ -91,21 +91,28 @@ def compile_where(
         clauses = tuple(zip(tree.sources, map(compiler.condition, tree.parts), strict=True))
     else:
         clauses = ((text.strip(), compiler.condition(tree)),)
-    return Where(text, clauses, tuple(compiler.names), tuple(compiler.notes))
+    return Where(text, clauses, tuple(compiler.names), tuple(compiler.notes), needs_record=compiler.needs_record)
 
 
 class Where:
     """A compiled filter.
 
     `matches` takes a record's value and the record (None where there is none) and returns whether the filter holds; it
-    raises nothing. `notes` are lines to show: what times without a zone were read as.
+    raises nothing. `notes` are lines to show: what times without a zone were read as. Unless `needs_record`, it decides
+    by the value alone.
     """
 
     def __init__(
-        self, text: str, clauses: Sequence[tuple[str, Decide]], names: tuple[str, ...], notes: tuple[str, ...]
+        self,
+        text: str,
+        clauses: Sequence[tuple[str, Decide]],
+        names: tuple[str, ...],
+        notes: tuple[str, ...],
+        *,
+        needs_record: bool = False,
     ) -> None:
         """Store the clauses, all of which must hold; `names` are the fields of the value that they ask for."""
-        self.text, self.notes = text, notes
+        self.text, self.notes, self.needs_record = text, notes, needs_record
         self._clauses, self._names = clauses, names
         self.matches: Matches = _matcher(_all([decide for _, decide in clauses]), needs_value=bool(names))
 
@@ -158,6 +165,7 @@ class _Compiler:
         self._source, self._clock, self._zone = source, clock, zone
         self.names: dict[str, None] = {}
         self.notes: dict[str, None] = {}
+        self.needs_record = False
 
     def condition(self, tree: Condition, *, negated: bool = False) -> Decide:
         match tree:
@@ -252,6 +260,7 @@ class _Compiler:
     def _get(self, name: Name, *, as_number: bool = False) -> Get:
         """Return how to get a field; the record's timestamp as epoch milliseconds, or as text."""
         own = _of_record(name)
+        self.needs_record = self.needs_record or own is not None
         if own is None:
             self.names[name.path[0]] = None
             return _field(name.path)

@@ -156,7 +156,7 @@ def wait_for_commit(client: Any, table: str, put: Put) -> None:  # noqa: ANN401 
     """Return when DynamoDB Local has committed what it has answered.
 
     It answers a transaction before it commits it: of 40 kills (SIGKILL) among writes 8 lost one that had been answered.
-    What it is asked next waits for the commit: with such a question 80 kills lost none.
+    What it is asked next waits for the commit: with such a question 50 kills lost none.
     """
     key = {name: put.item[name] for name in ("account_id", "transaction_key")}
     client.get_item(TableName=table, Key=key, ProjectionExpression="account_id")

@@ -21,7 +21,7 @@ from fraudctl.local.known import LocalKnown
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.state import StackState
 from fraudctl.pipeline import topics
-from fraudctl.services.record_formats import columns
+from fraudctl.services import record_fields
 
 Complete = Callable[..., list[str]]
 
@@ -195,7 +195,7 @@ def context(**parameters: Any) -> Any:
 
 def test_columns_of_a_topic() -> None:
     """After each comma one more, none twice; nothing for a topic that does not exist."""
-    every = list(columns(topics.PROCESSED.name))
+    every = list(record_fields.known(topics.PROCESSED.name))
     assert completion.fields(context(topic="processed"), "") == every
     assert completion.fields(context(topic="processed"), "key,offset,am") == ["key,offset,amount"]
     assert "key,key" not in completion.fields(context(topic="processed"), "key,")
@@ -210,4 +210,4 @@ def test_what_names_something_can_be_completed() -> None:
         for parameter in command.params
         if parameter.name in {"topic", "account", "accounts", "component"} and parameter._custom_shell_complete is None
     ]
-    assert missing == [("tail", "topic")]
+    assert missing == []

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Batch
 from fraudctl.pipeline.records import AccountFlag, FlaggedTransaction
 from fraudctl.services import tail
+from fraudctl.services.tail_options import TailOptions
 from fraudctl.tables import short_time
 from fraudctl.target import From, Outputs, Range
 
@@ -24,6 +26,8 @@ VALUE = (
 )
 PROCESSED = VALUE[:-1] + b',"flag_date":"2026-11-24T10:00:00.000Z","flag_reason":"stolen card","flagged_by":"bo"}'
 
+WHOLE = tail.prepare(topics.TRANSACTIONS, TailOptions())
+
 
 def test_json_splices_the_value_unchanged(run: Run) -> None:
     """The amount keeps its two decimals, the document its promised fields."""
@@ -31,7 +35,7 @@ def test_json_splices_the_value_unchanged(run: Run) -> None:
     assert (done.code, done.err) == (0, "")
     assert done.out == (
         '{"topic":"demo_transactions","partition":0,"offset":7,"timestamp":"2026-09-21T14:13:27.000Z",'
-        f'"key":"1000000001","value":{VALUE.decode()},"headers":{{}}}}\n'
+        f'"key":"1000000001","headers":{{}},"value":{VALUE.decode()}}}\n'
     )
 
 
@@ -97,12 +101,12 @@ def test_csv_has_a_header_and_one_row_a_record(run: Run) -> None:
     assert done.out.splitlines() == [
         (
             "partition,offset,timestamp,key,transaction_id,account_id,customer_name,transaction_date,merchant_type,"
-            "transaction_type,amount,extra,unparsable"
+            "transaction_type,amount,extra,unparsable,headers,marks"
         ),
-        '0,1,2026-09-21T14:13:21.000Z,1000000001,,,,,,,,,"{""a"":1}"',
+        '0,1,2026-09-21T14:13:21.000Z,1000000001,,,,,,,,,"{""a"":1}",,',
         (
             "0,2,2026-09-21T14:13:22.000Z,1000000001,t-1,1000000001,Chloé,2026-11-24T10:15:30.123Z,Grocery,Online,12.50,"
-            '"{""city"":""Athènes""}",'
+            '"{""city"":""Athènes""}",,,'
         ),
     ]
 
@@ -113,7 +117,7 @@ def test_csv_of_each_topic_has_its_own_fields(
 ) -> None:
     """In the order of the record's definition."""
     (header,) = run(FakeTarget(), "tail", topic, output="csv").out.splitlines()
-    assert header.split(",")[4:-2] == [field.name for field in kind.FIELDS]
+    assert header.split(",")[4:-4] == [field.name for field in kind.FIELDS]
 
 
 def test_csv_of_dead_letters_says_why_and_from_where(run: Run) -> None:
@@ -132,6 +136,8 @@ def test_csv_of_dead_letters_says_why_and_from_where(run: Run) -> None:
         "from_partition": "3",
         "from_offset": "42",
         "value": "{,",
+        "headers": '{"error":"not JSON","topic":"demo_transactions","partition":"3","offset":"42"}',
+        "marks": "",
     }
 
 
@@ -163,7 +169,7 @@ def test_tail_ends_when_its_stack_was_torn_down() -> None:
 
     target.stack = Gone()
     notes: list[str] = []
-    found = tail.records(target, topics.TRANSACTIONS, Range(), notes.append)
+    found = tail.records(target, WHOLE, notes.append)
     assert [seen.offset for seen in next(found)] == [1]
     with pytest.raises(NotDeployed, match="the stack was torn down"):
         next(found)
@@ -182,8 +188,8 @@ def test_tail_ends_when_its_stack_stays_stopped() -> None:
     arriving = [batch(unreachable="down")] * 3 + [batch()] + [batch(unreachable="down")] * 20
     target = Stopped(records=FakeRecords(arriving))
     with pytest.raises(Unreachable, match="it was stopped"):
-        list(tail.records(target, topics.TRANSACTIONS, Range(), print, clock))
-    assert list(tail.records(Stopped(records=FakeRecords(arriving[:4])), topics.TRANSACTIONS, Range(), print)) == []
+        list(tail.records(target, WHOLE, print, clock))
+    assert list(tail.records(Stopped(records=FakeRecords(arriving[:4])), WHOLE, print)) == []
 
 
 def test_what_is_asked_of_the_target(run: Run) -> None:
@@ -194,10 +200,10 @@ def test_what_is_asked_of_the_target(run: Run) -> None:
     run(target, "tail", "processed", "--last", "5", "--follow", "--max", "7")
     run(target, "tail", "transactions", "--from-beginning", "--no-follow")
     assert target.records.asked == [
-        ("processed_topic", Range(From.NOW)),
-        ("dead_letters", Range(From.LAST, count=5, follow=False)),
-        ("processed_topic", Range(From.LAST, count=5, follow=True, limit=7)),
-        ("demo_transactions", Range(From.BEGINNING, follow=False)),
+        ("processed_topic", Range(From.NOW, by_time=True)),
+        ("dead_letters", Range(From.LAST, count=5, follow=False, by_time=True)),
+        ("processed_topic", Range(From.LAST, count=5, follow=True, limit=7, by_time=True)),
+        ("demo_transactions", Range(From.BEGINNING, follow=False, by_time=True)),
     ]
 
 
@@ -258,3 +264,58 @@ def test_a_topic_that_is_not_there_and_a_stack_that_is_not_deployed(run: Run) ->
     done = run(Undeployed(), "tail", "processed", output="json")
     assert (done.code, done.out) == (3, "")
     assert "Hint: run `fraudctl deploy` first" in done.err
+
+
+def test_chosen_fields_raw_values_and_a_filter(run: Run) -> None:
+    """Each as it is asked for; how many matched is said on stderr."""
+    arriving = [batch(record(1, VALUE), record(2, VALUE.replace(b"12.50", b"700.00")))]
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", "--fields", "amount,record.offset")
+    assert [line.split() for line in done.out.splitlines()] == [
+        ["amount", "record.offset"],
+        ["12.50", "1"],
+        ["700.00", "2"],
+    ]
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", "--raw")
+    assert done.out.encode().splitlines() == [VALUE, VALUE.replace(b"12.50", b"700.00")]
+    why = ("--where", "amount > 500", "--why-not")
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", *why, output="json")
+    assert [json.loads(line)["stopped_by"] for line in done.out.splitlines()] == ["amount > 500", None]
+    assert done.err.splitlines() == ["Matched 1 of 2."]
+
+
+@pytest.mark.parametrize("options", [("--raw", "--fields", "amount"), ("--where", "amount >")], ids=" ".join)
+def test_what_does_not_go_together(run: Run, options: tuple[str, ...]) -> None:
+    """One line, a hint, exit 2."""
+    done = run(FakeTarget(), "tail", "transactions", *options)
+    assert (done.code, done.out) == (2, "")
+    assert f"Error: {options[0]}" in done.err
+
+
+def test_what_was_expected_did_not_come(run: Run) -> None:
+    """Exit 8 with the number; 0 when it came."""
+    arriving = [batch(record(1, VALUE))]
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "processed", "--expect", "2", output="json")
+    assert done.code == 8
+    assert "Error: tail: 1 of 2 expected records within 30 s" in done.err
+    assert json.loads(done.out)["offset"] == 1
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "processed", "--expect", "1")
+    assert done.code == 0
+
+
+def test_ctrl_c_says_how_to_go_on(run: Run) -> None:
+    """With the offsets behind what was shown, and the same filter."""
+    arriving: list[Batch | BaseException] = [batch(record(1, VALUE)), KeyboardInterrupt()]
+    done = run(
+        FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", "--where", "amount > 5", output="json"
+    )
+    assert done.code == 130
+    assert "Go on with `fraudctl tail transactions --offsets 0:2 --where 'amount > 5'`" in done.err
+
+
+def test_records_that_were_deleted_meanwhile_are_counted(run: Run) -> None:
+    """On stderr, with their partition."""
+    arriving = [replace(batch(record(900, VALUE)), lost={0: 900})]
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", "--from-beginning", output="json")
+    assert done.err.splitlines()[0] == (
+        "900 records of demo_transactions, partition 0, were deleted before they could be read."
+    )

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, Unreachable
 from fraudctl.local.kafka.records import LocalRecords
-from fraudctl.pipeline import kafka, polling, reader
-from fraudctl.pipeline.reader import Batch, Reader, Record, Request
+from fraudctl.pipeline import kafka, reader
+from fraudctl.pipeline.reader import Batch, Bounds, Positions, Reader, Record, Records, Request
+from fraudctl.services import reading
 from fraudctl.target import From, Outgoing, Range
 
 START = 1_790_000_000_000
@@ -118,7 +120,7 @@ def test_following_gives_what_comes_later_and_nothing_twice(topic: Topic) -> Non
 def test_no_group_is_joined_and_nothing_committed(topic: Topic) -> None:
     """A look leaves the consumer assigned by hand; the group has no offsets."""
     consumer = Consumer(reader.properties(kafka.client(topic.servers)))
-    batch = Reader(consumer).poll(Request(topic.name, start="beginning"))
+    batch = Reader(consumer).poll(Request(topic.name, dict.fromkeys(range(4), 0)))
     assert batch.records
     assert sorted(place.partition for place in consumer.assignment()) == [0, 1, 2, 3]
     assert consumer.memberid() in {None, ""}
@@ -129,7 +131,8 @@ def test_no_group_is_joined_and_nothing_committed(topic: Topic) -> None:
 
 def test_a_look_goes_on_where_another_reader_s_look_ended(topic: Topic) -> None:
     """The positions of a batch are all that is needed, so each look may be made elsewhere."""
-    request, found = Request(topic.name, start="beginning", limit=9), []
+    ends = dict.fromkeys(range(4), 10)
+    request, found = Request(topic.name, dict.fromkeys(range(4), 0), ends, limit=9), []
     for _ in range(60):
         consumer = Consumer(reader.properties(kafka.client(topic.servers)))
         batch = Reader(consumer).poll(request)
@@ -207,6 +210,7 @@ class FakeConsumer:
     highs: Mapping[int, int]
     records: Mapping[int, list[tuple[int, int]]]  # partition -> (offset, time)
     down: bool = False
+    paused: set[int] = field(default_factory=set)
     assigned: list[dict[int, int]] = field(default_factory=list)
     _queue: Iterator[FakeMessage] = field(default_factory=lambda: iter(()))
 
@@ -252,6 +256,14 @@ class FakeConsumer:
             for place in places
         )
 
+    def pause(self, places: list[TopicPartition]) -> None:
+        """Take note."""
+        self.paused |= {place.partition for place in places}
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        """Take note."""
+        self.paused -= {place.partition for place in places}
+
     def consume(self, number: int, timeout: float) -> list[FakeMessage]:
         """Give what is there."""
         assert timeout == 0
@@ -263,6 +275,27 @@ class FakeConsumer:
         return None if self.down else next(self._queue, None)
 
 
+@dataclass
+class Scripted:
+    """A source whose polls are answered from a list."""
+
+    answers: Iterator[Batch]
+
+    def bounds(self, topic: str) -> Bounds:
+        """One partition with one record."""
+        del topic
+        return Bounds({0: 0}, {0: 1})
+
+    def offsets_at(self, topic: str, ends: Positions, moment: int) -> Positions:
+        """Nothing is asked by time."""
+        raise NotImplementedError((topic, ends, moment))
+
+    def poll(self, request: Request) -> Batch:
+        """Give the next answer."""
+        assert request.topic == "t"
+        return next(self.answers)
+
+
 def look_at(consumer: FakeConsumer) -> Reader:
     """A reader on a scripted consumer; mypy knows the real one only."""
     stand_in: Any = consumer
@@ -272,7 +305,7 @@ def look_at(consumer: FakeConsumer) -> Reader:
 def test_the_end_is_reached_beyond_markers_and_holes() -> None:
     """After transactions the last offset is no record: waiting for it would take for ever."""
     consumer = FakeConsumer({0: 0, 1: 5}, {0: 4, 1: 9}, {0: [(0, START), (2, START)], 1: []})
-    found = list(polling.batches(look_at(consumer).poll, Request("t", start="beginning"), follow=False))
+    found = list(reading.batches(look_at(consumer), "t", Range(From.BEGINNING, follow=False)))
     assert [record.offset for batch in found for record in batch.records] == [0, 2]
     assert found[-1].positions == {0: 4, 1: 9}
 
@@ -282,9 +315,9 @@ def test_the_last_records_are_searched_further_back_past_holes() -> None:
     consumer = FakeConsumer(
         {0: 0, 1: 0}, {0: 100, 1: 100}, {0: [(at, START + at) for at in (1, 2, 3, 90)], 1: [(95, START + 95)]}
     )
-    (batch,) = polling.batches(look_at(consumer).poll, Request("t", start="last", count=3), follow=False)
+    (batch,) = reading.batches(look_at(consumer), "t", Range(From.LAST, count=3, follow=False))
     assert [(record.partition, record.offset) for record in batch.records] == [(0, 3), (0, 90), (1, 95)]
-    assert consumer.assigned[-1] == {0: 100, 1: 100}
+    assert batch.positions == {0: 100, 1: 100}
 
 
 def test_a_start_in_time_is_found_in_every_partition() -> None:
@@ -292,7 +325,7 @@ def test_a_start_in_time_is_found_in_every_partition() -> None:
     consumer = FakeConsumer(
         {0: 0, 1: 0}, {0: 3, 1: 2}, {0: [(0, START), (1, START + 10), (2, START + 20)], 1: [(0, START), (1, START)]}
     )
-    found = list(polling.batches(look_at(consumer).poll, Request("t", start="time", since=START + 10), follow=False))
+    found = list(reading.batches(look_at(consumer), "t", Range(From.TIME, since=START + 10, follow=False)))
     assert consumer.assigned == [{0: 1, 1: 2}]
     assert [record.offset for batch in found for record in batch.records] == [1, 2]
 
@@ -300,28 +333,27 @@ def test_a_start_in_time_is_found_in_every_partition() -> None:
 def test_a_record_a_little_out_of_order_is_not_missed_by_until() -> None:
     """Producers' clocks differ: a record behind a newer one still counts."""
     consumer = FakeConsumer({0: 0}, {0: 4}, {0: [(0, START), (1, START + 500), (2, START + 90), (3, START + 70_000)]})
-    found = polling.batches(look_at(consumer).poll, Request("t", start="beginning", until=START + 100), follow=True)
+    found = reading.batches(look_at(consumer), "t", Range(From.BEGINNING, until=START + 100))
     assert [record.offset for batch in found for record in batch.records] == [0, 2]
 
 
 def test_a_record_without_a_time() -> None:
     """Has none."""
     consumer = FakeConsumer({0: 0}, {0: 1}, {0: [(0, -1)]})
-    (record,) = look_at(consumer).poll(Request("t", start="beginning")).records
+    (record,) = look_at(consumer).poll(Request("t", {0: 0})).records
     assert record.timestamp is None
 
 
 def test_silence_of_the_brokers_is_told_from_silence_of_the_topic() -> None:
     """Both look alike to a consumer; the batch says which, and the position stays."""
     consumer = FakeConsumer({0: 0}, {0: 1}, {0: [(0, START)]})
-    look = look_at(consumer).poll
-    found = polling.batches(look, Request("t", start="beginning", wait_s=0.01), follow=True)
+    found = reading.batches(look_at(consumer), "t", Range(From.BEGINNING))
     assert next(found).positions == {0: 1}
     assert next(found).unreachable is None
     consumer.down = True
     silent = next(found)
     assert silent.unreachable == "nobody there after 2.0"
-    assert (silent.records, silent.positions) == ([], {0: 1})
+    assert (list(silent.records), silent.positions) == ([], {0: 1})
     consumer.down = False
     assert next(found).unreachable is None
     assert consumer.assigned == [{0: 0}]
@@ -330,14 +362,13 @@ def test_silence_of_the_brokers_is_told_from_silence_of_the_topic() -> None:
 def test_a_bounded_read_gives_up_after_a_while() -> None:
     """A script must not hang for ever; whoever follows wants to."""
     times = iter(range(0, 1000, 10))
-    first = Batch([], {0: 0}, {0: 1})
-    silent = replace(first, unreachable="nobody there")
-    answers = itertools.chain([first], itertools.repeat(silent))
-    found = polling.batches(lambda _: next(answers), Request("t"), follow=False, clock=lambda: next(times))
+    clock = Clock(monotonic=lambda: next(times))
+    silent = Batch([], {0: 0}, {0: 1}, unreachable="nobody there")
+    found = reading.batches(Scripted(itertools.repeat(silent)), "t", Range(From.BEGINNING, follow=False), clock)
     with pytest.raises(TimeoutError, match="nobody there"):
         list(found)
-    answers = itertools.chain([first], itertools.repeat(silent, 50), [first])
-    found = polling.batches(lambda _: next(answers), Request("t"), follow=True, clock=lambda: next(times))
+    answers = itertools.chain(itertools.repeat(silent, 51), [Batch([], {0: 0}, {0: 1})])
+    found = reading.batches(Scripted(answers), "t", Range(From.BEGINNING), clock)
     assert [batch.unreachable for batch in itertools.islice(found, 52)][-2:] == ["nobody there", None]
 
 
@@ -345,12 +376,12 @@ def test_a_topic_that_vanishes_ends_the_read() -> None:
     """Its error comes out; an error of another kind is librdkafka's own business."""
     consumer = FakeConsumer({0: 0}, {0: 1}, {0: []})
     read = look_at(consumer)
-    read.poll(Request("t", start="beginning"))
+    read.poll(Request("t", {0: 0}))
     consumer._queue = iter([FakeMessage(0, 0, KafkaError._MAX_POLL_EXCEEDED)])
-    assert read.poll(Request("t", positions={0: 1})).records == []
+    assert list(read.poll(Request("t", {0: 1})).records) == []
     consumer._queue = iter([FakeMessage(0, 0, KafkaError.UNKNOWN_TOPIC_OR_PART)])
     with pytest.raises(KafkaException, match="told so"):
-        read.poll(Request("t", positions={0: 1}))
+        read.poll(Request("t", {0: 1}))
 
 
 def test_the_last_records_are_those_at_the_moment_of_looking() -> None:
@@ -364,5 +395,68 @@ def test_the_last_records_are_those_at_the_moment_of_looking() -> None:
         consumer.records = {0: [(at, START + at) for at in range(9)]}
 
     consumer.assign = assign  # type: ignore[method-assign]
-    found = list(polling.batches(look_at(consumer).poll, Request("t", start="last", count=2), follow=False))
+    found = list(reading.batches(look_at(consumer), "t", Range(From.LAST, count=2, follow=False)))
     assert [record.offset for batch in found for record in batch.records] == [1, 2]
+
+
+def test_merged_by_time_over_all_partitions(topic: Topic) -> None:
+    """Every record once, in the order of the brokers' timestamps."""
+    assert topic.read(Range(From.BEGINNING, follow=False, by_time=True)) == list(range(40))
+    assert topic.read(Range(From.BEGINNING, by_time=True, limit=7)) == list(range(7))
+
+
+def test_following_merges_what_was_there_and_shows_what_comes(topic: Topic) -> None:
+    """A backlog in order; a new record is held back for a moment only."""
+    found = topic.records.read(topic.name, Range(From.BEGINNING, by_time=True, limit=42))
+    assert [int(next(found).value or b"") for _ in range(40)] == list(range(40))
+    topic.write(range(40, 42))
+    assert [int(record.value or b"") for record in found] == [40, 41]
+
+
+def test_the_offsets_that_are_named(topic: Topic) -> None:
+    """Those partitions alone, each from there; and partitions alone."""
+    wanted = Range(From.OFFSETS, offsets={0: 8, 3: 9}, follow=False, by_time=True)
+    assert topic.read(wanted) == [32, 36, 39]
+    assert topic.read(Range(From.BEGINNING, partitions=frozenset({1}), follow=False)) == list(range(1, 40, 4))
+
+
+def test_a_filter_decides_what_counts(topic: Topic) -> None:
+    """The limit and the last N count what matches; all that was read is counted beside it."""
+
+    def odd(records: Records) -> list[int]:
+        return [index for index, value in enumerate(records.values()) if int(value or b"") % 2]
+
+    found = list(topic.records.batches(topic.name, Range(From.LAST, count=3, keep=odd, follow=False)))
+    assert [int(record.value or b"") for batch in found for record in batch.records] == [35, 37, 39]
+    found = list(topic.records.batches(topic.name, Range(From.BEGINNING, keep=odd, follow=False, by_time=True)))
+    assert [int(record.value or b"") for batch in found for record in batch.records] == list(range(1, 40, 2))
+    assert sum(batch.scanned for batch in found) == 40
+
+
+@pytest.mark.parametrize("limit", [1, 5, 17])
+def test_a_read_goes_on_where_it_was_cut(topic: Topic, limit: int) -> None:
+    """The positions of the last batch are those of what was not passed on, whatever lay in between."""
+    *_, last = first = list(topic.records.batches(topic.name, Range(From.BEGINNING, limit=limit, by_time=True)))
+    rest = topic.records.batches(topic.name, Range(From.OFFSETS, offsets=last.positions, follow=False, by_time=True))
+    numbers = [int(record.value or b"") for batch in (*first, *rest) for record in batch.records]
+    assert numbers == list(range(40))
+
+
+def test_a_time_that_is_over_ends_the_read(topic: Topic) -> None:
+    """Without an end of its own."""
+    assert len(topic.read(Range(From.BEGINNING, seconds=1.0, by_time=True))) == 40
+
+
+@pytest.mark.parametrize("key", [b"", b"1", b"22", b"1000000003", b"account", b"\xff\x00\x01\x02\x03"])
+def test_a_key_lies_in_the_partition_that_producers_choose(broker: str, key: bytes) -> None:
+    """Ours, librdkafka's and so the Java clients'."""
+    placed: list[int | None] = []
+    producer = Producer({"bootstrap.servers": broker, "partitioner": "murmur2_random", "log_level": 0})
+    name = f"topic-{uuid.uuid4().hex[:8]}"
+    for suffix in (b"", b"a", b"bc", b"def", b"ghij"):
+        producer.produce(name, b"v", key + suffix, on_delivery=lambda _, message: placed.append(message.partition()))
+        assert producer.flush(30) == 0
+    keys = [key + suffix for suffix in (b"", b"a", b"bc", b"def", b"ghij")]
+    assert [kafka.partition_of(one, 4) for one in keys if one] == [
+        p for one, p in zip(keys, placed, strict=True) if one
+    ]

@@ -5,7 +5,8 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,17 @@ NAMES = (
 )
 BIDI = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
 HOSTILE = "a\x1b[31mb\x9bc\x7fd\u202ee\nf\u2028g"
+
+
+@dataclass(frozen=True)
+class Written:
+    """How items are written in batches."""
+
+    json: Callable[[Sequence[Any]], bytes] = lambda _: b""
+    columns: Sequence[str] = ()
+    row: Callable[[Any], Mapping[str, Any]] = lambda _: {}
+    people: Callable[[Sequence[Any]], Iterable[str]] = lambda _: ()
+    raw: Callable[[Sequence[Any]], bytes] | None = None
 
 
 def printed(output: Format, *, terminal: bool = False) -> tuple[Renderer, io.StringIO, io.StringIO]:
@@ -68,13 +80,13 @@ def test_data_never_drives_the_terminal(output: Format) -> None:
     render.rows([row], ["name"])
     render.record(row)
     render.stream([row], ["name"], lambda found: str(found["name"]))
-    render.batches(
-        [[HOSTILE]],
-        lines=lambda batch: (json.dumps(batch[0]) + "\n").encode(),
+    written = Written(
+        json=lambda batch: (json.dumps(batch[0]) + "\n").encode(),
         columns=["name"],
         row=lambda text: {"name": text},
         people=lambda batch: map(str, batch),
     )
+    render.batches([[HOSTILE]], written)
     render.text(HOSTILE)
     render.note(HOSTILE)
     render.error(HOSTILE, HOSTILE)
@@ -172,13 +184,13 @@ def test_streams_are_printed_as_they_come(output: Format) -> None:
             seen.append(f"item {number}" in out.getvalue())
 
     render.stream(endless(), ["n"], lambda row: str(row["n"]))
-    render.batches(
-        ([row] for row in endless()),
-        lines=lambda batch: json.dumps(batch[0]).encode() + b"\n",
+    written = Written(
+        json=lambda batch: json.dumps(batch[0]).encode() + b"\n",
         columns=["n"],
         row=lambda row: row,
         people=lambda batch: [str(row["n"]) for row in batch],
     )
+    render.batches(([row] for row in endless()), written)
     assert seen == [True] * 6
 
 
@@ -187,10 +199,10 @@ def test_batches_of_json_go_out_as_the_bytes_they_are() -> None:
     binary = io.BytesIO()
     render = Renderer(Format.JSON, out=io.TextIOWrapper(binary, encoding="ascii", write_through=True))
     render.text("é".encode("ascii", "backslashreplace").decode())
-    render.batches(
-        [[1], [2]], lines=lambda _: "é\n".encode(), columns=[], row=lambda _: {}, people=lambda batch: map(str, batch)
-    )
-    assert binary.getvalue() == b"\\xe9\n" + "é\né\n".encode()
+    written = Written(json=lambda _: "é\n".encode())
+    render.batches([[1], [2]], written)
+    render.batches([[1]], Written(raw=lambda _: b"\xff\n"))
+    assert binary.getvalue() == b"\\xe9\n" + "é\né\n".encode() + b"\xff\n"
 
 
 def test_a_record_for_people_is_a_line_a_field() -> None:

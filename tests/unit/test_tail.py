@@ -2,6 +2,8 @@
 
 import base64
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,10 +11,16 @@ from fakes import record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig
-from fraudctl.pipeline.reader import Record
+from fraudctl.pipeline import topics
+from fraudctl.pipeline.reader import Record, Records
 from fraudctl.services import tail
-from fraudctl.services.record_formats import AlignedLines, JsonLines
+from fraudctl.services.latency import Latency
+from fraudctl.services.record_fields import Cells
+from fraudctl.services.record_formats import JsonLines, Sheet, raw_lines, unescaped
+from fraudctl.services.record_lines import AlignedLines, ChosenLines
+from fraudctl.services.tail_options import Order, TailOptions
 from fraudctl.tables import short_time
 from fraudctl.target import From, Range
 
@@ -24,6 +32,7 @@ def lines(*records: Record) -> list[Any]:
     """Write records as JSON Lines and read them again."""
     text = JsonLines().lines(records)
     assert text.endswith(b"\n")
+    assert JsonLines().lines(Records("demo_transactions", list(records))) == text  # thousands at once, the same bytes
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -50,13 +59,19 @@ def line(seen: Record) -> str:
         ),
         ({"until": "5s"}, Range(From.BEGINNING, until=1_789_999_995_500, follow=False)),
         ({"until": "2026-09-21T14:13:21Z"}, Range(From.NOW, until=1_790_000_001_000)),
+        ({"offsets": "0:7,3:1"}, Range(From.OFFSETS, offsets={0: 7, 3: 1})),
+        ({"offsets": "0:7,3:1", "partitions": (3,)}, Range(From.OFFSETS, offsets={3: 1}, partitions=frozenset({3}))),
+        ({"duration": "1m30s", "most": 4}, Range(From.NOW, limit=4, seconds=90.0)),
+        ({"expect": 3}, Range(From.NOW, limit=3, seconds=30.0)),
+        ({"expect": 3, "timeout": "2s", "duration": "5s"}, Range(From.NOW, limit=3, seconds=2.0)),
         ({"last": 2, "until": "5s"}, Range(From.LAST, count=2, until=1_789_999_995_500, follow=False)),
     ],
     ids=str,
 )
 def test_options_become_a_range(options: dict[str, Any], wanted: Range) -> None:
     """From now on by default; whatever has an end by itself does not follow."""
-    assert tail.wanted(**options, clock=lambda: NOW) == wanted
+    found = tail.prepare(topics.PROCESSED, TailOptions(**options), clock=lambda: NOW).range
+    assert found == replace(wanted, by_time=True)
 
 
 @pytest.mark.parametrize(
@@ -67,13 +82,25 @@ def test_options_become_a_range(options: dict[str, Any], wanted: Range) -> None:
         {"from_beginning": True, "since": "1h"},
         {"follow": False},
         {"since": "1h", "until": "2h"},
+        {"offsets": "0:1", "last": 1},
+        {"offsets": "0"},
+        {"offsets": "0:1,0:2"},
+        {"offsets": "0:1", "partitions": (2,)},
+        {"account": "7", "key": "8"},
+        {"grep": "("},
+        {"sample": "1"},
+        {"sample": "0%"},
+        {"where": "amount >"},
+        {"why_not": True},
+        {"timeout": "5s"},
+        {"duration": "5"},
     ],
     ids=str,
 )
 def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
     """Are refused with a hint."""
     with pytest.raises(BadConfig) as raised:
-        tail.wanted(**options)
+        tail.prepare(topics.PROCESSED, TailOptions(**options))
     assert raised.value.hint
 
 
@@ -91,7 +118,8 @@ def test_options_that_contradict_each_other(options: dict[str, Any]) -> None:
 )
 def test_json_values_are_spliced_byte_for_byte(value: bytes) -> None:
     """No number passes through a float."""
-    assert b'"value":' + value + b',"headers"' in JsonLines().lines([record(1, value)])
+    assert JsonLines().lines([record(1, value)]).endswith(b'"headers":{},"value":' + value + b"}\n")
+    assert lines(record(1, value))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +129,8 @@ def test_what_is_no_json_becomes_a_string(value: bytes) -> None:
     """The document around it stays valid, one line, the text whole."""
     (document,) = lines(record(1, value))
     assert document["value"] == value.decode()
-    assert set(document) == {"topic", "partition", "offset", "timestamp", "key", "value", "headers"}
+    assert base64.b64decode(document["value_base64"]) == value  # JSON's "text" has none
+    assert set(document) == {"topic", "partition", "offset", "timestamp", "key", "headers", "value", "value_base64"}
 
 
 @pytest.mark.parametrize(
@@ -111,12 +140,19 @@ def test_what_is_no_json_becomes_a_string(value: bytes) -> None:
         (r'{"a":"\\u00e9"}', r'{"a":"\\u00e9"}'),
         (r'{"a":"\\\u00E9"}', r'{"a":"\\é"}'),
         (r'{"a":"\ud83d\udc4d"}', '{"a":"👍"}'),
-        (r'{"a":"\u001b\u009b\u2028\u0022"}', r'{"a":"\u001b\u009b\u2028\u0022"}'),
+        (r'{"a":"\u001b\u009b\u0022"}', r'{"a":"\u001b\u009b\u0022"}'),
     ],
 )
 def test_letters_are_not_escaped(written: str, spelled: str) -> None:
     """The same JSON, as people read it; what could drive a terminal stays escaped."""
-    assert f'"value":{spelled},"headers"' in JsonLines().lines([record(1, written.encode())]).decode()
+    assert unescaped(written) == spelled
+
+
+@pytest.mark.parametrize("value", [r'{"a":"Chlo\u00e9"}', '{"a":"Chloé"}', r'{"a":"\ud83d\udc4d"}'])
+def test_a_value_is_not_rewritten(value: str) -> None:
+    """Letters or escapes, as they lie in the topic."""
+    assert JsonLines().lines([record(1, value.encode())]).decode().endswith(f'"value":{value}}}\n')
+    assert lines(record(1, value.encode()))
 
 
 def test_what_is_no_utf_8_comes_in_base64_too() -> None:
@@ -130,6 +166,8 @@ def test_nothing_is_null() -> None:
     """Key, value and time may be missing; a header's value too."""
     (document,) = lines(record(1, None, key=None, timestamp=None, headers=(("error", None), ("topic", b"t"))))
     assert (document["key"], document["value"], document["timestamp"]) == (None, None, None)
+    assert document["tombstone"] is True
+    assert "tombstone" not in lines(record(1, b"null"))[0]
     assert document["headers"] == {"error": None, "topic": "t"}
 
 
@@ -152,7 +190,7 @@ def test_headers_that_repeat_or_are_no_utf_8() -> None:
         "mixed": ["a", None, "\\x80"],
     }
     assert document["headers_base64"] == {"bin": "//4=", "mixed": ["YQ==", None, "gA=="]}
-    assert set(document) == {"topic", "partition", "offset", "timestamp", "key", "value", "headers", "headers_base64"}
+    assert set(document) == {"topic", "partition", "offset", "timestamp", "key", "headers", "headers_base64", "value"}
 
 
 def test_line_ends_between_tokens_become_blanks() -> None:
@@ -287,3 +325,119 @@ def test_flags_are_aligned_too() -> None:
     ]
     shown = AlignedLines().lines([record(1, value, topic="flagged_accounts") for value in flags])
     assert len({text.index("CLEARED  from D  by bo") for text in shown}) == 1, shown
+
+
+def kept(*records: Record, **options: Any) -> list[int]:
+    """Return the offsets of the records that the filters of a tail keep."""
+    keep = tail.prepare(topics.TRANSACTIONS, TailOptions(**options)).range.keep
+    assert keep is not None
+    return [records[index].offset for index in keep(Records("demo_transactions", list(records)))]
+
+
+def test_the_filters_of_a_tail() -> None:
+    """By key, by account, by the value as text, by its fields and by the record; together, all have to hold."""
+    records = (
+        record(1, b'{"amount":12.50,"merchant_type":"Grocery"}', key=b"7"),
+        record(2, b'{"amount":600.00,"merchant_type":"Grocery"}', key=b"8"),
+        record(3, None, key=b"8"),
+        record(4, b"\xff amount", key=None),
+    )
+    assert kept(*records, key="8") == [2, 3]
+    assert kept(*records, account="7") == [1]
+    assert kept(*records, grep="am.unt") == [1, 2, 4]
+    assert kept(*records, where="amount > 500") == [2]
+    assert kept(*records, where="record.offset >= 2 and record.key is not null") == [2, 3]
+    assert kept(*records, where='merchant_type like "Gr%"', key="7") == [1]
+    assert kept(*records, sample="100%") == [1, 2, 3, 4]
+
+
+def test_a_sample_takes_whole_accounts() -> None:
+    """The same ones each time, about as many as were asked for."""
+    records = [record(n, b"1", key=b"%d" % (n % 1000)) for n in range(3000)]
+    found = kept(*records, sample="10%")
+    accounts = {n % 1000 for n in found}
+    assert sorted(found) == [n for n in range(3000) if n % 1000 in accounts]
+    assert 70 < len(accounts) < 130
+
+
+def test_why_not_names_the_first_clause_that_stops_a_record() -> None:
+    """Nothing is filtered then."""
+    options = TailOptions(where="amount > 5 and amount < 9", account="7", why_not=True)
+    ready = tail.prepare(topics.TRANSACTIONS, options)
+    assert ready.range.keep is None
+    stopped = [ready.stopped_by(record(1, b'{"amount":%d}' % amount, key=b"7")) for amount in (1, 6, 10)]
+    assert stopped == ["amount > 5", None, "amount < 9"]
+    assert ready.stopped_by(record(1, b"{}", key=b"8")) == "--account 7"
+    assert ready.resume == ("--where", "amount > 5 and amount < 9", "--account", "7", "--why-not")
+
+
+CHOSEN = Cells.of("account_id, amount,merchant.city,record.offset,headers.trace,missing")
+NESTED = record(
+    3, b'{"account_id":9007199254740993,"amount":12.50,"merchant":{"city":"\xc3\xa9"}}', headers=(("trace", b"a"),)
+)
+
+
+def test_chosen_fields_in_every_format() -> None:
+    """Of the value, inside it and of the record; numbers keep their digits."""
+    document = b'{"account_id":9007199254740993,"amount":12.50,"merchant.city":"\xc3\xa9","record.offset":3,'
+    assert JsonLines(CHOSEN).lines([NESTED]) == document + b'"headers.trace":"a","missing":null}\n'
+    assert Sheet("t", CHOSEN).columns == CHOSEN.names
+    assert list(Sheet("t", CHOSEN).row(NESTED).values()) == ["9007199254740993", "12.50", "é", 3, "a", None]
+    heading, shown = ChosenLines(CHOSEN).lines([NESTED])
+    assert heading.split() == list(CHOSEN.names)
+    assert shown.split() == ["9007199254740993", "12.50", "é", "3", "a"]
+    assert set(Cells.of("account_id").row(record(1, b"\xff")).values()) == {None}
+    with pytest.raises(BadConfig):
+        Cells.of("a,,b")
+
+
+def test_decimal_points_stand_below_each_other() -> None:
+    """Whatever the number of digits behind them."""
+    values = [b'{"amount":1.5}', b'{"amount":1234.25}', b'{"amount":7}']
+    _, *shown = ChosenLines(Cells.of("amount,record.offset")).lines(
+        [record(n, value) for n, value in enumerate(values)]
+    )
+    assert shown[0].index(".") == shown[1].index(".")
+    assert shown[2].index("7") == shown[0].index("1")
+
+
+def test_csv_marks_what_a_cell_cannot_say() -> None:
+    """Nothing, an empty value and JSON's null; bytes that are no text are in base64."""
+    sheet = Sheet("dead_letters")
+    marks = [sheet.row(record(1, value, topic="dead_letters"))["marks"] for value in (None, b"", b"null", b"1")]
+    assert marks == ["tombstone", "empty", "null", None]
+    row = sheet.row(record(1, b"\xff", topic="dead_letters", key=b"\xfe", headers=(("h", b"\xfd"),)))
+    assert (row["value"], row["key"], row["headers"]) == ("/w==", "/g==", '{"h":"/Q=="}')
+    assert row["marks"] == "key:base64 value:base64 headers:base64"
+
+
+@given(st.lists(anything, max_size=8))
+def test_raw_values_are_the_bytes_with_line_ends(values: list[bytes | None]) -> None:
+    """As kcat writes them: of a tombstone, the line end alone."""
+    records = Records("t", [record(n, value) for n, value in enumerate(values)])
+    assert raw_lines(records) == b"".join((value or b"") + b"\n" for value in values)
+    assert raw_lines(list(records)) == raw_lines(records)
+
+
+def test_latency_is_from_the_transaction_to_the_broker() -> None:
+    """Percentiles by nearest rank, to the millisecond; what has no date counts as a record only."""
+    now = [0.0]
+    latency = Latency(Clock(monotonic=lambda: now[0]))
+    made = datetime(2026, 11, 24, 10, 15, 30, tzinfo=UTC)
+    at = int(made.timestamp() * 1000)
+    value = b'{"transaction_date":"2026-11-24T10:15:30.000Z"}'
+    latency.add([record(n, value, timestamp=at + n) for n in range(1, 101)])
+    latency.add([record(1, b"x"), record(2, None), record(3, value, timestamp=None)])
+    now[0] = 2.0
+    assert latency.due(2.0)
+    expected = "103 records, 52 a second; from transaction to detection p50 50 ms, p95 95 ms, p99 99 ms"
+    assert latency.line() == expected
+    assert not latency.due(2.0)
+    assert latency.line().startswith("0 records, 0 a second")
+    assert latency.total() == f"In 2 s: {expected}"
+
+
+def test_order_of_a_tail() -> None:
+    """Merged by time, unless speed is asked for."""
+    found = tail.prepare(topics.PROCESSED, TailOptions(order=Order.PARTITION))
+    assert not found.range.by_time

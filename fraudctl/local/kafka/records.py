@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from fraudctl.local.kafka.errors import translated
-from fraudctl.pipeline import kafka, polling, reader
-from fraudctl.pipeline.reader import Batch, Reader, Record, Request
+from fraudctl.pipeline import kafka, reader
+from fraudctl.pipeline.reader import Batch, Reader, Record
+from fraudctl.services import reading
 from fraudctl.target import Outgoing, Range, Report
 
 _ANSWER_SECONDS: Final = 5.0
@@ -30,18 +31,10 @@ class LocalRecords:
 
     def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
         """Yield what `read` does as it arrives; raises the same."""
-        request = Request(
-            topic,
-            start=wanted.start.value,
-            count=wanted.count,
-            since=wanted.since,
-            until=wanted.until,
-            limit=wanted.limit,
-        )
         with translated(f"topic {topic}"):
             consumer = kafka.open_consumer(reader.properties(self._connection()))
             try:
-                yield from polling.batches(Reader(consumer).poll, request, follow=wanted.follow)
+                yield from reading.batches(Reader(consumer), topic, wanted)
             finally:
                 consumer.close()
 
