@@ -28,6 +28,7 @@ from fraudctl.aws.cloudformation.events import latest
 from fraudctl.aws.cloudformation.operations import BACK, GOOD, Operations
 from fraudctl.aws.cloudformation.parameters import BOOTSTRAP, ENABLED, PENDING, SAMPLES, Template
 from fraudctl.aws.names import Names
+from fraudctl.aws.placement import Placement
 from fraudctl.aws.preflight import Preflight, brokers, unfinished
 from fraudctl.aws.resources.drift import Drift, DriftDetector
 from fraudctl.aws.session import AwsSession
@@ -238,9 +239,10 @@ class AwsStack:
         if arn := (found.outputs.get("ClusterArn") if found else None):
             known = {BOOTSTRAP: servers} if (servers := brokers(self._session.client("kafka"), arn)) else {}
         flow = {} if samples is None else {SAMPLES: ENABLED[samples]}
-        return parameters.merged(
-            template, before, kept, self._given, options.parameters, flow, known, self._release.parameters()
-        )
+        layers = (before, kept, self._given, options.parameters, flow, known, self._release.parameters())
+        values = parameters.merged(template, *layers)
+        chosen = Placement(self._session).missing(template.names, {**template.defaults, **values}, before)
+        return parameters.merged(template, values, chosen, options.parameters)
 
     def _change_set(
         self, found: Described | None, template: Template, values: Mapping[str, str], *, revert_drift: bool = False

@@ -15,12 +15,14 @@ from fraudctl.pipeline import topics
 # CloudFormation gives these no tags.
 UNTAGGED = {
     "AWS::EC2::Route",
+    "AWS::EC2::SecurityGroupEgress",
     "AWS::EC2::SecurityGroupIngress",
     "AWS::EC2::SubnetRouteTableAssociation",
     "AWS::EC2::VPCGatewayAttachment",
     "AWS::IAM::InstanceProfile",
     "AWS::IAM::ManagedPolicy",
     "AWS::KinesisAnalyticsV2::ApplicationCloudWatchLoggingOption",
+    "AWS::Lambda::EventInvokeConfig",
     "AWS::Logs::LogStream",
     "AWS::Logs::MetricFilter",
     "AWS::MSK::Configuration",

@@ -14,7 +14,7 @@ ENABLED: Final = {True: "ENABLED", False: "DISABLED"}
 # They decide how the application's state is laid out.
 _LAYOUT: Final = ("HoldMs", "SlackMs")
 # fraudctl gives these their values; a person cannot.
-_OURS: Final = re.compile(r"ArtifactBucket|\w+Key|BootstrapServers|Adopt\w+", re.ASCII)
+_OURS: Final = re.compile(r"ArtifactBucket|\w+Key|BootstrapServers|S3PrefixListId|Adopt\w+", re.ASCII)
 _SECTION: Final = re.compile(r"^Parameters:\s*$(.*?)^(?=\S)", re.MULTILINE | re.DOTALL)
 _ENTRY: Final = re.compile(r"^ {2}(\w+):\s*$((?:\n {4}.*)*)", re.MULTILINE | re.ASCII)
 _DEFAULT: Final = re.compile(r"^ {4}Default: *(.*?) *$", re.MULTILINE)
