@@ -248,21 +248,26 @@ class AwsStack:
         self, found: Described | None, template: Template, values: Mapping[str, str], *, revert_drift: bool = False
     ) -> ChangeSet | None:
         new = found is None or found.status == "REVIEW_IN_PROGRESS"
-        return self._sets.create(
-            Request(
-                stack=self._name,
-                kind="CREATE" if new else "UPDATE",
-                parameters=values,
-                tags=Names(self._name).tags,
-                body=template.body,
-                revert_drift=revert_drift,
-                previous=frozenset(
-                    name
-                    for name, value in values.items()
-                    if found is not None and not new and found.parameters.get(name) == value
-                ),
+        try:
+            return self._sets.create(
+                Request(
+                    stack=self._name,
+                    kind="CREATE" if new else "UPDATE",
+                    parameters=values,
+                    tags=Names(self._name).tags,
+                    body=template.body,
+                    url=self._release.template_url(template.body),
+                    revert_drift=revert_drift,
+                    previous=frozenset(
+                        name
+                        for name, value in values.items()
+                        if found is not None and not new and found.parameters.get(name) == value
+                    ),
+                )
             )
-        )
+        except BaseException:
+            self._release.withdraw()
+            raise
 
     def _plan_anew(
         self, found: Described, template: Template, notes: list[str], work: Work, *, samples: bool | None
@@ -313,6 +318,7 @@ class AwsStack:
         change_set, work.change_set = work.change_set, None
         if change_set is not None:
             self._sets.discard(change_set)
+        self._release.withdraw()
 
     def _second_pass(self, work: Work) -> Iterator[Event]:
         """Hand the bootstrap string, which exists since the first pass, to the stack as a parameter."""
