@@ -92,6 +92,8 @@ class AwsStack:
                 notes.append("an unfinished first plan left an empty stack; it is used, or removed")
         current = None if found is not None and unfinished(found) else found
         work = Work(self._wanted(template, current, kept, options, samples=samples), options.allowed)
+        if current is not None and current.outputs:
+            parameters.check_growth(current.parameters, work.values)
         if found is not None and unfinished(found):
             return self._plan_anew(found, template, notes, work, samples=samples)
         drift = self._drift.detect(found, samples=samples) if found is not None and found.outputs else Drift()
