@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3
+from aws_calls import Recorder
 from executable import Fraudctl
 
 from fraudctl.local.processes import ports
@@ -77,6 +78,7 @@ class AwsFraudctl(Fraudctl):
 
     url: str
     stack: str
+    recorder: Recorder | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -91,6 +93,7 @@ class AwsFraudctl(Fraudctl):
             "AWS_DEFAULT_REGION": REGION,
             "FRAUDCTL_TARGET": "aws",
             "FRAUDCTL_STACK": self.stack,
+            **(self.recorder.environment if self.recorder else {}),
         }
 
 

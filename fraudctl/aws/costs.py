@@ -33,7 +33,21 @@ _KAFDROP_INSTANCE: Final = 0.0168
 _KAFDROP_GIB: Final = 8
 _GP3_GIB_MONTH: Final = 0.08
 _ALARM_MONTH: Final = 0.10
-_ALARMS: Final = 6
+# CloudWatch charges an alarm for each metric that it watches.
+_ALARM_METRICS: Final = 12
+_GB_SECOND: Final = 0.0000133334  # of a function on ARM
+_MILLION_CALLS: Final = 0.20
+_GENERATOR_GB: Final = 0.25
+_GENERATOR_SECONDS: Final = 55 * 60
+_CALLS_PER_HOUR: Final = 60
+# What is paid by use, with its unit prices. A row of the audit table is written three times, with its two indexes.
+BY_USE: Final = (
+    "audit rows: $1.88 a million written with both indexes, $0.45 a GB and month kept with point-in-time recovery",
+    "calls of functions: $0.20 a million and $0.0000133 a GB-second",
+    "logs: $0.50 a GB written; metrics of mapping and malformed records: $0.30 a month each",
+    "on-failure bucket, artifacts and snapshots: $0.023 a GB and month; traffic between zones: $0.01 a GB each way",
+    "event source mapping: $0.185 an hour more while a second poller unit is needed",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +62,7 @@ class Cost:
 def hourly(parameters: Mapping[str, str]) -> tuple[Cost, ...]:
     """Return what costs by the hour with these template parameters (all of them, as text), the dearest first.
 
-    What is paid by use (invocations, rows, requests, logs) is not in it: with sample transactions alone, cents a day.
+    The sample transactions are in it while they flow; what else is paid by use has its unit prices in `BY_USE`.
     """
     size, volume = parameters["KafkaInstanceType"], int(parameters["BrokerVolumeGiB"])
     units = int(parameters["FlinkParallelism"]) + 1
@@ -69,8 +83,12 @@ def hourly(parameters: Mapping[str, str]) -> tuple[Cost, ...]:
         ),
         Cost("EventSourceMapping", "1 provisioned poller unit", _POLLER_UNIT),
         Cost("AuditTable", "on demand, with point-in-time recovery: by rows written and kept; none by the hour", 0.0),
-        Cost("DeadLettersAlarm", f"{_ALARMS} alarms", _ALARMS * _ALARM_MONTH / _HOURS_PER_MONTH),
+        Cost("DeadLettersAlarm", "alarms", _ALARM_METRICS * _ALARM_MONTH / _HOURS_PER_MONTH),
     ]
+    if parameters["SamplesEnabled"] == "ENABLED":
+        calls = _CALLS_PER_HOUR * _MILLION_CALLS / 1_000_000
+        price = _GENERATOR_GB * _GENERATOR_SECONDS * _GB_SECOND + calls
+        found.append(Cost("SampleTransactionGenerator", "10 sample transactions a second, while they are on", price))
     if nat:
         found.append(Cost("Nat", "NAT gateway and its address; each GB through it 0.045 more", _NAT + _PUBLIC_ADDRESS))
     if kafdrop:

@@ -49,7 +49,10 @@ def _answered(reason: str, message: str, what: str) -> FraudctlError:
     if reason in EXPIRED:
         return CredentialsExpired(f"{what}: AWS does not accept the credentials any more: {message}", hint=SIGN_IN)
     if reason in DENIED:
-        return Unreachable(f"{what}: not allowed: {message}", hint="ask for that permission, or use another --profile")
+        return Unreachable(
+            f"{what}: not allowed: {message}",
+            hint="ask for that permission (docs/aws.md: who may deploy), or use another --profile",
+        )
     if reason in THROTTLED:
         return Throttled(f"{what}: AWS is throttling: {message}", hint="wait a minute, then run the command again")
     return OperationFailed(f"{what}: {message}", hint="run it again with --verbose to see the call")

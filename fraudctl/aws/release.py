@@ -22,6 +22,8 @@ from fraudctl.config import Settings
 from fraudctl.target import Event, Phase
 
 TEMPLATE: Final = "fraud-detection-stack.yaml"
+# What CloudFormation takes in a call; a longer template has to lie in a bucket.
+LARGEST_BODY: Final = 51_200
 
 
 class Release:
@@ -31,10 +33,28 @@ class Release:
         """Store the collaborators; no I/O."""
         self._settings, self._session, self._clock = settings, session, clock
         self._built: Bundles | None = None
+        self._bucket_is_new = False
 
     def template(self) -> str:
-        """Return the template without its comments, which keeps it below CloudFormation's limit."""
+        """Return the template without its comments."""
         return template_body(resource("cfn") / TEMPLATE)
+
+    def template_url(self, body: str) -> str:
+        """Return where CloudFormation reads a template that is too long for a call; empty when it is not.
+
+        The template is put into the bucket, which is created if need be; `withdraw` removes it if only a plan was made.
+        """
+        if len(body.encode()) <= LARGEST_BODY:
+            return ""
+        if not self._bucket.exists():
+            self._bucket_is_new = self._bucket.ensure()
+        return self._bucket.put_template(body)
+
+    def withdraw(self) -> None:
+        """Remove the bucket again that only a plan has needed; harmless otherwise."""
+        if self._bucket_is_new:
+            self._bucket_is_new = False
+            self._bucket.delete()
 
     def build(self) -> Iterator[Event]:
         """Download and build what is not built yet, and yield the progress of the downloads."""
@@ -63,8 +83,9 @@ class Release:
     def publish(self) -> Iterator[Event]:
         """Create the bucket when it is missing, then upload what it does not hold."""
         yield Event(COMPONENT, Phase.STARTED, "looking into the bucket")
-        if self._bucket.ensure():
+        if self._bucket.ensure() or self._bucket_is_new:
             yield Event(COMPONENT, Phase.NOTE, f"bucket {self._bucket.name} created")
+        self._bucket_is_new = False
         done = False
 
         def upload(report: Callable[[Event], None]) -> dict[Path, str]:

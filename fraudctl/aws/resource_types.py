@@ -62,6 +62,7 @@ RESOURCE_TYPES: Final[Mapping[str, ResourceType]] = {
     "AWS::EC2::Route": ResourceType("ec2"),
     "AWS::EC2::RouteTable": ResourceType("ec2"),
     "AWS::EC2::SecurityGroup": ResourceType("ec2", waiting=_INTERFACES),
+    "AWS::EC2::SecurityGroupEgress": ResourceType("ec2"),
     "AWS::EC2::SecurityGroupIngress": ResourceType("ec2"),
     "AWS::EC2::Subnet": ResourceType("ec2", waiting=_INTERFACES),
     "AWS::EC2::SubnetRouteTableAssociation": ResourceType("ec2"),
@@ -80,6 +81,7 @@ RESOURCE_TYPES: Final[Mapping[str, ResourceType]] = {
         waiting={"UPDATE": "a running application is restarted, some 2 min"},
     ),
     "AWS::KinesisAnalyticsV2::ApplicationCloudWatchLoggingOption": ResourceType("kinesisanalytics"),
+    "AWS::Lambda::EventInvokeConfig": ResourceType("lambda"),
     "AWS::Lambda::EventSourceMapping": ResourceType("lambda"),
     "AWS::Lambda::Function": ResourceType(
         "lambda",

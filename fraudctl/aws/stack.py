@@ -28,6 +28,7 @@ from fraudctl.aws.cloudformation.events import latest
 from fraudctl.aws.cloudformation.operations import BACK, GOOD, Operations
 from fraudctl.aws.cloudformation.parameters import BOOTSTRAP, ENABLED, PENDING, SAMPLES, Template
 from fraudctl.aws.names import Names
+from fraudctl.aws.placement import Placement
 from fraudctl.aws.preflight import Preflight, brokers, unfinished
 from fraudctl.aws.resources.drift import Drift, DriftDetector
 from fraudctl.aws.session import AwsSession
@@ -91,6 +92,8 @@ class AwsStack:
                 notes.append("an unfinished first plan left an empty stack; it is used, or removed")
         current = None if found is not None and unfinished(found) else found
         work = Work(self._wanted(template, current, kept, options, samples=samples), options.allowed)
+        if current is not None and current.outputs:
+            parameters.check_growth(current.parameters, work.values)
         if found is not None and unfinished(found):
             return self._plan_anew(found, template, notes, work, samples=samples)
         drift = self._drift.detect(found, samples=samples) if found is not None and found.outputs else Drift()
@@ -238,29 +241,35 @@ class AwsStack:
         if arn := (found.outputs.get("ClusterArn") if found else None):
             known = {BOOTSTRAP: servers} if (servers := brokers(self._session.client("kafka"), arn)) else {}
         flow = {} if samples is None else {SAMPLES: ENABLED[samples]}
-        return parameters.merged(
-            template, before, kept, self._given, options.parameters, flow, known, self._release.parameters()
-        )
+        layers = (before, kept, self._given, options.parameters, flow, known, self._release.parameters())
+        values = parameters.merged(template, *layers)
+        chosen = Placement(self._session).missing(template.names, {**template.defaults, **values}, before)
+        return parameters.merged(template, values, chosen, options.parameters)
 
     def _change_set(
         self, found: Described | None, template: Template, values: Mapping[str, str], *, revert_drift: bool = False
     ) -> ChangeSet | None:
         new = found is None or found.status == "REVIEW_IN_PROGRESS"
-        return self._sets.create(
-            Request(
-                stack=self._name,
-                kind="CREATE" if new else "UPDATE",
-                parameters=values,
-                tags=Names(self._name).tags,
-                body=template.body,
-                revert_drift=revert_drift,
-                previous=frozenset(
-                    name
-                    for name, value in values.items()
-                    if found is not None and not new and found.parameters.get(name) == value
-                ),
+        try:
+            return self._sets.create(
+                Request(
+                    stack=self._name,
+                    kind="CREATE" if new else "UPDATE",
+                    parameters=values,
+                    tags=Names(self._name).tags,
+                    body=template.body,
+                    url=self._release.template_url(template.body),
+                    revert_drift=revert_drift,
+                    previous=frozenset(
+                        name
+                        for name, value in values.items()
+                        if found is not None and not new and found.parameters.get(name) == value
+                    ),
+                )
             )
-        )
+        except BaseException:
+            self._release.withdraw()
+            raise
 
     def _plan_anew(
         self, found: Described, template: Template, notes: list[str], work: Work, *, samples: bool | None
@@ -311,6 +320,7 @@ class AwsStack:
         change_set, work.change_set = work.change_set, None
         if change_set is not None:
             self._sets.discard(change_set)
+        self._release.withdraw()
 
     def _second_pass(self, work: Work) -> Iterator[Event]:
         """Hand the bootstrap string, which exists since the first pass, to the stack as a parameter."""

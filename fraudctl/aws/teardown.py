@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from botocore.exceptions import ClientError
-
 from fraudctl.aws.cloudformation import diagnosis
 from fraudctl.aws.cloudformation.describe import Described, Resource, describe, resources
 from fraudctl.aws.cloudformation.events import Followed, Operation, follow, going_on, latest
@@ -123,7 +121,7 @@ class Teardown:
             )
 
     def _stop(self, inside: list[Resource]) -> Iterator[Event]:
-        """Stop what makes data or delays the deletion: schedule, mapping, application, functions' interfaces."""
+        """Stop what makes data or delays the deletion: schedule, mapping, application."""
         by_type = {item.type: item.physical_id for item in inside if item.physical_id and _is_there(item)}
         if name := by_type.get("AWS::Scheduler::Schedule"):
             yield from self._tolerant("schedule", self._stop_schedule(name))
@@ -132,9 +130,6 @@ class Teardown:
             yield from self._tolerant("mapping", event_source_mapping.switch(client, self.clock, uuid, on=False))
         if name := by_type.get("AWS::KinesisAnalyticsV2::Application"):
             yield from self._tolerant("flink", self._stop_flink(name))
-        for item in inside:
-            if item.type == "AWS::Lambda::Function" and _is_there(item):
-                yield from self._tolerant(item.logical_id, self._detach(item))
 
     def _tolerant(self, what: str, steps: Iterator[Event]) -> Iterator[Event]:
         """Go on when a preparation fails: deleting the stack will say what really stands in the way."""
@@ -169,23 +164,6 @@ class Teardown:
                 break
             yield Event("flink", Phase.PROGRESS, "deleting snapshots")
         yield Event("flink", Phase.DONE, f"stopped, {len(snapshots)} snapshots deleted")
-
-    def _detach(self, function: Resource) -> Iterator[Event]:
-        """Take a function out of the network, so that its interfaces go while the cluster is being deleted."""
-        client = self.session.client("lambda")
-        with asking(f"function {function.physical_id}"):
-            try:
-                found = client.get_function_configuration(FunctionName=function.physical_id)
-            except ClientError as error:
-                if error.response["Error"]["Code"] == "ResourceNotFoundException":
-                    return
-                raise
-            if not found.get("VpcConfig", {}).get("SubnetIds"):
-                return
-            client.update_function_configuration(
-                FunctionName=function.physical_id, VpcConfig={"SubnetIds": [], "SecurityGroupIds": []}
-            )
-        yield Event(function.logical_id, Phase.DONE, "out of the network")
 
     def _delete(self, found: Described, vpc: str) -> Iterator[Event]:
         cfn = self.session.client("cloudformation")

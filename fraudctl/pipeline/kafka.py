@@ -198,26 +198,27 @@ def deliver(
     producer: "Producer",
     records: Iterable[Outgoing],
     *,
-    timeout_s: float = 30.0,
+    timeout_s: "float | Callable[[], float]" = 30.0,
     on_delivered: "Callable[[Message], None] | None" = None,
 ) -> Delivery:
     """Write the records and wait for every delivery report.
 
-    The iterable may take its time. `timeout_s` bounds the wait after the last record; what is unconfirmed then
-    counts as failed. `on_delivered` is called with each confirmed message (partition, offset, broker timestamp).
+    The iterable may take its time. `timeout_s` bounds the wait after the last record, a function is asked then; what
+    is unconfirmed at its end counts as failed. `on_delivered` is called with each confirmed message (partition, offset,
+    broker timestamp).
     """
     from confluent_kafka import KafkaError, KafkaException
 
     given_up = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - librdkafka's own are named so
     unanswered = {*given_up, KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._TRANSPORT}  # noqa: SLF001
-    delivered = 0
+    delivered, waited_s = 0, 0.0
     failed: list[Failed] = []
 
     def report(error: "KafkaError | None", message: "Message") -> None:
         nonlocal delivered
         if error is not None:
             record = Outgoing(message.topic() or "", message.key(), message.value())
-            reason = f"no answer within {timeout_s:.0f} s" if error.code() in given_up else error.str()
+            reason = f"no answer within {waited_s:.0f} s" if error.code() in given_up else error.str()
             failed.append(Failed(record, reason, error.code() in unanswered))
             return
         delivered += 1
@@ -243,7 +244,8 @@ def deliver(
             break
         if number % _POLL_EVERY == 0:
             poll(0)
-    if producer.flush(timeout_s):
+    waited_s = timeout_s() if callable(timeout_s) else timeout_s
+    if producer.flush(waited_s):
         producer.purge()
         producer.flush(_PURGE_WAIT_S)
     return Delivery(delivered, tuple(failed))

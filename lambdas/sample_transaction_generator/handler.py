@@ -1,5 +1,6 @@
 """SampleTransactionGenerator: writes made-up transactions, spread over a minute or as fast as it can."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +11,10 @@ from typing import Any, Final, Protocol, Self
 
 from fraudctl.pipeline import kafka, samples, topics
 
-# The time left when it stops by itself: enough to flush and answer.
-RESERVE_MS: Final = 2_000
+# The time left when it stops by itself: enough to flush, and of that what is left to answer.
+RESERVE_MS: Final = 6_000
+ANSWER_MS: Final = 2_000
+SHORTEST_FLUSH_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 0.1
 
 
@@ -60,7 +63,10 @@ def pace(
 
 def records(request: Request, stop: Callable[[], bool]) -> Iterator[kafka.Outgoing]:
     """Yield the transactions at the requested pace."""
-    ticks = range(request.count) if request.per_second is None else pace(request.count, request.per_second, stop=stop)
+    if request.per_second is None:
+        ticks: Iterator[int] = itertools.takewhile(lambda _: not stop(), range(request.count))
+    else:
+        ticks = pace(request.count, request.per_second, stop=stop)
     drawn = samples.stream(SystemRandom())
     for _ in ticks:
         key, value = next(drawn)
@@ -84,10 +90,15 @@ def warm() -> None:
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, int]:
-    """Write the transactions; return how many the brokers confirmed. Raises RuntimeError when one was not."""
-    request = Request.of(event)
+    """Write the transactions; return how many the brokers confirmed, fewer than asked for when the time is over.
+
+    Raises RuntimeError when one was not confirmed.
+    """
+    request, left = Request.of(event), context.get_remaining_time_in_millis
     delivery = kafka.deliver(
-        producer().get(), records(request, lambda: context.get_remaining_time_in_millis() < RESERVE_MS)
+        producer().get(),
+        records(request, lambda: left() < RESERVE_MS),
+        timeout_s=lambda: max((left() - ANSWER_MS) / 1000, SHORTEST_FLUSH_S),
     )
     if delivery.failed:
         raise RuntimeError(f"{len(delivery.failed)} transactions were not delivered: {delivery.failed[0].reason}")

@@ -57,8 +57,14 @@ def test_topics_are_those_of_the_pipeline(template: Template) -> None:
     for name, topic in TOPICS.items():
         config = dict(line.split("=", 1) for line in found[name]["Configs"]["Fn::Base64"].splitlines())
         assert (found[name]["TopicName"], config) == (topic.name, topic.config)
-        assert found[name]["PartitionCount"] == topics.PARTITIONS
+        assert found[name]["PartitionCount"] == {"Ref": "Partitions"}
         assert found[name]["ReplicationFactor"] == template.properties("Cluster")["NumberOfBrokerNodes"] == 2
+
+
+def test_partitions_start_as_locally(template: Template) -> None:
+    """The parameter's default is the local number, and the configuration's, for topics that others create."""
+    assert template.data["Parameters"]["Partitions"]["Default"] == topics.PARTITIONS
+    assert f"num.partitions={topics.PARTITIONS}\n" in template.properties("ClusterConfiguration")["ServerProperties"]
 
 
 def test_table_is_that_of_the_pipeline(template: Template) -> None:
@@ -118,13 +124,14 @@ def test_flink_takes_only_settings_that_are_the_templates(template: Template) ->
     """Checkpoints, parallelism and logs are custom, or the service ignores their values; state is never dropped."""
     properties = template.properties("FlinkApplication")
     flink = properties["ApplicationConfiguration"]["FlinkApplicationConfiguration"]
-    assert properties["RuntimeEnvironment"] == "FLINK-2_3"
+    runtime = template.data["Parameters"]["FlinkRuntime"]
+    assert properties["RuntimeEnvironment"] == {"Ref": "FlinkRuntime"}
+    assert runtime["Default"] == "FLINK-2_3"
     assert {section["ConfigurationType"] for section in flink.values()} == {"CUSTOM"}
     assert flink["CheckpointConfiguration"]["CheckpointInterval"] == 1000 * int(
         flink_definition._CHECKPOINT_INTERVAL.split()[0]
     )
     assert flink["ParallelismConfiguration"]["AutoScalingEnabled"] is False
-    assert template.data["Parameters"]["FlinkParallelism"]["MaxValue"] == topics.PARTITIONS
     assert properties["ApplicationConfiguration"]["ApplicationSnapshotConfiguration"] == {"SnapshotsEnabled": True}
     assert properties["RunConfiguration"]["FlinkRunConfiguration"] == {"AllowNonRestoredState": False}
 
@@ -185,12 +192,13 @@ def test_every_handler_has_a_bundle() -> None:
 
 
 def test_consumer_groups_are_the_local_ones(template: Template) -> None:
-    """Both groups have the names of the local target, and the roles may join exactly these."""
+    """Both groups have the names of the local target, the writer's with the stack's before it; no others are joined."""
     mapping = template.properties("EventSourceMapping")
-    group = mapping["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"]
-    assert group == lambda_runner.WRITER_GROUP
-    for role, name in (("AuditWriterRole", lambda_runner.WRITER_GROUP), ("FlinkRole", flink_definition.GROUP)):
-        arns = [text(found["Resource"]) for found in template.statements(role) if found["Sid"] == "Group"]
+    pseudo = {"AWS::StackName": "demo"}
+    group = text(mapping["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"], pseudo)
+    assert group == f"demo-{lambda_runner.WRITER_GROUP}"
+    for role, name in (("AuditWriterRole", group), ("FlinkRole", flink_definition.GROUP)):
+        arns = [text(found["Resource"], pseudo) for found in template.statements(role) if found["Sid"] == "Group"]
         assert [arn.rsplit("/", 1)[1] for arn in arns] == [name]
 
 
@@ -336,7 +344,8 @@ def test_interface_is_the_agreed_one(template: Template) -> None:
     assert parameters["BootstrapServers"]["Default"] == "PENDING"
     # Every other parameter has a default, so that the template can be used by hand.
     assert {name for name, found in parameters.items() if "Default" not in found} == {
-        *("ArtifactBucket", "SampleTransactionGeneratorKey", "FlagAccountGeneratorKey", "AuditWriterKey", "FlinkJarKey")
+        *("ArtifactBucket", "SampleTransactionGeneratorKey", "FlagAccountGeneratorKey", "AuditWriterKey"),
+        *("FlinkJarKey", "ZoneA", "ZoneB", "S3PrefixListId", "KafdropImageId"),
     }
 
 
@@ -350,21 +359,25 @@ def test_bundles_fill_the_keys(template: Template) -> None:
 def test_costs_name_resources_of_the_template(template: Template) -> None:
     """Prices hang on logical ids that exist, count every alarm, and know every size that the template takes."""
     parameters = {name: str(found.get("Default", "")) for name, found in template.data["Parameters"].items()}
-    everything = costs.hourly({**parameters, "NatGateway": "true"})
+    everything = costs.hourly({**parameters, "NatGateway": "true", "KafdropEnabled": "true"})
     assert {cost.resource for cost in everything} <= set(template.resources)
-    assert len(template.of("AWS::CloudWatch::Alarm")) == costs._ALARMS
+    alarms = template.of("AWS::CloudWatch::Alarm").values()
+    watched = [max(1, sum("MetricStat" in metric for metric in alarm.get("Metrics", []))) for alarm in alarms]
+    assert sum(watched) == costs._ALARM_METRICS
+    payload = json.loads(template.properties("Schedule")["Target"]["Input"])
+    assert payload["seconds"] * costs._CALLS_PER_HOUR == costs._GENERATOR_SECONDS
+    assert template.properties("SampleTransactionGenerator")["MemorySize"] == costs._GENERATOR_GB * 1024
     assert template.properties("Cluster")["NumberOfBrokerNodes"] == costs._BROKERS
     pattern = re.compile(template.data["Parameters"]["KafkaInstanceType"]["AllowedPattern"])
     assert all(pattern.fullmatch(size) for size in costs.BROKER_PER_HOUR)
     assert not pattern.fullmatch("kafka.t3.small")
 
 
-def test_template_can_be_sent_without_a_bucket(template: Template) -> None:
-    """CloudFormation takes 51,200 bytes in a call; without its comments the template says the same, and the rules."""
+def test_template_without_comments_says_the_same(template: Template) -> None:
+    """What is sent has the records' rules and no comments; CloudFormation takes 1 MB from a bucket."""
     body, raw = bundles.template_body(PATH), parse(PATH.read_text(encoding="utf-8")).data
     configuration = raw["Resources"]["FlinkApplication"]["Properties"]["ApplicationConfiguration"]
     configuration["EnvironmentProperties"]["PropertyGroups"][0]["PropertyMap"] |= records.flink_properties()
-    assert len(PATH.read_bytes()) <= 51_200
-    assert len(body.encode()) <= 51_200
+    assert len(body.encode()) <= 1_000_000
     assert parse(body).data == template.data == raw
     assert not [line for line in body.splitlines() if line.lstrip().startswith("# ")]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aws_calls import RECORDED, Recorder, allowed, permissions, recording
 from botocore.exceptions import ClientError
-from emulated import AwsFraudctl, Emulator, running
+from emulated import REGION, AwsFraudctl, Emulator, running
 from executable import output_until
 
 from fraudctl.artifacts.resources import resource
@@ -25,11 +26,23 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def recorder() -> Iterator[Recorder]:
+    """Everything that the executable asks AWS in this module."""
+    with recording() as found:
+        yield found
+
+
 @pytest.fixture
-def cli(emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest) -> AwsFraudctl:
-    """The executable with a stack of the test's own."""
+def cli(
+    emulator: Emulator, tmp_path: Path, request: pytest.FixtureRequest, recorder: Recorder
+) -> Iterator[AwsFraudctl]:
+    """The executable with a stack of the test's own; afterwards, whether a deployer may do what it did."""
     name = request.node.name.removeprefix("test_").replace("_", "-")
-    return AwsFraudctl(tmp_path, emulator.url, name[:26].strip("-"))
+    yield AwsFraudctl(tmp_path, emulator.url, name[:26].strip("-"), recorder)
+    assert recorder.calls
+    needed = {action: call for call in recorder.calls for action in permissions(call)}
+    assert not {action: call for action, call in needed.items() if not allowed(action)}
 
 
 def stack(emulator: Emulator, cli: AwsFraudctl) -> dict[str, Any] | None:
@@ -130,9 +143,11 @@ def test_guard_failure_rollback_and_retry(emulator: Emulator, cli: AwsFraudctl) 
     extra = body.replace("\nOutputs:", "\n  Precious:\n    Type: AWS::S3::Bucket\n\nOutputs:", 1)
     current = stack(emulator, cli)
     assert current is not None
+    bucket = next(name for name in buckets(emulator) if name.startswith(f"{cli.stack}-artifacts"))
+    emulator.client("s3").put_object(Bucket=bucket, Key="extra.yaml", Body=extra.encode())
     cloudformation.update_stack(
         StackName=cli.stack,
-        TemplateBody=extra,
+        TemplateURL=f"https://s3.{REGION}.amazonaws.com/{bucket}/extra.yaml",
         Capabilities=["CAPABILITY_IAM"],
         Parameters=[{"ParameterKey": item["ParameterKey"], "UsePreviousValue": True} for item in current["Parameters"]],
     )
@@ -194,6 +209,15 @@ def test_failed_first_deploy(emulator: Emulator, cli: AwsFraudctl) -> None:
     assert "starting failed: Code file not found" in done.err
     done = cli("deploy", "--yes")
     assert "start flink the application is READY" in single_spaced(done.err)
+
+    cli("deploy", "--yes", "--set", "KafdropEnabled=true")
+    instance = emulator.client("ec2").describe_instances(InstanceIds=[outputs(emulator, cli)["KafdropInstanceId"]])
+    image = instance["Reservations"][0]["Instances"][0]["ImageId"]
+    found = stack(emulator, cli)
+    assert found is not None
+    values = {item["ParameterKey"]: item["ParameterValue"] for item in found["Parameters"]}
+    assert values["KafdropImageId"] == image
+    assert "is up to date." in cli("deploy").err  # the image is not looked up again
     cli("teardown", "--yes")
 
 
@@ -249,3 +273,11 @@ def test_ctrl_c_and_attach(emulator: Emulator, cli: AwsFraudctl) -> None:
     assert "Ready." in rest
     assert "is up to date." in cli("deploy").err
     cli("teardown", "--yes")
+
+
+def test_a_deployer_is_asked_for_what_is_called(recorder: Recorder, request: pytest.FixtureRequest) -> None:
+    """The calls of this run are the list from which the deployer policy is tested; run alone, there may be fewer."""
+    assert recorder.calls <= RECORDED
+    whole = {name for name in globals() if name.startswith("test_")}
+    if {item.name for item in request.session.items} >= whole:
+        assert recorder.calls == RECORDED

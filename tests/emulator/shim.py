@@ -79,6 +79,20 @@ def _delete_address(physical: str, _properties: Properties) -> None:
             _ec2._release_address(_query(AllocationId=allocation))
 
 
+def _offerings(parameters: Any) -> Any:
+    """Answer that every instance type is offered in every zone."""
+    kind = re.findall(r"[a-z]+\d[a-z]*\.[a-z0-9]+", str(parameters))[0]
+    zones = re.findall(r"<zoneName>([^<]*)</zoneName>", _ec2._describe_availability_zones({})[2].decode())
+    items = "".join(
+        f"<item><instanceType>{kind}</instanceType><locationType>availability-zone</locationType>"
+        f"<location>{zone}</location></item>"
+        for zone in zones
+    )
+    return _ec2._xml(
+        200, "DescribeInstanceTypeOfferingsResponse", f"<instanceTypeOfferingSet>{items}</instanceTypeOfferingSet>"
+    )
+
+
 def _create_gateway(_name: str, properties: Properties, _stack: str) -> Made:
     answer = _ec2._create_nat_gateway(
         _query(SubnetId=properties["SubnetId"], AllocationId=properties.get("AllocationId"))
@@ -445,6 +459,7 @@ _flink._HANDLERS |= {
     "DescribeApplicationOperation": _describe_operation,
 }
 
+_ec2._ACTION_MAP["DescribeInstanceTypeOfferings"] = _offerings
 _public: dict[str, str] = import_module("ministack.services.ssm")._PUBLIC_AMI_PARAMETERS
 _public[f"{_IMAGES}-arm64"] = _public[f"{_IMAGES}-x86_64"]
 

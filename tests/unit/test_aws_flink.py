@@ -31,6 +31,23 @@ def started(aws: Aws, restore: str = "RESTORE_FROM_LATEST_SNAPSHOT") -> None:
     ).returns({"OperationId": "op-1"})
 
 
+def snapshots(aws: Aws, *names: str) -> None:
+    """Expect the question for the snapshots."""
+    moment = datetime(2026, 11, 24, tzinfo=UTC)
+    found = [
+        {
+            "SnapshotName": name,
+            "SnapshotStatus": "READY",
+            "ApplicationVersionId": 1,
+            "SnapshotCreationTimestamp": moment,
+        }
+        for name in names
+    ]
+    aws.on("kinesisanalyticsv2").list_application_snapshots(ApplicationName=NAME, Limit=50).returns(
+        {"SnapshotSummaries": found}
+    )
+
+
 def operation(aws: Aws, status: str, why: str = "") -> None:
     """Expect the question for the operation."""
     moment = datetime(2026, 11, 24, tzinfo=UTC)
@@ -48,6 +65,7 @@ def test_a_start_is_followed_to_its_end() -> None:
     with Aws() as aws:
         bench = Bench(aws)
         bench.application("READY")
+        snapshots(aws, "newest")
         started(aws)
         for _ in range(20):
             operation(aws, "IN_PROGRESS")
@@ -57,6 +75,18 @@ def test_a_start_is_followed_to_its_end() -> None:
         told = list(flink(aws).start())
     assert (told[0].detail, told[-1].detail) == ("starting, some 90 s", "running")
     assert told[1].detail == "starting (STARTING)"
+
+
+def test_a_first_start_restores_nothing() -> None:
+    """There is no snapshot yet, and what AWS does when asked to restore the newest of none is not documented."""
+    with Aws() as aws:
+        bench = Bench(aws)
+        bench.application("READY")
+        snapshots(aws)
+        started(aws, "SKIP_RESTORE_FROM_SNAPSHOT")
+        operation(aws, "SUCCESSFUL")
+        bench.application("RUNNING")
+        assert list(flink(aws).start())[-1].detail == "running"
 
 
 def test_a_failed_start_says_why() -> None:
@@ -73,6 +103,7 @@ def test_a_start_that_ends_where_it_began_is_a_failure() -> None:
     """The operation succeeded, the application does not run: RUNNING is what was asked for."""
     with Aws() as aws:
         Bench(aws).application("READY")
+        snapshots(aws, "newest")
         started(aws)
         operation(aws, "SUCCESSFUL")
         Bench(aws).application("READY")
@@ -114,6 +145,7 @@ def test_a_start_that_never_ends_times_out() -> None:
     time = FakeTime()
     with Aws() as aws:
         Bench(aws).application("READY")
+        snapshots(aws, "newest")
         started(aws)
         for _ in range(2):
             operation(aws, "IN_PROGRESS")

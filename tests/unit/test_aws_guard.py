@@ -6,7 +6,7 @@ import pytest
 
 from fraudctl.aws.cloudformation import guard, plans
 from fraudctl.aws.cloudformation.change_sets import Detail, ResourceChange
-from fraudctl.aws.costs import Cost
+from fraudctl.aws.costs import BY_USE, Cost
 
 
 def detail(path: str, recreation: str = "Never", **more: Any) -> Detail:
@@ -156,13 +156,17 @@ def test_a_bill_with_an_unknown_price_says_the_least() -> None:
     """What is not known does not count as free."""
     brokers, flink = Cost("Cluster", "brokers", 0.408), Cost("FlinkApplication", "flink", 0.22)
     until = "until `fraudctl teardown`"
+    by_use = [f"by use, on top: {line}" for line in BY_USE]
+    assert any("audit rows: $1.88 a million" in line for line in by_use)
     assert plans.bill([brokers, flink]) == [
         "$  0.408 an hour  brokers",
         "$  0.220 an hour  flink",
         f"$  0.628 an hour in all, about $15 a day, {until}",
+        *by_use,
     ]
     assert plans.bill([Cost("Cluster", "brokers", None), flink]) == [
         "an unknown price an hour  brokers",
         "$  0.220 an hour  flink",
         f"at least $0.220 an hour in all, for not every price is known, {until}",
+        *by_use,
     ]

@@ -422,6 +422,25 @@ def test_a_name_too_long_for_aws_and_unknown_parameters_are_usage() -> None:
         assert caught.value.hint == "the parameters are BrokerVolumeGiB, HoldMs"
 
 
+@pytest.mark.parametrize(("asked", "refused"), [("10", True), ("30", False)])
+def test_a_disk_never_shrinks(asked: str, refused: bool) -> None:  # noqa: FBT001 - parametrized
+    """MSK refuses it after minutes, the topics' partitions alike; the plan says so at once."""
+    wanted = [SAME[0], SAME[1], {"ParameterKey": "BrokerVolumeGiB", "ParameterValue": asked}]
+    options = Options(parameters={"BrokerVolumeGiB": asked})
+    with Aws() as aws:
+        bench = Bench(aws)
+        bench.identity()
+        bench.found("UPDATE_COMPLETE")
+        bench.brokers()
+        if refused:
+            with pytest.raises(BadConfig, match="BrokerVolumeGiB=10: the stack has 20, and MSK's disks never shrink"):
+                bench.stack().plan(options=options)
+            return
+        bench.healthy()
+        bench.change_set("UPDATE", wanted)
+        assert bench.stack().plan(options=options).changes == ()
+
+
 def test_outputs() -> None:
     """The contract between infrastructure and code; a stack that is not finished has none."""
     with Aws() as aws:

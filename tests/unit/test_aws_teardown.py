@@ -227,11 +227,6 @@ def test_the_whole_order() -> None:
                 aws.on("kinesisanalyticsv2").delete_application_snapshot(
                     ApplicationName=f"{STACK}-detection", SnapshotName="s-1", SnapshotCreationTimestamp=1_790_000_000.0
                 ).returns()
-        name = f"{STACK}-FlagAccountGenerator"
-        attached = {"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}
-        aws.on("lambda").get_function_configuration(FunctionName=name).returns(attached)
-        nowhere: dict[str, list[str]] = {"SubnetIds": [], "SecurityGroupIds": []}
-        aws.on("lambda").update_function_configuration(FunctionName=name, VpcConfig=nowhere).returns()
         it.time.at += 6  # waiting for the mapping
         it.deleted(event("AuditTable", "DELETE_SKIPPED"), event(STACK, "DELETE_COMPLETE"))
         it.time.at -= 6

@@ -9,7 +9,8 @@ PARAMETERS = {
     "BrokerVolumeGiB": "20",
     "FlinkParallelism": "1",
     "NatGateway": "false",
-    "KafdropEnabled": "true",
+    "KafdropEnabled": "false",
+    "SamplesEnabled": "ENABLED",
 }
 
 
@@ -19,14 +20,16 @@ def by_resource(**changed: str) -> dict[str, float | None]:
 
 
 def test_the_default_stack_costs_under_a_dollar_an_hour() -> None:
-    """Two brokers with their disks, two processing units, a poller unit, Kafdrop and five alarms."""
+    """Two brokers with their disks, two processing units, a poller unit, sample transactions and alarms."""
     found = by_resource()
     assert found["Cluster"] == pytest.approx(2 * 0.204 + 2 * 20 * 0.10 / 730)
     assert found["FlinkApplication"] == pytest.approx(2 * 0.11 + 50 * 0.10 / 730)
     assert found["EventSourceMapping"] == 0.185
-    assert found["KafdropInstance"] == pytest.approx(0.0168 + 0.005 + 8 * 0.08 / 730)
-    assert "Nat" not in found
-    assert sum(price or 0 for price in found.values()) == pytest.approx(0.849, abs=0.005)
+    # Each minute 55 s of a quarter of a GB.
+    assert found["SampleTransactionGenerator"] == pytest.approx(0.25 * 55 * 60 * 0.0000133334 + 60 * 0.0000002)
+    assert not {"Nat", "KafdropInstance"} & set(found)
+    assert sum(price or 0 for price in found.values()) == pytest.approx(0.838, abs=0.002)
+    assert "SampleTransactionGenerator" not in by_resource(SamplesEnabled="DISABLED")
 
 
 def test_the_dearest_comes_first() -> None:
@@ -38,11 +41,11 @@ def test_the_dearest_comes_first() -> None:
 
 def test_parameters_change_the_price() -> None:
     """A NAT gateway costs, and spares Kafdrop's address; more parallelism means more processing units."""
-    found, nat = by_resource(), by_resource(NatGateway="true")
+    found, nat = by_resource(KafdropEnabled="true"), by_resource(KafdropEnabled="true", NatGateway="true")
+    assert found["KafdropInstance"] == pytest.approx(0.0168 + 0.005 + 8 * 0.08 / 730)
     assert nat["Nat"] == pytest.approx(0.05)
     assert (found["KafdropInstance"] or 0) - (nat["KafdropInstance"] or 0) == pytest.approx(0.005)
     assert by_resource(FlinkParallelism="3")["FlinkApplication"] == pytest.approx(4 * 0.11 + 150 * 0.10 / 730)
-    assert "KafdropInstance" not in by_resource(KafdropEnabled="false")
 
 
 def test_an_unknown_size_has_no_price() -> None:

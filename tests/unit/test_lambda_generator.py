@@ -71,6 +71,32 @@ def test_the_generator_stops_early(generator: Any, brokers: str) -> None:
     assert "demo_transactions" not in topics(brokers)
 
 
+def test_the_generator_by_count_stops_early_too(generator: Any, brokers: str) -> None:
+    """A count that the time does not suffice for ends with what was confirmed, not with a time-out."""
+
+    class Running(Remaining):
+        def get_remaining_time_in_millis(self) -> int:
+            self.milliseconds -= 100
+            return self.milliseconds
+
+    answer = generator.handler({"count": 10_000_000}, Running(generator.RESERVE_MS + 10_000))
+    assert 90 <= answer["sent"] <= 100
+    assert len(read(brokers, "demo_transactions", answer["sent"])) == answer["sent"]
+
+
+def test_the_generator_answers_in_time_without_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brokers that fall silent cost the rest of the invocation's time and not thirty seconds more."""
+    monkeypatch.setenv("GENERATOR_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    generator = load("sample_transaction_generator")
+    kept = kafka.KeptProducer(kafka.producer(kafka.client("127.0.0.1:1")))
+    monkeypatch.setattr(generator, "producer", lambda: kept)
+    start = time.monotonic()
+    with pytest.raises(RuntimeError, match="3 transactions were not delivered: no answer within 4 s"):
+        generator.handler({"count": 3}, Remaining(generator.RESERVE_MS))
+    assert time.monotonic() - start < 15
+    kept.get().close()
+
+
 def test_the_generator_raises_when_something_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a broker the invocation fails, and says how many were lost and why."""
     monkeypatch.setenv("GENERATOR_BOOTSTRAP_SERVERS", "127.0.0.1:1")

@@ -58,7 +58,7 @@ class ChangeSet:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What CreateChangeSet is asked for; `body` is the template's text.
+    """What CreateChangeSet is asked for; `body` is the template's text, `url` where it lies if it is too long to send.
 
     Parameters named in `previous` keep what the stack has, which matters for those that CloudFormation resolves itself.
     With `revert_drift` the resources are compared with what is really there.
@@ -69,6 +69,7 @@ class Request:
     parameters: Mapping[str, str]
     tags: Mapping[str, str]
     body: str = ""
+    url: str = ""
     previous: frozenset[str] = frozenset()
     revert_drift: bool = False
 
@@ -86,7 +87,7 @@ class Request:
             ],
             "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
             "Capabilities": list(CAPABILITIES),
-            "TemplateBody": self.body,
+            **({"TemplateURL": self.url} if self.url else {"TemplateBody": self.body}),
             **({"DeploymentMode": "REVERT_DRIFT"} if self.revert_drift else {}),
         }
 

@@ -11,10 +11,11 @@ BOOTSTRAP: Final = "BootstrapServers"
 PENDING: Final = "PENDING"
 SAMPLES: Final = "SamplesEnabled"
 ENABLED: Final = {True: "ENABLED", False: "DISABLED"}
+_GROWING: Final = {"Partitions": "Kafka's topics", "BrokerVolumeGiB": "MSK's disks"}
 # They decide how the application's state is laid out.
 _LAYOUT: Final = ("HoldMs", "SlackMs")
 # fraudctl gives these their values; a person cannot.
-_OURS: Final = re.compile(r"ArtifactBucket|\w+Key|BootstrapServers|Adopt\w+", re.ASCII)
+_OURS: Final = re.compile(r"ArtifactBucket|\w+Key|BootstrapServers|S3PrefixListId|Adopt\w+", re.ASCII)
 _SECTION: Final = re.compile(r"^Parameters:\s*$(.*?)^(?=\S)", re.MULTILINE | re.DOTALL)
 _ENTRY: Final = re.compile(r"^ {2}(\w+):\s*$((?:\n {4}.*)*)", re.MULTILINE | re.ASCII)
 _DEFAULT: Final = re.compile(r"^ {4}Default: *(.*?) *$", re.MULTILINE)
@@ -55,6 +56,16 @@ def merged(template: Template, *layers: Mapping[str, str]) -> dict[str, str]:
     """Merge from weak to strong, leaving out what this template does not have; what is in none keeps its default."""
     values = {name: value for layer in layers for name, value in layer.items()}
     return {name: values[name] for name in template.names if name in values}
+
+
+def check_growth(before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """Raise `BadConfig` for a value below the stack's that AWS would refuse after minutes."""
+    for name, what in _GROWING.items():
+        if name in before and name in after and int(after[name]) < int(before[name]):
+            raise BadConfig(
+                f"--set {name}={after[name]}: the stack has {before[name]}, and {what} never shrink",
+                hint=f"leave it out, or give at least {before[name]}",
+            )
 
 
 def relaid(before: Mapping[str, str], after: Mapping[str, str]) -> bool:

@@ -7,7 +7,7 @@ from fraudctl.aws import resource_types
 from fraudctl.aws.cloudformation import guard
 from fraudctl.aws.cloudformation.change_sets import ResourceChange
 from fraudctl.aws.cloudformation.guard import described
-from fraudctl.aws.costs import Cost
+from fraudctl.aws.costs import BY_USE, Cost
 from fraudctl.target import Change
 
 _ACTIONS: Final = {"Add": "create", "Modify": "update", "Remove": "remove", "Import": "adopt", "Dynamic": "change"}
@@ -37,14 +37,15 @@ def minutes(found: Sequence[ResourceChange]) -> int:
 
 
 def bill(prices: Sequence[Cost]) -> list[str]:
-    """Return one line for each price and one for their sum, of which an unknown price makes the least it can be."""
+    """Return a line for each price, one for their sum (without unknown ones the least it can be), and unit prices."""
     known = [price.usd_per_hour for price in prices if price.usd_per_hour is not None]
     total, until = sum(known), "until `fraudctl teardown`"
     if len(known) == len(prices):
         in_all = f"{_dollars(total)} an hour in all, about ${total * 24:.0f} a day, {until}"
     else:
         in_all = f"at least ${total:.3f} an hour in all, for not every price is known, {until}"
-    return [*(f"{_dollars(price.usd_per_hour)} an hour  {price.what}" for price in prices), in_all]
+    by_hour = (f"{_dollars(price.usd_per_hour)} an hour  {price.what}" for price in prices)
+    return [*by_hour, in_all, *(f"by use, on top: {line}" for line in BY_USE)]
 
 
 def _dollars(amount: float | None) -> str:

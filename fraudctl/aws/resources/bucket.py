@@ -1,5 +1,6 @@
 """The bucket for artifacts: created when missing, private, versioned; files are named by their content."""
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,6 +105,15 @@ class ArtifactBucket:
             progress(Event(COMPONENT, Phase.DONE, f"{len(absent)} uploaded", total, total))
         return {path: path.name for path in paths}
 
+    def put_template(self, body: str) -> str:
+        """Put a template there, unless it is there, and return its address in the form that CloudFormation takes."""
+        data = body.encode()
+        key = f"template-{hashlib.sha256(data).hexdigest()[:12]}.yaml"
+        with asking(f"bucket {self.name}"):
+            if not self._has(key, len(data)):
+                self._s3.put_object(Bucket=self.name, Key=key, Body=data, ExpectedBucketOwner=self._account)
+            return f"https://s3.{self._s3.meta.region_name}.amazonaws.com/{self.name}/{key}"
+
     def empty(self) -> int:
         """Delete every version of every object and return how many there were; a missing bucket is empty."""
         from botocore.exceptions import ClientError
@@ -139,10 +149,23 @@ class ArtifactBucket:
         raise TimedOut(f"bucket {self.name}: something keeps writing to it", hint=f"aws s3 rb --force s3://{self.name}")
 
     def _create(self) -> None:
+        from botocore.exceptions import ClientError
+
         region = self._s3.meta.region_name
         # us-east-1 is the one region that must not be named.
         place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        self._s3.create_bucket(Bucket=self.name, ObjectOwnership="BucketOwnerEnforced", **place)
+        for _ in self._clock.poll(_POLL_SECONDS, within=_WAIT_SECONDS):
+            try:
+                self._s3.create_bucket(Bucket=self.name, ObjectOwnership="BucketOwnerEnforced", **place)
+            except ClientError as error:
+                if _code(error) != "OperationAborted":
+                    raise  # else a bucket of this name was deleted a moment ago, by a plan or a teardown
+            else:
+                break
+        else:
+            raise TimedOut(
+                f"bucket {self.name}: S3 still deletes the one of this name", hint="run the command again in a minute"
+            )
         self._s3.get_waiter("bucket_exists").wait(Bucket=self.name)
 
     def _protect(self) -> None:
@@ -182,15 +205,18 @@ class ArtifactBucket:
         }
 
     def _holds(self, path: Path) -> bool:
+        return self._has(path.name, path.stat().st_size)
+
+    def _has(self, key: str, size: int) -> bool:
         from botocore.exceptions import ClientError
 
         try:
-            found = self._s3.head_object(Bucket=self.name, Key=path.name, ExpectedBucketOwner=self._account)
+            found = self._s3.head_object(Bucket=self.name, Key=key, ExpectedBucketOwner=self._account)
         except ClientError as error:
             if _code(error) in _MISSING:
                 return False
             raise
-        return bool(found["ContentLength"] == path.stat().st_size)
+        return bool(found["ContentLength"] == size)
 
     def _send(self, path: Path, counter: "_Counter") -> None:
         from boto3.exceptions import S3UploadFailedError

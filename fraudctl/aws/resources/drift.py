@@ -113,7 +113,7 @@ class DriftDetector:
                 self.session.client("kafka").create_topic(
                     ClusterArn=stack.outputs["ClusterArn"],
                     TopicName=topic.name,
-                    PartitionCount=topics.PARTITIONS,
+                    PartitionCount=int(stack.parameters.get("Partitions", topics.PARTITIONS)),
                     ReplicationFactor=REPLICATION,
                     Configs=base64.b64encode(lines.encode()).decode(),
                 )

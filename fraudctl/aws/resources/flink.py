@@ -34,6 +34,7 @@ class AwsFlink:
     def start(self, *, fresh: bool = False, accept_loss: bool = False) -> Iterator[Event]:
         """Start it from its newest snapshot and follow the operation to its end; nothing to do when it runs.
 
+        Without a snapshot it starts without state: AWS does not say what restoring one that does not exist does.
         Raises `BadConfig` for `accept_loss`: what Kafka still has cannot be asked from outside the network.
         """
         if accept_loss:
@@ -46,7 +47,8 @@ class AwsFlink:
         if state == "RUNNING":
             yield Event("flink", Phase.DONE, "running")
             return
-        restore = "SKIP_RESTORE_FROM_SNAPSHOT" if fresh else "RESTORE_FROM_LATEST_SNAPSHOT"
+        anew = fresh or not self.savepoints()
+        restore = "SKIP_RESTORE_FROM_SNAPSHOT" if anew else "RESTORE_FROM_LATEST_SNAPSHOT"
         yield Event("flink", Phase.STARTED, "starting, some 90 s")
         with asking(f"flink application {name}"):
             operation = (
