@@ -52,8 +52,8 @@ def template() -> Template:
 @cache
 def model(service: str, operation: str) -> Any:
     """Return what an operation takes."""
-    client: Any = boto3.Session("x", "x", region_name="eu-west-1").client(service)
-    return client.meta.service_model.operation_model(operation).input_shape
+    session: Any = boto3.Session("x", "x", region_name="eu-west-1")  # its types know services by their names only
+    return session.client(service).meta.service_model.operation_model(operation).input_shape
 
 
 def resolved(template: Template, value: Any) -> Any:
