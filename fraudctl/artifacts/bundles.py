@@ -146,8 +146,8 @@ def build_all(
 def template_body(path: Path) -> str:
     """Return the template as it is deployed: with the records' rules, without comments and blank lines.
 
-    A comment is a line that starts with ``# ``; the scripts inside
-    the template have none. The rules of `records.flink_properties` replace the values of the properties of these names.
+    A comment is a line that starts with ``# ``; the scripts inside the template have none. The rules of
+    `records.flink_properties` replace the values of the properties of these names.
     """
     rules = flink_properties()
     lines = path.read_text(encoding="utf-8").splitlines()

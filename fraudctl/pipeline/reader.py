@@ -6,7 +6,7 @@ strings its answers together, wherever they are made.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter, methodcaller
@@ -395,9 +395,7 @@ class Reader:
         return {number: self._highs[number] for number in self._positions}
 
     @staticmethod
-    def _partitions(
-        topic: str, numbers: Collection[int] | Iterable[int], offsets: Positions | None = None
-    ) -> "list[TopicPartition]":
+    def _partitions(topic: str, numbers: Iterable[int], offsets: Positions | None = None) -> "list[TopicPartition]":
         from confluent_kafka import TopicPartition
 
         if offsets is None:

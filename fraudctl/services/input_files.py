@@ -3,6 +3,7 @@
 import codecs
 import io
 import zlib
+from collections.abc import Iterator
 from typing import Final, cast
 
 from fraudctl.errors import BadConfig
@@ -46,6 +47,19 @@ def as_utf8(stream: io.BufferedReader, name: str, encoding: str | None = None) -
             plain.read(len(codecs.BOM_UTF8))
         return plain
     return io.BufferedReader(_Utf8(plain, chosen, name), _CHUNK)
+
+
+def numbered_lines(stream: io.BufferedReader, longest: int) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the number and the text of every line that is not blank; None for one of over `longest` bytes."""
+    number = 0
+    while line := stream.readline(longest):
+        number += 1
+        if not line.endswith(b"\n") and len(line) == longest:
+            while (rest := stream.readline(longest)) and not rest.endswith(b"\n"):
+                pass
+            yield number, None
+        elif value := line.strip(b" \t\r\n"):
+            yield number, value
 
 
 def plain_name(name: str) -> str:

@@ -226,8 +226,6 @@ class _ByTime:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pending: dict[int, _Pending] = {}
-        self._positions: Positions = {}
-        self._behind: set[int] = set()
 
     @property
     def waiting(self) -> bool:

@@ -70,7 +70,7 @@ class Cells:
 
     def document(self, record: Record) -> str:
         """Return the same as a JSON object, numbers as written."""
-        return dump({name: value if value is not None else None for name, value in self.row(record).items()})
+        return dump(self.row(record))
 
 
 def _of_record(name: str) -> Callable[[Record], Any] | None:

@@ -240,8 +240,3 @@ def unescaped(document: str) -> str:
         return found[0]
 
     return _ESCAPED.sub(letter, document)
-
-
-def columns(topic: str) -> tuple[str, ...]:
-    """Return the columns of a topic's records as CSV."""
-    return Sheet(topic).columns

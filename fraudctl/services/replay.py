@@ -7,7 +7,7 @@ from typing import Final
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline.topics import Topic
 from fraudctl.services import envelopes
-from fraudctl.services.input_files import as_utf8
+from fraudctl.services.input_files import as_utf8, numbered_lines
 from fraudctl.services.read_options import FileFormat, ReadOptions
 from fraudctl.services.transaction_file import Line
 
@@ -36,15 +36,8 @@ def check(topic: Topic, options: ReadOptions, *, paced: bool) -> None:
 def lines(stream: io.BufferedReader, name: str, options: ReadOptions) -> Iterator[Line]:
     """Yield every line that is not blank, as the record that it is of; raises `BadConfig` for damaged compression."""
     utf8 = as_utf8(stream, name, options.encoding)
-    number = 0
-    while line := utf8.readline(_LONGEST_LINE):
-        number += 1
-        if not line.endswith(b"\n") and len(line) == _LONGEST_LINE:
-            while (rest := utf8.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
-                pass
-            yield Line(number, None, f"over {_LONGEST_LINE} bytes")
-        elif value := line.strip(b" \t\r\n"):
-            yield _line(number, value)
+    for number, value in numbered_lines(utf8, _LONGEST_LINE):
+        yield Line(number, None, f"over {_LONGEST_LINE} bytes") if value is None else _line(number, value)
 
 
 def _line(number: int, value: bytes) -> Line:

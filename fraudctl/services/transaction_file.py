@@ -22,7 +22,7 @@ from fraudctl.pipeline.records import (
 )
 from fraudctl.pipeline.text import shown
 from fraudctl.services import delimited, envelopes, json_values
-from fraudctl.services.input_files import LATIN_1_HINT, as_utf8, plain_name
+from fraudctl.services.input_files import LATIN_1_HINT, as_utf8, numbered_lines, plain_name
 from fraudctl.services.mapping import FileMapping, refuse_without_accounts
 from fraudctl.services.read_options import FileFormat, ReadOptions
 from fraudctl.services.transforms import REFUND, BadValue, with_zone
@@ -119,15 +119,8 @@ def lines(
 
 
 def _json_lines(stream: io.BufferedReader, checker: "_Checker") -> Iterator[Line]:
-    number = 0
-    while line := stream.readline(_LONGEST_LINE):
-        number += 1
-        if not line.endswith(b"\n") and len(line) == _LONGEST_LINE:
-            while (rest := stream.readline(_LONGEST_LINE)) and not rest.endswith(b"\n"):
-                pass
-            yield Line(number, None, f"over {MAX_VALUE_BYTES} bytes")
-        elif value := line.strip(b" \t\r\n"):
-            yield checker.json(number, value)
+    for number, value in numbered_lines(stream, _LONGEST_LINE):
+        yield Line(number, None, f"over {MAX_VALUE_BYTES} bytes") if value is None else checker.json(number, value)
 
 
 def _json_elements(stream: io.BufferedReader, checker: "_Checker") -> Iterator[Line]:
