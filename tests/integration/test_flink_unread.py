@@ -255,7 +255,11 @@ def test_what_audit_writer_has_not_read(case: Case) -> None:
 def test_what_is_unread_is_asked_of_the_running_job(broker: str, tmp_path: Path) -> None:
     """Not of its checkpoints, of which there is none: read within moments; an open transaction's records are unread."""
     case = Case(broker, "lag", tmp_path)
-    case.application.properties = {"flink.execution.checkpointing.interval": "600s"}
+    # Flink makes the first checkpoint at a random moment between the pause and the interval.
+    case.application.properties = {
+        "flink.execution.checkpointing.interval": "600s",
+        "flink.execution.checkpointing.min-pause": "600s",
+    }
     case.application.start()
     rest = FlinkRest(lambda: case.application.address)
     group, name = case.topics.transactions, case.topics.transactions
@@ -279,6 +283,8 @@ def test_what_is_unread_is_asked_of_the_running_job(broker: str, tmp_path: Path)
         assert producer.flush(30) == 0
         assert unread() == 50
         producer.abort_transaction(30)
+        # Kafka writes the marker after it has answered, and what is sent is to lie behind it.
+        wait_until(lambda: sum(case.ends().values()) == 1051, "the marker is there")
         case.send(len(ACCOUNTS))
         wait_until(lambda: unread() == 0, "the aborted ones are passed over", seconds=10)
     finally:
