@@ -33,6 +33,12 @@ def admin(running: Servers) -> KafkaAdmin:
     return KafkaAdmin(lambda: kafka.client(running.brokers))
 
 
+def test_a_group_that_does_not_exist_has_committed_nothing(running: Servers) -> None:
+    """Also on a broker that has never had a group, whose answer the client does not survive."""
+    assert admin(running).groups() == []
+    assert admin(running).committed("nobody") == {}
+
+
 def test_newest_record_and_rate(running: Servers) -> None:
     """By the broker's time; nothing of an empty topic."""
     before = int(time.time() * 1000)

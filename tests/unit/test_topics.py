@@ -118,7 +118,7 @@ class FakeAdmin:
 
     def committed(self, group: str) -> dict[Place, int]:
         """Give a group's offsets."""
-        return self.offsets_of[group]
+        return self.offsets_of.get(group, {})
 
 
 def as_admin(admin: FakeAdmin) -> Any:

@@ -284,9 +284,12 @@ class KafkaAdmin:
         return sorted(found.group_id for found in listed.valid)
 
     def committed(self, group: str) -> dict[Place, int]:
-        """Return what a group has committed."""
+        """Return what a group has committed; nothing for one that does not exist."""
         from confluent_kafka import ConsumerGroupTopicPartitions
 
+        # Before its first group a broker has no coordinator, and confluent_kafka 2.16 ends the process on that answer.
+        if group not in self.groups():
+            return {}
         answers = self._client.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(group)], request_timeout=_ANSWER_SECONDS
         )

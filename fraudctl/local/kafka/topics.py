@@ -219,7 +219,7 @@ class LocalTopics:
             )
             known = self._admin.groups()
             for group in dict.fromkeys((*known, *self._positions)):
-                found = self._admin.committed(group) if group in known else {}
+                found = self._admin.committed(group)
                 committed = {place: at for place, at in found.items() if place in ends}
                 ask = self._positions.get(group)
                 now = ask() if ask else None
