@@ -96,6 +96,7 @@ class Topics:
     flagged: str
     processed: str
     dead_letters: str
+    partitions: int = topics.PARTITIONS
 
     def names(self) -> dict[str, str]:
         """Give the topics' names under the application's names for them."""
@@ -105,7 +106,7 @@ class Topics:
         """Read a topic from its beginning to its present end."""
         settings = {"group.id": "tests", "enable.auto.commit": False, "enable.partition.eof": True}
         consumer = Consumer({"bootstrap.servers": self.broker, **settings, "auto.offset.reset": "earliest"})
-        open_ones = set(range(topics.PARTITIONS))
+        open_ones = set(range(self.partitions))
         consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in open_ones])
         found: list[Message] = []
         deadline = time.monotonic() + DEADLINE
@@ -123,7 +124,7 @@ class Topics:
     def count(self, topic: str) -> int:
         """Give how many offsets a topic has: its records, and what transactions add."""
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "tests"})
-        marks = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in range(topics.PARTITIONS)]
+        marks = [consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in range(self.partitions)]
         consumer.close()
         return sum(high for _, high in marks)
 
@@ -151,24 +152,22 @@ class Topics:
         """Delete the records before an offset, as retention does; in partitions that have as many."""
         admin = AdminClient({"bootstrap.servers": self.broker})
         consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "tests"})
-        parts = [TopicPartition(topic, partition, offset) for partition in range(topics.PARTITIONS)]
+        parts = [TopicPartition(topic, partition, offset) for partition in range(self.partitions)]
         long = [part for part in parts if consumer.get_watermark_offsets(part, timeout=10)[1] > offset]
         consumer.close()
         for future in admin.delete_records(long).values():
             future.result(30)
 
 
-def new_topics(broker: str, name: str, *, log_append_time: bool) -> Topics:
+def new_topics(broker: str, name: str, *, log_append_time: bool, partitions: int = topics.PARTITIONS) -> Topics:
     """Create the four topics; without log-append time the producer says when a record was published."""
     kind = "LogAppendTime" if log_append_time else "CreateTime"
-    result = Topics(broker, *(f"{name}-{alias}" for alias in ("transactions", "flagged", "processed", "dead")))
+    named = (f"{name}-{alias}" for alias in ("transactions", "flagged", "processed", "dead"))
+    result = Topics(broker, *named, partitions=partitions)
     large = {"max.message.bytes": str(2 * 1024 * 1024)}
     limits = {"message.timestamp.type": kind, "compression.type": topics.TRANSACTIONS.config["compression.type"]}
     settings = {"transactions": limits, "flagged": limits}
-    new = [
-        NewTopic(topic, topics.PARTITIONS, 1, config=settings.get(alias, large))
-        for alias, topic in result.names().items()
-    ]
+    new = [NewTopic(topic, partitions, 1, config=settings.get(alias, large)) for alias, topic in result.names().items()]
     admin = AdminClient({"bootstrap.servers": broker})
     for future in admin.create_topics(new).values():
         future.result(30)
@@ -325,6 +324,8 @@ class Application:
             **dict.fromkeys(("jobmanager.rpc.address", "taskmanager.bind-host", "taskmanager.host"), "127.0.0.1"),
             **dict.fromkeys(("rest.port", "rest.bind-port"), str(self._port)),
             "parallelism.default": "1",
+            # As on Managed Flink, whatever the default of this version is: managed-flink, flink-2-3.md.
+            "pipeline.watermark-alignment.max-drift": "0 ms",
             "state.backend.type": "hashmap",
             "execution.checkpointing.interval": "2s",
             "execution.checkpointing.dir": f"file://{self.folder}/checkpoints",

@@ -86,6 +86,8 @@ def test_flink_gets_the_local_properties_and_the_login(template: Template, tmp_p
     local = flink_definition._properties(
         StackPaths(tmp_path, "demo", tmp_path), StackState(ports={"flink": 1, "kafka": 2}), tmp_path
     )
+    # What Managed Flink sets by itself: flink-2-3.md.
+    assert local["flink.pipeline.watermark-alignment.max-drift"] == "0 ms"
     local = {name: value for name, value in local.items() if not name.startswith("flink.")}
     for name in ("exit.when.done", "stopped.marker"):  # Managed Flink ends the JVM itself
         local.pop(name)

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,7 +56,16 @@ class Replay:
     started: int
 
 
-@pytest.fixture(scope="module", params=["transactions are read first", "flag events are read first"])
+# What is read first, the partitions of each topic, the application's parallelism.
+RUNS = {
+    "transactions are read first": ("flagged", 4, 1),
+    "flag events are read first": ("transactions", 4, 1),
+    "more partitions than tasks": ("flagged", 8, 4),
+    "more tasks than partitions": ("transactions", 2, 4),
+}
+
+
+@pytest.fixture(scope="module", params=RUNS)
 def replay(request: pytest.FixtureRequest, broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
     """20 seeds and every malformed record of the corpus, published before the start; one topic is read much later.
 
@@ -66,14 +76,16 @@ def replay(request: pytest.FixtureRequest, broker: str, tmp_path_factory: pytest
     histories = [history(seed, start=start, span=10 * HOLD) for seed in range(SEEDS)]
     bad = malformed(CORPUS)
     times = [start + 600 * number for number in range(len(bad))]
-    flags_late = str(request.param).startswith("transactions")
+    late, partitions, parallelism = RUNS[request.param]
+    flags_late = late == "flagged"
     filler = (
         ("flagged", start, NOBODY + number, flag_json(Flag(start, NOBODY + number, start, flagged=False, reason="")))
         if flags_late
         else ("transactions", start, NOBODY, transaction_json(Transaction(start, NOBODY, start, f"f-{number}")))
         for number in range(FILLER)
     )
-    topics = new_topics(broker, "late-flags" if flags_late else "late-transactions", log_append_time=False)
+    name = f"late-{late}-{partitions}"
+    topics = new_topics(broker, name, log_append_time=False, partitions=partitions)
     topics.write(filler)
     topics.trim(topics.flagged if flags_late else topics.transactions, 100)
     everything = [message for part in histories for message in messages(part)]
@@ -84,7 +96,8 @@ def replay(request: pytest.FixtureRequest, broker: str, tmp_path_factory: pytest
         topics.write(own[-50:], transaction=True)
     wanted = set().union(*(detections(part.transactions, part.flags, HOLD) for part in histories))
     folder = tmp_path_factory.mktemp("application")
-    application = Application(topics, folder, {"hold.ms": str(HOLD), **SLOW}, as_service=flags_late)
+    settings = {"hold.ms": str(HOLD), "flink.parallelism.default": str(parallelism), **SLOW}
+    application = Application(topics, folder, settings, as_service=flags_late)
     application.start()
     try:
         wait_until(lambda: topics.count(topics.dead_letters) >= len(bad), "the dead letters", logs=[application.log])
@@ -142,3 +155,33 @@ def test_metrics(replay: Replay) -> None:
     assert 0 < replay.metrics["detection.lateFlagsApplied"] < len(replay.found)
     assert replay.metrics["detection.pending"] == 0
     assert 0 <= replay.metrics["detection.eventTimeLagMs"] < 30_000
+
+
+@pytest.mark.parametrize("ending", ["savepoint", "kill"])
+def test_idle_tasks_stay_idle_after_a_restart(broker: str, tmp_path: Path, ending: str) -> None:
+    """Two partitions, four tasks: restored from a snapshot or not, those without a partition hold nothing back."""
+    topics = new_topics(broker, f"idle-{ending}", log_append_time=True, partitions=2)
+    application = Application(topics, tmp_path, {"hold.ms": str(HOLD), "flink.parallelism.default": "4"})
+
+    def detects(account: int) -> None:
+        now = round(time.time() * 1000)
+        topics.write([("transactions", 0, account, transaction_json(Transaction(now, account, now, f"t-{account}")))])
+        topics.write([("flagged", 0, account, flag_json(Flag(now, account, now, flagged=True, reason="seen")))])
+        wait_until(
+            lambda: account in {found.identity[0] for found in detected(topics.read(topics.processed))},
+            f"the detection of account {account}",
+            logs=[application.log],
+        )
+
+    application.start()
+    try:
+        detects(4711)
+        wait_until(lambda: any((tmp_path / "checkpoints").rglob("_metadata")), "a checkpoint", logs=[application.log])
+        if ending == "savepoint":
+            application.stop_with_savepoint()
+        else:
+            application.kill()
+        application.start()
+        detects(4712)
+    finally:
+        application.kill()

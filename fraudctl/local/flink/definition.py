@@ -96,6 +96,8 @@ def _properties(paths: StackPaths, state: StackState, temporary: Path) -> dict[s
         "web.submit.enable": "false",
         "web.cancel.enable": "false",
         "parallelism.default": 1,
+        # As on Managed Flink, which does not follow Flink 2.3's new default: managed-flink, flink-2-3.md.
+        "pipeline.watermark-alignment.max-drift": "0 ms",
         "state.backend.type": "hashmap",
         "execution.checkpointing.interval": _CHECKPOINT_INTERVAL,
         # Flink triggers the first one at a random moment from this pause on: not before every task runs, or it fails.

@@ -6,6 +6,7 @@ import java.util.concurrent.*;
 import java.util.concurrent.locks.LockSupport;
 import org.apache.flink.api.common.eventtime.*;
 import org.apache.flink.api.connector.source.*;
+import org.apache.flink.connector.kafka.source.enumerator.KafkaSourceEnumState;
 import org.apache.flink.connector.kafka.source.split.KafkaPartitionSplit;
 import org.apache.flink.core.io.SimpleVersionedSerializer;
 import org.apache.kafka.clients.admin.Admin;
@@ -24,6 +25,9 @@ import org.slf4j.LoggerFactory;
  *
  * <p>Only what is committed is read, so the end is the last stable offset, where the oldest open transaction begins. The clock
  * goes on behind it, or whoever leaves a transaction open would stop all detection; what it commits later is read late.
+ *
+ * <p>A subtask without a partition, with more tasks than partitions, is idle: it would hold the clock back for ever. But only once
+ * {@link Settling} says that all partitions are assigned, or the clock could run ahead of one that is on its way.
  */
 @SuppressWarnings("serial")
 final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
@@ -93,6 +97,7 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
       Collection<Progress> all = mine != null ? List.of(mine) : partitions.values();
       long clock = all.stream().mapToLong(progress -> progress.clock(slack)).min().orElse(Long.MIN_VALUE);
       if (clock > Long.MIN_VALUE) output.emitWatermark(new Watermark(clock));
+      else if (all.isEmpty() && reader.settled()) output.markIdle();
     }
   }
 
@@ -168,10 +173,11 @@ final class CaughtUp<S> implements Source<Event, KafkaPartitionSplit, S> {
   }
 
   @Override public SplitEnumerator<KafkaPartitionSplit, S> createEnumerator(SplitEnumeratorContext<KafkaPartitionSplit> context)
-      throws Exception { return source.createEnumerator(context); }
+      throws Exception { return Settling.telling(context, false, source::createEnumerator); }
 
   @Override public SplitEnumerator<KafkaPartitionSplit, S> restoreEnumerator(
       SplitEnumeratorContext<KafkaPartitionSplit> context, S state) throws Exception {
-    return source.restoreEnumerator(context, state);
+    boolean known = state instanceof KafkaSourceEnumState before && before.initialDiscoveryFinished();
+    return Settling.telling(context, known, telling -> source.restoreEnumerator(telling, state));
   }
 }

@@ -36,6 +36,7 @@ final class Reader implements SourceReader<Event, KafkaPartitionSplit> {
   private final Map<String, Long> moves = new HashMap<>();
   private final Map<String, Uuid> known = new HashMap<>(); // the ids of the topics; a topic that is created anew has another
   private volatile String anew;
+  private boolean settled; // only the task's thread
 
   Reader(SourceReader<Event, KafkaPartitionSplit> reader, Options options) {
     this.reader = reader;
@@ -92,7 +93,15 @@ final class Reader implements SourceReader<Event, KafkaPartitionSplit> {
   @Override public List<KafkaPartitionSplit> snapshotState(long checkpoint) { return reader.snapshotState(checkpoint); }
   @Override public CompletableFuture<Void> isAvailable() { return reader.isAvailable(); }
   @Override public void notifyNoMoreSplits() { reader.notifyNoMoreSplits(); }
-  @Override public void handleSourceEvents(SourceEvent event) { reader.handleSourceEvents(event); }
+
+  @Override public void handleSourceEvents(SourceEvent event) {
+    if (event instanceof Settling.Settled) settled = true;
+    else reader.handleSourceEvents(event);
+  }
+
+  /** Whether every partition that was known has its reader; one without a partition then has nothing to read. */
+  boolean settled() { return settled; }
+
   @Override public void notifyCheckpointComplete(long checkpoint) throws Exception { reader.notifyCheckpointComplete(checkpoint); }
   @Override public void notifyCheckpointAborted(long checkpoint) throws Exception { reader.notifyCheckpointAborted(checkpoint); }
   @Override public void close() throws Exception { reader.close(); }
