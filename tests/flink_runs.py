@@ -96,7 +96,7 @@ class Topics:
     flagged: str
     processed: str
     dead_letters: str
-    partitions: int = topics.PARTITIONS
+    partitions: int = field(default=topics.PARTITIONS, kw_only=True)
 
     def names(self) -> dict[str, str]:
         """Give the topics' names under the application's names for them."""
