@@ -33,6 +33,17 @@ PREFIXES: Final = {
 # Operations whose permissions are called differently. MSK's topic APIs are authorised as Kafka's own operations.
 OTHER: Final = {
     "Kafka.CreateTopic": ("kafka-cluster:Connect", "kafka-cluster:CreateTopic"),
+    "Kafka.DescribeTopic": (
+        "kafka-cluster:Connect",
+        "kafka-cluster:DescribeTopic",
+        "kafka-cluster:DescribeTopicDynamicConfiguration",
+    ),
+    "Kafka.UpdateTopic": (
+        "kafka-cluster:AlterTopic",
+        "kafka-cluster:AlterTopicDynamicConfiguration",
+        "kafka-cluster:Connect",
+        "kafka-cluster:DescribeTopic",
+    ),
     "Kafka.ListClustersV2": ("kafka:ListClustersV2",),
     "Lambda.Invoke": ("lambda:InvokeFunction",),
     "Kafka.ListTopics": ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic"),
@@ -128,6 +139,9 @@ NOT_IN_THE_RUN: Final = {
     "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
     "DynamoDB.Query": "`audit`",
     "EC2.DeleteNetworkInterface": "an interface that nothing uses holds a subnet back",
+    "Kafka.DescribeClusterV2": "a cluster that answers nothing about topics is named with its state",
+    "Kafka.DescribeTopic": "`topics describe`, and `topics create` before and after it changes one",
+    "Kafka.UpdateTopic": "`topics create` repairs a topic, or adds partitions",
     "Kinesis Analytics V2.ListApplicationOperations": "an operation of somebody else is waited for",
     "Lambda.GetFunctionConfiguration": "a function that is not ready is waited for",
     "Lambda.Invoke": "the emulator cannot run the functions' zips, which are for ARM",

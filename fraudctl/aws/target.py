@@ -5,18 +5,23 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
+from fraudctl.aws.cloudformation.describe import describe
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.functions import AwsFunctions
+from fraudctl.aws.resources.reader import TopicReader
+from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.resources.table import AuditTable
+from fraudctl.aws.resources.topics import AwsTopics
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.stack import AwsStack
 from fraudctl.clock import Clock
 from fraudctl.config import Settings
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.lock import stack_lock
-from fraudctl.target import Component, Logs, Records, Topics
+from fraudctl.pipeline.topics import PARTITIONS
+from fraudctl.target import Component, Logs
 
 # Settings that are also parameters of the stack; at their default the stack keeps what it has.
 _SETTINGS: Final = {"hold_ms": "HoldMs", "slack_ms": "SlackMs"}
@@ -71,14 +76,21 @@ class AwsTarget:
         return AwsSchedule(lambda: self._session.client("scheduler"), self._schedule_name)
 
     @property
-    def topics(self) -> Topics:
+    def topics(self) -> AwsTopics:
         """The pipeline's topics."""
-        self._later("topics")
+        return AwsTopics(
+            lambda: self._session.client("kafka"),
+            self._cluster,
+            self._reader,
+            self._clock,
+            partitions=self._partitions,
+            note=self._note,
+        )
 
     @property
-    def records(self) -> Records:
-        """Reading and writing topics."""
-        self._later("reading and writing topics")
+    def records(self) -> AwsRecords:
+        """Reading and writing topics, by functions in the stack's network."""
+        return AwsRecords(self._reader, self.functions, self._clock)
 
     @property
     def functions(self) -> AwsFunctions:
@@ -111,6 +123,21 @@ class AwsTarget:
         name = f"aws-{self._session.region}-{self._settings.profile or 'default'}-{self._settings.stack}.lock"
         with stack_lock(self._settings.home / "stacks" / name.replace("/", "_"), self._settings.stack):
             yield
+
+    @property
+    def _reader(self) -> TopicReader:
+        """Kafka as TopicReader sees it; to ask again does no harm, so botocore may."""
+        functions = AwsFunctions(lambda: self._session.client("lambda"), self._settings.stack, self._clock, self._note)
+        return TopicReader(functions.invoke, self._clock)
+
+    def _cluster(self) -> str:
+        """Return the cluster's ARN."""
+        return self.stack.outputs().extra["ClusterArn"]
+
+    def _partitions(self) -> int:
+        """Return how many partitions the stack gives a topic."""
+        found = describe(self._session.client("cloudformation"), self._settings.stack)
+        return int(found.parameters.get("Partitions", PARTITIONS)) if found else PARTITIONS
 
     def _schedule_name(self) -> str:
         name = self.stack.outputs().extra.get("ScheduleName")

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from fraudctl.local.kafka.errors import is_missing, missing, translated
 from fraudctl.pipeline import kafka, reader
 from fraudctl.pipeline.reader import Batch, Reader, Record
 from fraudctl.services import reading
+from fraudctl.services.kafka_errors import is_missing, missing, translated
 from fraudctl.target import Outgoing, Range, Report
 
 _ANSWER_SECONDS: Final = 5.0
