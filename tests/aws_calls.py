@@ -18,6 +18,7 @@ from fraudctl.artifacts.resources import resource
 POLICY: Final = resource("cfn") / "deployer-policy.json"
 PREFIXES: Final = {
     "CloudFormation": "cloudformation",
+    "CloudWatch": "cloudwatch",
     "CloudWatch Logs": "logs",
     "DynamoDB": "dynamodb",
     "EC2": "ec2",
@@ -123,6 +124,17 @@ RECORDED: Final = frozenset(
 )
 # What that run has no reason for, and why fraudctl calls it.
 NOT_IN_THE_RUN: Final = {
+    "CloudWatch.DescribeAlarms": "status",
+    "CloudWatch.GetMetricData": "status, flink status",
+    "CloudWatch Logs.FilterLogEvents": "logs, flink status",
+    "EC2.DescribeSubnets": "a stack of an older version has no parameters for its zones",
+    "Kafka.DescribeClusterV2": "status",
+    "Kinesis Analytics V2.CreateApplicationPresignedUrl": "ui flink",
+    "Kinesis Analytics V2.ListTagsForResource": "whether the stack is paused",
+    "Kinesis Analytics V2.TagResource": "pause",
+    "Kinesis Analytics V2.UntagResource": "resume",
+    "Lambda.GetFunctionConfiguration": "status",
+    "SSM.StartSession": "ui topics, by the AWS CLI",
     "CloudWatch Logs.DeleteLogGroup": "a late call of a function made its log group again",
     "EC2.DeleteNetworkInterface": "an interface that nothing uses holds a subnet back",
     "Kinesis Analytics V2.ListApplicationOperations": "an operation of somebody else is waited for",

@@ -5,8 +5,13 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
+from fraudctl.aws import older
+from fraudctl.aws.cloudformation.describe import describe
+from fraudctl.aws.components import AwsComponents
+from fraudctl.aws.pages import AwsPages
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.logs import AwsLogs
 from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.stack import AwsStack
@@ -14,7 +19,7 @@ from fraudctl.clock import Clock
 from fraudctl.config import Settings
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.lock import stack_lock
-from fraudctl.target import Component, Functions, Logs, Records, Topics
+from fraudctl.target import Component, Functions, Records, Topics
 
 # Settings that are also parameters of the stack; at their default the stack keeps what it has.
 _SETTINGS: Final = {"hold_ms": "HoldMs", "slack_ms": "SlackMs"}
@@ -55,6 +60,8 @@ class AwsTarget:
             lambda: self._session.client("kinesisanalyticsv2"),
             lambda: self.stack.outputs().flink_application,
             self._clock,
+            watch=lambda: self._session.client("cloudwatch"),
+            logs=self.logs,
         )
 
     @property
@@ -78,9 +85,14 @@ class AwsTarget:
         self._later("invoking functions")
 
     @property
-    def logs(self) -> Logs:
+    def logs(self) -> AwsLogs:
         """What the components say."""
-        self._later("logs")
+        return AwsLogs(lambda: self._session.client("logs"), self._settings.stack, self._clock)
+
+    @property
+    def pages(self) -> AwsPages:
+        """Web pages of the stack."""
+        return AwsPages(self.flink, self.stack.outputs, self._arguments)
 
     def recover(self) -> bool:
         """Return True for a deployed stack: AWS keeps it running. Raises `NotDeployed`."""
@@ -88,8 +100,11 @@ class AwsTarget:
         return True
 
     def components(self) -> list[Component]:
-        """Return a verdict for every component."""
-        self._later("status")
+        """Return a verdict for every component; raises `NotDeployed`."""
+        found = describe(self._session.client("cloudformation"), self._settings.stack)
+        if found is None:
+            raise NotDeployed(f"stack {self._settings.stack}: not deployed", hint="run `fraudctl deploy` first")
+        return AwsComponents(self._session, self._clock, self.flink, found).judge()
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table."""
@@ -103,12 +118,12 @@ class AwsTarget:
             yield
 
     def _schedule_name(self) -> str:
-        name = self.stack.outputs().extra.get("ScheduleName")
-        if not name:
-            raise NotDeployed(
-                "schedule: sample transactions are off in this stack", hint="run `fraudctl deploy --samples`"
-            )
-        return name
+        return older.output(self.stack.outputs(), "ScheduleName", "a schedule for sample transactions")
+
+    def _arguments(self) -> tuple[str, ...]:
+        """Return the AWS CLI's options for this account and region."""
+        profile = ("--profile", self._settings.profile) if self._settings.profile else ()
+        return ("--region", self._session.region, *profile)
 
     def _later(self, what: str) -> NoReturn:
         raise BadConfig(f"{what}: not on AWS in this version", hint="use --target local")
