@@ -18,6 +18,7 @@ from fraudctl.artifacts.resources import resource
 POLICY: Final = resource("cfn") / "deployer-policy.json"
 PREFIXES: Final = {
     "CloudFormation": "cloudformation",
+    "CloudWatch": "cloudwatch",
     "CloudWatch Logs": "logs",
     "DynamoDB": "dynamodb",
     "EC2": "ec2",
@@ -135,6 +136,17 @@ RECORDED: Final = frozenset(
 )
 # What that run has no reason for, and why fraudctl calls it.
 NOT_IN_THE_RUN: Final = {
+    "CloudWatch.DescribeAlarms": "status",
+    "CloudWatch.GetMetricData": "status, flink status",
+    "CloudWatch Logs.FilterLogEvents": "logs, flink status",
+    "EC2.DescribeSubnets": "a stack of an older version has no parameters for its zones",
+    "Kafka.DescribeClusterV2": "status",
+    "Kinesis Analytics V2.CreateApplicationPresignedUrl": "ui flink",
+    "Kinesis Analytics V2.ListTagsForResource": "whether the stack is paused",
+    "Kinesis Analytics V2.TagResource": "pause",
+    "Kinesis Analytics V2.UntagResource": "resume",
+    "Lambda.GetFunctionConfiguration": "status",
+    "SSM.StartSession": "ui topics, by the AWS CLI",
     "CloudWatch Logs.DeleteLogGroup": "a late call of a function made its log group again",
     "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
     "DynamoDB.Query": "`audit`",

@@ -53,6 +53,10 @@ def test_the_commands_are_those_of_the_design() -> None:
         "flink status",
         "flink savepoints",
         "logs",
+        "ui flink",
+        "ui topics",
+        "pause",
+        "resume",
         "teardown",
     }
 

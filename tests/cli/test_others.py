@@ -424,6 +424,10 @@ NEED_A_STACK = pytest.mark.parametrize(
         ("flink", "status"),
         ("flink", "savepoints"),
         ("logs", "kafka"),
+        ("ui", "flink"),
+        ("ui", "topics"),
+        ("pause",),
+        ("resume",),
     ],
     ids=" ".join,
 )

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, Unreachable
-from fraudctl.local.kafka.errors import missing
+from fraudctl.services.kafka_errors import missing
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.pipeline import kafka, reader
 from fraudctl.pipeline.reader import Batch, Bounds, Positions, Reader, Record, Records, Request
