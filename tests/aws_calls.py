@@ -34,6 +34,7 @@ PREFIXES: Final = {
 OTHER: Final = {
     "Kafka.CreateTopic": ("kafka-cluster:Connect", "kafka-cluster:CreateTopic"),
     "Kafka.ListClustersV2": ("kafka:ListClustersV2",),
+    "Lambda.Invoke": ("lambda:InvokeFunction",),
     "Kafka.ListTopics": ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic"),
     "S3.AbortMultipartUpload": ("s3:AbortMultipartUpload",),
     "S3.CompleteMultipartUpload": ("s3:PutObject",),
@@ -124,8 +125,12 @@ RECORDED: Final = frozenset(
 # What that run has no reason for, and why fraudctl calls it.
 NOT_IN_THE_RUN: Final = {
     "CloudWatch Logs.DeleteLogGroup": "a late call of a function made its log group again",
+    "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
+    "DynamoDB.Query": "`audit`",
     "EC2.DeleteNetworkInterface": "an interface that nothing uses holds a subnet back",
     "Kinesis Analytics V2.ListApplicationOperations": "an operation of somebody else is waited for",
+    "Lambda.GetFunctionConfiguration": "a function that is not ready is waited for",
+    "Lambda.Invoke": "the emulator cannot run the functions' zips, which are for ARM",
     "S3.AbortMultipartUpload": "an upload breaks off",
 }
 

@@ -315,6 +315,7 @@ class Application:
             topics=[self.topics.transactions, self.topics.flagged],
             unread=str(self.folder / "unread"),
             topic_ids=str(self.folder / "topic_ids.json"),
+            begun=str(self.folder / "begun.json"),
             lost=str(self.folder / "lost.jsonl"),
         )
 

@@ -1,8 +1,9 @@
 """AWS's errors, translated into fraudctl's own."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, Unreachable
 
@@ -17,6 +18,8 @@ DENIED: Final = frozenset(
 THROTTLED: Final = frozenset(
     {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 )
+# How AWS names what is missing: "User: … is not authorized to perform: lambda:InvokeFunction on resource: …".
+_ACTION: Final = re.compile(r"perform: ([\w-]+:\w+)")
 SIGN_IN: Final = "sign in again (`aws sso login`), or name another profile with --profile"
 
 
@@ -40,18 +43,21 @@ def asking(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _answered(error.response["Error"]["Code"], error.response["Error"]["Message"], what) from error
+        raise _answered(dict(error.response["Error"]), what, error.operation_name) from error
     except BotoCoreError as error:
         raise _unanswered(error, what) from error
 
 
-def _answered(reason: str, message: str, what: str) -> FraudctlError:
+def _answered(answer: Mapping[str, Any], what: str, operation: str) -> FraudctlError:
+    reason, message = answer.get("Code", "Unknown"), answer.get("Message", "no reason given")
     if reason in EXPIRED:
         return CredentialsExpired(f"{what}: AWS does not accept the credentials any more: {message}", hint=SIGN_IN)
     if reason in DENIED:
+        found = _ACTION.search(message)
         return Unreachable(
             f"{what}: not allowed: {message}",
-            hint="ask for that permission (docs/aws.md: who may deploy), or use another --profile",
+            hint=f"ask for {found[1] if found else operation}, or use another --profile; "
+            "cfn/deployer-policy.json has all that fraudctl calls",
         )
     if reason in THROTTLED:
         return Throttled(f"{what}: AWS is throttling: {message}", hint="wait a minute, then run the command again")

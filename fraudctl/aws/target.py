@@ -1,20 +1,22 @@
 """The AWS target: the pipeline as one CloudFormation stack."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.functions import AwsFunctions
 from fraudctl.aws.resources.schedule import AwsSchedule
+from fraudctl.aws.resources.table import AuditTable
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.stack import AwsStack
 from fraudctl.clock import Clock
 from fraudctl.config import Settings
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.lock import stack_lock
-from fraudctl.target import Component, Functions, Logs, Records, Topics
+from fraudctl.target import Component, Logs, Records, Topics
 
 # Settings that are also parameters of the stack; at their default the stack keeps what it has.
 _SETTINGS: Final = {"hold_ms": "HoldMs", "slack_ms": "SlackMs"}
@@ -23,9 +25,15 @@ _SETTINGS: Final = {"hold_ms": "HoldMs", "slack_ms": "SlackMs"}
 class AwsTarget:
     """Opens adapters at first use; constructing it touches nothing."""
 
-    def __init__(self, settings: Settings, session: AwsSession | None = None, clock: Clock | None = None) -> None:
-        """Store the collaborators; no I/O."""
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        session: AwsSession | None = None,
+        clock: Clock | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Store the collaborators; `note` tells people what is waited for. No I/O."""
+        self._settings, self._note = settings, note
         self._session = session or AwsSession(settings.region, settings.profile)
         self._clock = clock or Clock()
 
@@ -73,9 +81,11 @@ class AwsTarget:
         self._later("reading and writing topics")
 
     @property
-    def functions(self) -> Functions:
-        """The Lambda functions."""
-        self._later("invoking functions")
+    def functions(self) -> AwsFunctions:
+        """The Lambda functions; an invocation is never repeated, for it may write."""
+        return AwsFunctions(
+            lambda: self._session.client("lambda", once=True), self._settings.stack, self._clock, self._note
+        )
 
     @property
     def logs(self) -> Logs:
@@ -92,8 +102,8 @@ class AwsTarget:
         self._later("status")
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
-        """Return the audit table."""
-        self._later("the audit table")
+        """Return the audit table, with what is asked of it here; raises `NotDeployed`."""
+        return AuditTable(self.stack.outputs().audit_table, self._session.table)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

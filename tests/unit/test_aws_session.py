@@ -147,7 +147,7 @@ def test_constructing_the_target_does_nothing(tmp_path: Path) -> None:
         raise AssertionError(service)
 
     target = AwsTarget(settings, AwsSession("eu-west-1", None, refuse))
-    for ask in (lambda: target.topics, lambda: target.records, lambda: target.functions, lambda: target.logs):
+    for ask in (lambda: target.topics, lambda: target.records, lambda: target.logs):
         with pytest.raises(BadConfig, match="not on AWS in this version"):
             ask()
     with target.lock():
