@@ -5,7 +5,6 @@ never writes to the terminal: its lines go to the logger ``librdkafka``, which d
 """
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,15 +22,7 @@ _IAM_CLIENT_LIFE_S: Final = 600.0
 _POLL_EVERY: Final = 1000
 _BUFFER_FULL_WAIT_S: Final = 0.1
 _PURGE_WAIT_S: Final = 5.0
-# A policy may need some seconds to reach the brokers; longer than that a refused login does not get better.
-_REFUSED_WAIT_S: Final = 5.0
 _LARGEST_MESSAGE_BYTES: Final = 2 * 1024 * 1024
-
-_FLUSH_S: Final = 1.0
-# What librdkafka says around a broker's answer, and how Kafka's own class wraps the reason (RFC 7628).
-_SASL: Final = "SASL authentication error: "
-_TIMING: Final = re.compile(r" \(after \d+ms in state \w+\)$")
-_STATUS: Final = re.compile(r'\{"status":"([^"]*)"')
 
 _MURMUR: Final = 0x5BD1E995
 
@@ -59,7 +50,7 @@ def client(bootstrap_servers: str, *, security: str = "plain", region: str | Non
         "reconnect.backoff.max.ms": 1000,
         "log.connection.close": False,
         "logger": log,
-        "error_cb": Login(),
+        "error_cb": _ignore,
     }
     match security:
         case "plain":
@@ -97,64 +88,6 @@ def consumer(connection: Mapping[str, Any], group: str) -> Properties:
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
     }
-
-
-@dataclass(slots=True)
-class Login:
-    """What the brokers say to a client's login; `refused` is their reason, until something works.
-
-    librdkafka goes on trying and reports a time-out; why, it tells the client's ``error_cb`` only, which this is.
-    `fatal` is the error after which this client does nothing any more, `denied` whether it may not do something. It
-    remembers that for minutes, whatever the brokers would say to another client by then.
-    """
-
-    refused: str | None = None
-    fatal: str | None = None
-    denied: bool = False
-    clock: Callable[[], float] = time.monotonic
-    _since: float | None = None
-
-    def __call__(self, error: "KafkaError") -> None:
-        """Remember why a login, or the TLS connection before it, was refused."""
-        if (reason := refusal(error)) is not None:
-            self.refused = reason
-            self._since = self.clock() if self._since is None else self._since
-
-    def worked(self) -> None:
-        """Forget why a login was refused: a broker has answered."""
-        self.refused = self._since = None
-
-    def forget(self) -> None:
-        """Forget everything, for another client."""
-        self.refused = self.fatal = self._since = None
-        self.denied = False
-
-    def failed(self) -> bool:
-        """Return whether a new client has better chances than this one."""
-        return self.denied or self.fatal is not None or self.refused is not None
-
-    def hopeless(self) -> bool:
-        """Return whether waiting is of no use: fatal, or refused for longer than a changed policy takes."""
-        late = self._since is not None and self.clock() - self._since > _REFUSED_WAIT_S
-        return late or self.fatal is not None
-
-
-def login(properties: Properties) -> Login:
-    """Return what the clients with these properties hear about their login."""
-    found: Login = properties["error_cb"]
-    return found
-
-
-def refusal(error: "KafkaError") -> str | None:
-    """Return why the brokers refuse the login, or why TLS fails, in their words; None for any other error."""
-    from confluent_kafka import KafkaError
-
-    _, login, said = error.str().partition(_SASL)
-    if not login and error.code() not in {KafkaError._AUTHENTICATION, KafkaError._SSL}:  # noqa: SLF001 - named so
-        return None
-    reason = _TIMING.sub("", said if login else error.str())
-    status = _STATUS.search(reason)
-    return f"the brokers refuse the login: {status[1] if status else reason}" if login else reason
 
 
 def open_producer(properties: Properties) -> "Producer":
@@ -205,10 +138,7 @@ def headers(message: "Message") -> tuple[tuple[str, bytes | None], ...]:
 
 
 class KeptProducer:
-    """One producer for many calls, opened at the first.
-
-    It is renewed after the brokers did not let it do its work and, with IAM, before its token can be too old.
-    """
+    """One producer for many calls, opened at the first and, with IAM, renewed before its token can be too old."""
 
     def __init__(
         self,
@@ -220,18 +150,16 @@ class KeptProducer:
         """Store what is needed to open the producer; no I/O."""
         self._properties, self._opener, self._clock = properties, opener, clock
         self._life_s = _IAM_CLIENT_LIFE_S if "oauth_cb" in properties else float("inf")
-        self.login: Login = properties.get("error_cb") or Login()
         self._lock = threading.Lock()
         self._producer: Producer | None = None
         self._opened = 0.0
 
     def get(self) -> "Producer":
-        """Return the producer, a new one if the last is too old or the brokers did not let it do its work."""
+        """Return the producer, a new one if the last is too old."""
         with self._lock:
             now = self._clock()
-            if self._producer is None or self.login.failed() or now - self._opened > self._life_s:
+            if self._producer is None or now - self._opened > self._life_s:
                 self._producer, self._opened = self._opener(self._properties), now
-                self.login.forget()
             return self._producer
 
 
@@ -272,19 +200,32 @@ def deliver(
     *,
     timeout_s: "float | Callable[[], float]" = 30.0,
     on_delivered: "Callable[[Message], None] | None" = None,
-    login: Login | None = None,
 ) -> Delivery:
     """Write the records and wait for every delivery report.
 
     The iterable may take its time. `timeout_s` bounds the wait after the last record, a function is asked then; what
     is unconfirmed at its end counts as failed. `on_delivered` is called with each confirmed message (partition, offset,
-    broker timestamp). `login` is what the producer hears: a login that stays refused is not waited for to the end, and
-    is then the reason for which the records failed.
+    broker timestamp).
     """
-    from confluent_kafka import KafkaException
+    from confluent_kafka import KafkaError, KafkaException
 
-    reports = _Reports(on_delivered, login or Login())
-    produce = producer.produce
+    given_up = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001 - librdkafka's own are named so
+    unanswered = {*given_up, KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._TRANSPORT}  # noqa: SLF001
+    delivered, waited_s = 0, 0.0
+    failed: list[Failed] = []
+
+    def report(error: "KafkaError | None", message: "Message") -> None:
+        nonlocal delivered
+        if error is not None:
+            record = Outgoing(message.topic() or "", message.key(), message.value())
+            reason = f"no answer within {waited_s:.0f} s" if error.code() in given_up else error.str()
+            failed.append(Failed(record, reason, error.code() in unanswered))
+            return
+        delivered += 1
+        if on_delivered:
+            on_delivered(message)
+
+    produce, poll = producer.produce, producer.poll
     for number, record in enumerate(records, 1):
         while True:
             try:
@@ -292,84 +233,26 @@ def deliver(
                     record.topic,
                     record.value,
                     record.key,
-                    on_delivery=reports,
+                    on_delivery=report,
                     headers=list(record.headers) if record.headers else None,
                 )
             except BufferError:
-                reports.serve(producer.poll, _BUFFER_FULL_WAIT_S)
+                poll(_BUFFER_FULL_WAIT_S)
                 continue
             except KafkaException as error:
-                reports.refuse(record, error.args[0], producer)
+                failed.append(Failed(record, error.args[0].str()))
             break
         if number % _POLL_EVERY == 0:
-            reports.serve(producer.poll, 0)
-    reports.waited_s = timeout_s() if callable(timeout_s) else timeout_s
-    if reports.flush(producer, reports.waited_s):
+            poll(0)
+    waited_s = timeout_s() if callable(timeout_s) else timeout_s
+    if producer.flush(waited_s):
         producer.purge()
-        reports.serve(producer.flush, _PURGE_WAIT_S)
-    return Delivery(reports.delivered, tuple(reports.failed))
+        producer.flush(_PURGE_WAIT_S)
+    return Delivery(delivered, tuple(failed))
 
 
-class _Reports:
-    """The delivery reports of one `deliver`."""
-
-    def __init__(self, on_delivered: "Callable[[Message], None] | None", login: Login) -> None:
-        from confluent_kafka import KafkaError
-
-        self.delivered, self.waited_s = 0, 0.0
-        self.failed: list[Failed] = []
-        self.login, self._on_delivered = login, on_delivered
-        # librdkafka's own errors are named like private ones.
-        self._given_up = {KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT}  # noqa: SLF001
-        self._unanswered = {*self._given_up, KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT, KafkaError._TRANSPORT}  # noqa: SLF001
-
-    def __call__(self, error: "KafkaError | None", message: "Message") -> None:
-        """Count one."""
-        if error is not None:
-            record = Outgoing(message.topic() or "", message.key(), message.value())
-            reason = f"no answer within {self.waited_s:.0f} s" if error.code() in self._given_up else error.str()
-            silent = error.code() in self._unanswered
-            self._notice(error)
-            if silent and (why := self.login.fatal or self.login.refused):
-                # Without a login nothing was sent; what an earlier one sent may have arrived.
-                reason, silent = why, self.delivered > 0
-            self.failed.append(Failed(record, reason, silent))
-            return
-        self.delivered += 1
-        self.login.worked()
-        if self._on_delivered:
-            self._on_delivered(message)
-
-    def refuse(self, record: Outgoing, error: "KafkaError", producer: "Producer") -> None:
-        """Count a record that librdkafka does not take."""
-        if error.code() == error._FATAL:  # noqa: SLF001 - named so
-            self.serve(producer.poll, 0)  # gives the reason
-        self._notice(error)
-        self.failed.append(Failed(record, self.login.fatal or error.str()))
-
-    def _notice(self, error: "KafkaError") -> None:
-        if error.code() in {error.TOPIC_AUTHORIZATION_FAILED, error.CLUSTER_AUTHORIZATION_FAILED}:
-            self.login.denied = True
-
-    def serve(self, call: Callable[[float], int], seconds: float) -> int:
-        """Call poll or flush; an error that ends the producer for good comes out of these, and only once."""
-        from confluent_kafka import KafkaException
-
-        try:
-            return call(seconds)
-        except KafkaException as error:
-            if not error.args[0].fatal():
-                raise
-            self.login.fatal = error.args[0].str()
-            return call(0)
-
-    def flush(self, producer: "Producer", seconds: float) -> int:
-        """Wait for the reports; return how many are still missing."""
-        end = time.monotonic() + seconds
-        while left := self.serve(producer.flush, max(0.0, min(_FLUSH_S, end - time.monotonic()))):
-            if time.monotonic() >= end or self.login.hopeless():
-                break
-        return left
+def _ignore(_error: "KafkaError") -> None:
+    """Drop an error that librdkafka retries by itself; what it cannot retry comes back from the call that met it."""
 
 
 def _sign(properties: Properties) -> None:
