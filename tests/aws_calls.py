@@ -65,6 +65,8 @@ OTHER: Final = {
     "SSM.GetParameter": ("ssm:GetParameter",),
     # CreateBucket with ObjectOwnership.
     "S3.CreateBucket": ("s3:CreateBucket", "s3:PutBucketOwnershipControls"),
+    # A transaction of puts (amazondynamodb: transaction-apis-iam.md).
+    "DynamoDB.TransactWriteItems": ("dynamodb:PutItem",),
     # Everybody may ask who they are.
     "STS.GetCallerIdentity": (),
 }
@@ -158,6 +160,14 @@ NOT_IN_THE_RUN: Final = {
     "Lambda.GetFunctionConfiguration": "a function that is not ready is waited for",
     "Lambda.Invoke": "the emulator cannot run the functions' zips, which are for ARM",
     "S3.AbortMultipartUpload": "an upload breaks off",
+}
+
+
+# What the functions' own code was seen to call; tests/e2e compares.
+FUNCTION_CALLS: Final = {
+    "SampleTransactionGenerator": frozenset[str](),
+    "FlagAccountGenerator": frozenset[str](),
+    "AuditWriter": frozenset({"DynamoDB.PutItem", "DynamoDB.TransactWriteItems", "S3.PutObject"}),
 }
 
 
