@@ -18,6 +18,7 @@ from fraudctl.artifacts.resources import resource
 POLICY: Final = resource("cfn") / "deployer-policy.json"
 PREFIXES: Final = {
     "CloudFormation": "cloudformation",
+    "CloudWatch": "cloudwatch",
     "CloudWatch Logs": "logs",
     "DynamoDB": "dynamodb",
     "EC2": "ec2",
@@ -64,6 +65,8 @@ OTHER: Final = {
     "SSM.GetParameter": ("ssm:GetParameter",),
     # CreateBucket with ObjectOwnership.
     "S3.CreateBucket": ("s3:CreateBucket", "s3:PutBucketOwnershipControls"),
+    # A transaction of puts (amazondynamodb: transaction-apis-iam.md).
+    "DynamoDB.TransactWriteItems": ("dynamodb:PutItem",),
     # Everybody may ask who they are.
     "STS.GetCallerIdentity": (),
 }
@@ -135,6 +138,17 @@ RECORDED: Final = frozenset(
 )
 # What that run has no reason for, and why fraudctl calls it.
 NOT_IN_THE_RUN: Final = {
+    "CloudWatch.DescribeAlarms": "status",
+    "CloudWatch.GetMetricData": "status, flink status",
+    "CloudWatch Logs.FilterLogEvents": "logs, flink status",
+    "EC2.DescribeSubnets": "a stack of an older version has no parameters for its zones",
+    "Kafka.DescribeClusterV2": "status",
+    "Kinesis Analytics V2.CreateApplicationPresignedUrl": "ui flink",
+    "Kinesis Analytics V2.ListTagsForResource": "whether the stack is paused",
+    "Kinesis Analytics V2.TagResource": "pause",
+    "Kinesis Analytics V2.UntagResource": "resume",
+    "Lambda.GetFunctionConfiguration": "status",
+    "SSM.StartSession": "ui topics, by the AWS CLI",
     "CloudWatch Logs.DeleteLogGroup": "a late call of a function made its log group again",
     "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
     "DynamoDB.Query": "`audit`",
@@ -146,6 +160,14 @@ NOT_IN_THE_RUN: Final = {
     "Lambda.GetFunctionConfiguration": "a function that is not ready is waited for",
     "Lambda.Invoke": "the emulator cannot run the functions' zips, which are for ARM",
     "S3.AbortMultipartUpload": "an upload breaks off",
+}
+
+
+# What the functions' own code was seen to call; tests/e2e compares.
+FUNCTION_CALLS: Final = {
+    "SampleTransactionGenerator": frozenset[str](),
+    "FlagAccountGenerator": frozenset[str](),
+    "AuditWriter": frozenset({"DynamoDB.PutItem", "DynamoDB.TransactWriteItems", "S3.PutObject"}),
 }
 
 

@@ -5,10 +5,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
+from fraudctl.aws import older
 from fraudctl.aws.cloudformation.describe import describe
+from fraudctl.aws.components import AwsComponents
+from fraudctl.aws.pages import AwsPages
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.functions import AwsFunctions
+from fraudctl.aws.resources.logs import AwsLogs
 from fraudctl.aws.resources.reader import TopicReader
 from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.aws.resources.schedule import AwsSchedule
@@ -21,7 +25,7 @@ from fraudctl.config import Settings
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.lock import stack_lock
 from fraudctl.pipeline.topics import PARTITIONS
-from fraudctl.target import Component, Logs
+from fraudctl.target import Component
 
 # Settings that are also parameters of the stack; at their default the stack keeps what it has.
 _SETTINGS: Final = {"hold_ms": "HoldMs", "slack_ms": "SlackMs"}
@@ -68,6 +72,8 @@ class AwsTarget:
             lambda: self._session.client("kinesisanalyticsv2"),
             lambda: self.stack.outputs().flink_application,
             self._clock,
+            watch=lambda: self._session.client("cloudwatch"),
+            logs=self.logs,
         )
 
     @property
@@ -100,9 +106,14 @@ class AwsTarget:
         )
 
     @property
-    def logs(self) -> Logs:
+    def logs(self) -> AwsLogs:
         """What the components say."""
-        self._later("logs")
+        return AwsLogs(lambda: self._session.client("logs"), self._settings.stack, self._clock)
+
+    @property
+    def pages(self) -> AwsPages:
+        """Web pages of the stack."""
+        return AwsPages(self.flink, self.stack.outputs, self._arguments)
 
     def recover(self) -> bool:
         """Return True for a deployed stack: AWS keeps it running. Raises `NotDeployed`."""
@@ -110,8 +121,11 @@ class AwsTarget:
         return True
 
     def components(self) -> list[Component]:
-        """Return a verdict for every component."""
-        self._later("status")
+        """Return a verdict for every component; raises `NotDeployed`."""
+        found = describe(self._session.client("cloudformation"), self._settings.stack)
+        if found is None:
+            raise NotDeployed(f"stack {self._settings.stack}: not deployed", hint="run `fraudctl deploy` first")
+        return AwsComponents(self._session, self._clock, self.flink, found).judge()
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table, with what is asked of it here; raises `NotDeployed`."""
@@ -140,12 +154,12 @@ class AwsTarget:
         return int(found.parameters.get("Partitions", PARTITIONS)) if found else PARTITIONS
 
     def _schedule_name(self) -> str:
-        name = self.stack.outputs().extra.get("ScheduleName")
-        if not name:
-            raise NotDeployed(
-                "schedule: sample transactions are off in this stack", hint="run `fraudctl deploy --samples`"
-            )
-        return name
+        return older.output(self.stack.outputs(), "ScheduleName", "a schedule for sample transactions")
+
+    def _arguments(self) -> tuple[str, ...]:
+        """Return the AWS CLI's options for this account and region."""
+        profile = ("--profile", self._settings.profile) if self._settings.profile else ()
+        return ("--region", self._session.region, *profile)
 
     def _later(self, what: str) -> NoReturn:
         raise BadConfig(f"{what}: not on AWS in this version", hint="use --target local")

@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from fraudctl.pipeline.version import VERSION
+
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 Properties = dict[str, Any]
 Opened = TypeVar("Opened")
+
+# What brokers log, count and limit a client by. With the characters that every version of Kafka allows, which are those
+# of a topic's name, it stands as it is in metrics and quotas; with a slash it would be quoted there.
+CLIENT_ID: Final = f"fraudctl-{VERSION}"
 
 # An IAM token lives 15 minutes and a frozen Lambda environment cannot refresh it, so a client is renewed before that.
 _IAM_CLIENT_LIFE_S: Final = 600.0
@@ -93,7 +99,7 @@ def client(bootstrap_servers: str, *, security: str = "plain", region: str | Non
     """
     properties: Properties = {
         "bootstrap.servers": bootstrap_servers,
-        "client.id": "fraudctl",
+        "client.id": CLIENT_ID,
         "socket.keepalive.enable": True,
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1000,

@@ -52,6 +52,7 @@ def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition
         topics=[topics.TRANSACTIONS.name, topics.FLAGGED.name],
         unread=str(folders.unread),
         topic_ids=str(folders.topic_ids),
+        begun=str(folders.begun),
         lost=str(paths.lost),
     )
     file = paths.flink_spec
