@@ -22,7 +22,12 @@ from fraudctl.lock import stack_lock
 from fraudctl.target import Component, Functions, Records, Topics
 
 # Settings that are also parameters of the stack; at their default the stack keeps what it has.
-_SETTINGS: Final = {"hold_ms": "HoldMs", "slack_ms": "SlackMs"}
+_SETTINGS: Final = {
+    "hold_ms": "HoldMs",
+    "slack_ms": "SlackMs",
+    "partitions": "Partitions",
+    "parallelism": "FlinkParallelism",
+}
 
 
 class AwsTarget:
@@ -40,9 +45,9 @@ class AwsTarget:
         from fraudctl.aws.release import Release
 
         given = {
-            parameter: str(getattr(self._settings, name))
+            parameter: str(value)
             for name, parameter in _SETTINGS.items()
-            if self._settings.sources.get(name) != "default"
+            if (value := self._settings.given(name)) is not None
         }
         return AwsStack(
             self._settings.stack,

@@ -71,6 +71,8 @@ def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition
         (*launch.PYTHON, "fraudctl.local.flink.launcher", str(file)),
         paths.root,  # the launcher empties the temporary folder
         files={file.name: spec.to_json()},
+        # It looks for new partitions every five minutes, and what it has not found is not in its clock.
+        inputs=json.dumps(state.partitions),
         set_up=set_up,
     )
 
@@ -95,7 +97,7 @@ def _properties(paths: StackPaths, state: StackState, temporary: Path) -> dict[s
         "rest.profiling.enabled": "false",
         "web.submit.enable": "false",
         "web.cancel.enable": "false",
-        "parallelism.default": 1,
+        "parallelism.default": state.parallelism,
         # As on Managed Flink, which does not follow Flink 2.3's new default: managed-flink, flink-2-3.md.
         "pipeline.watermark-alignment.max-drift": "0 ms",
         "state.backend.type": "hashmap",

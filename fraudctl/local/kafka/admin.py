@@ -48,8 +48,8 @@ class KafkaAdmin:
         found = self._client.list_topics(timeout=_ANSWER_SECONDS).topics
         return {name: metadata.partitions for name, metadata in found.items()}
 
-    def create(self, configs: Configs) -> None:
-        """Create topics with their configurations, unless they exist.
+    def create(self, configs: Configs, partitions: int = PARTITIONS) -> None:
+        """Create topics with their configurations and so many partitions, unless they exist.
 
         They cannot be used before their partitions have leaders: see `have_leaders`.
         """
@@ -58,7 +58,7 @@ class KafkaAdmin:
 
         if not configs:
             return
-        new = [NewTopic(name, PARTITIONS, _REPLICATION, config=config) for name, config in configs.items()]
+        new = [NewTopic(name, partitions, _REPLICATION, config=config) for name, config in configs.items()]
         answers = self._client.create_topics(new, operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS)
         for answer in answers.values():
             try:
