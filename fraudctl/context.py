@@ -14,6 +14,8 @@ from fraudctl.render import Renderer
 if TYPE_CHECKING:
     from fraudctl.target import Known, Target
 
+Note = Callable[[str], None]
+
 
 @dataclass(frozen=True)
 class Context:
@@ -32,7 +34,7 @@ class Context:
     @cached_property
     def target(self) -> Target:
         """The chosen target. Constructing it does no I/O."""
-        return self.opened or open_target(self.settings)
+        return self.opened or open_target(self.settings, self.render.note)
 
     @cached_property
     def running(self) -> Target:
@@ -52,24 +54,24 @@ class Context:
         return self.target
 
 
-def _local(settings: Settings) -> Target:
+def _local(settings: Settings, _note: Note) -> Target:
     from fraudctl.local.target import LocalTarget
 
     return LocalTarget(settings)
 
 
-def _aws(settings: Settings) -> Target:
+def _aws(settings: Settings, note: Note) -> Target:
     from fraudctl.aws.target import AwsTarget
 
-    return AwsTarget(settings)
+    return AwsTarget(settings, note=note)
 
 
-_TARGETS: Final[dict[TargetName, Callable[[Settings], Target]]] = {TargetName.LOCAL: _local, TargetName.AWS: _aws}
+_TARGETS: Final[dict[TargetName, Callable[[Settings, Note], Target]]] = {TargetName.LOCAL: _local, TargetName.AWS: _aws}
 
 
-def open_target(settings: Settings) -> Target:
-    """Return the target that the settings name; constructing it does no I/O."""
-    return _TARGETS[settings.target](settings)
+def open_target(settings: Settings, note: Note = lambda _: None) -> Target:
+    """Return the target that the settings name; constructing it does no I/O. `note` tells people what is waited for."""
+    return _TARGETS[settings.target](settings, note)
 
 
 def known(settings: Settings) -> Known:

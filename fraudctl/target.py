@@ -177,11 +177,16 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a write ended: records delivered, and the first reasons of those that were not."""
+    """How a write ended: records delivered, and the first reasons of those that were not.
+
+    `stopped` is why it ended before its last record: nobody knows of those after the `delivered` and `failed` ones, and
+    the next of them may or may not have been written.
+    """
 
     delivered: int
     failed: int = 0
     reasons: tuple[str, ...] = ()
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,19 @@ PREFIXES: Final = {
 # Operations whose permissions are called differently. MSK's topic APIs are authorised as Kafka's own operations.
 OTHER: Final = {
     "Kafka.CreateTopic": ("kafka-cluster:Connect", "kafka-cluster:CreateTopic"),
+    "Kafka.DescribeTopic": (
+        "kafka-cluster:Connect",
+        "kafka-cluster:DescribeTopic",
+        "kafka-cluster:DescribeTopicDynamicConfiguration",
+    ),
+    "Kafka.UpdateTopic": (
+        "kafka-cluster:AlterTopic",
+        "kafka-cluster:AlterTopicDynamicConfiguration",
+        "kafka-cluster:Connect",
+        "kafka-cluster:DescribeTopic",
+    ),
     "Kafka.ListClustersV2": ("kafka:ListClustersV2",),
+    "Lambda.Invoke": ("lambda:InvokeFunction",),
     "Kafka.ListTopics": ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic"),
     "S3.AbortMultipartUpload": ("s3:AbortMultipartUpload",),
     "S3.CompleteMultipartUpload": ("s3:PutObject",),
@@ -53,6 +65,8 @@ OTHER: Final = {
     "SSM.GetParameter": ("ssm:GetParameter",),
     # CreateBucket with ObjectOwnership.
     "S3.CreateBucket": ("s3:CreateBucket", "s3:PutBucketOwnershipControls"),
+    # A transaction of puts (amazondynamodb: transaction-apis-iam.md).
+    "DynamoDB.TransactWriteItems": ("dynamodb:PutItem",),
     # Everybody may ask who they are.
     "STS.GetCallerIdentity": (),
 }
@@ -136,9 +150,24 @@ NOT_IN_THE_RUN: Final = {
     "Lambda.GetFunctionConfiguration": "status",
     "SSM.StartSession": "ui topics, by the AWS CLI",
     "CloudWatch Logs.DeleteLogGroup": "a late call of a function made its log group again",
+    "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
+    "DynamoDB.Query": "`audit`",
     "EC2.DeleteNetworkInterface": "an interface that nothing uses holds a subnet back",
+    "Kafka.DescribeClusterV2": "a cluster that answers nothing about topics is named with its state",
+    "Kafka.DescribeTopic": "`topics describe`, and `topics create` before and after it changes one",
+    "Kafka.UpdateTopic": "`topics create` repairs a topic, or adds partitions",
     "Kinesis Analytics V2.ListApplicationOperations": "an operation of somebody else is waited for",
+    "Lambda.GetFunctionConfiguration": "a function that is not ready is waited for",
+    "Lambda.Invoke": "the emulator cannot run the functions' zips, which are for ARM",
     "S3.AbortMultipartUpload": "an upload breaks off",
+}
+
+
+# What the functions' own code was seen to call; tests/e2e compares.
+FUNCTION_CALLS: Final = {
+    "SampleTransactionGenerator": frozenset[str](),
+    "FlagAccountGenerator": frozenset[str](),
+    "AuditWriter": frozenset({"DynamoDB.PutItem", "DynamoDB.TransactWriteItems", "S3.PutObject"}),
 }
 
 

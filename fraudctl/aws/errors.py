@@ -1,9 +1,9 @@
 """AWS's errors, translated into fraudctl's own."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, Unreachable
 
@@ -46,18 +46,18 @@ def asking(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _answered(error, what) from error
+        raise _answered(dict(error.response["Error"]), what, error.operation_name) from error
     except BotoCoreError as error:
         raise _unanswered(error, what) from error
 
 
-def _answered(error: "ClientError", what: str) -> FraudctlError:
-    reason, message = error.response["Error"]["Code"], " ".join(error.response["Error"]["Message"].split())
+def _answered(answer: Mapping[str, Any], what: str, operation: str) -> FraudctlError:
+    reason, message = answer.get("Code", "Unknown"), " ".join(answer.get("Message", "no reason given").split())
     if reason in EXPIRED:
         return CredentialsExpired(f"{what}: AWS does not accept the credentials any more: {message}", hint=SIGN_IN)
     if reason in DENIED:
         named = _ACTION.search(message)
-        action = named.group(1) if named else error.operation_name
+        action = named[1] if named else operation
         return Unreachable(
             f"{what}: {action} is not allowed: {message}",
             hint=f"ask for {action}, as in cfn/deployer-policy.json, or use another --profile",

@@ -1,6 +1,6 @@
 """The AWS target: the pipeline as one CloudFormation stack."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final, NoReturn
@@ -11,15 +11,21 @@ from fraudctl.aws.components import AwsComponents
 from fraudctl.aws.pages import AwsPages
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.functions import AwsFunctions
 from fraudctl.aws.resources.logs import AwsLogs
+from fraudctl.aws.resources.reader import TopicReader
+from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.aws.resources.schedule import AwsSchedule
+from fraudctl.aws.resources.table import AuditTable
+from fraudctl.aws.resources.topics import AwsTopics
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.stack import AwsStack
 from fraudctl.clock import Clock
 from fraudctl.config import Settings
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.lock import stack_lock
-from fraudctl.target import Component, Functions, Records, Topics
+from fraudctl.pipeline.topics import PARTITIONS
+from fraudctl.target import Component
 
 # Settings that are also parameters of the stack; at their default the stack keeps what it has.
 _SETTINGS: Final = {
@@ -33,9 +39,15 @@ _SETTINGS: Final = {
 class AwsTarget:
     """Opens adapters at first use; constructing it touches nothing."""
 
-    def __init__(self, settings: Settings, session: AwsSession | None = None, clock: Clock | None = None) -> None:
-        """Store the collaborators; no I/O."""
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        session: AwsSession | None = None,
+        clock: Clock | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Store the collaborators; `note` tells people what is waited for. No I/O."""
+        self._settings, self._note = settings, note
         self._session = session or AwsSession(settings.region, settings.profile)
         self._clock = clock or Clock()
 
@@ -75,19 +87,28 @@ class AwsTarget:
         return AwsSchedule(lambda: self._session.client("scheduler"), self._schedule_name)
 
     @property
-    def topics(self) -> Topics:
+    def topics(self) -> AwsTopics:
         """The pipeline's topics."""
-        self._later("topics")
+        return AwsTopics(
+            lambda: self._session.client("kafka"),
+            self._cluster,
+            self._reader,
+            self._clock,
+            partitions=self._partitions,
+            note=self._note,
+        )
 
     @property
-    def records(self) -> Records:
-        """Reading and writing topics."""
-        self._later("reading and writing topics")
+    def records(self) -> AwsRecords:
+        """Reading and writing topics, by functions in the stack's network."""
+        return AwsRecords(self._reader, self.functions, self._clock)
 
     @property
-    def functions(self) -> Functions:
-        """The Lambda functions."""
-        self._later("invoking functions")
+    def functions(self) -> AwsFunctions:
+        """The Lambda functions; an invocation is never repeated, for it may write."""
+        return AwsFunctions(
+            lambda: self._session.client("lambda", once=True), self._settings.stack, self._clock, self._note
+        )
 
     @property
     def logs(self) -> AwsLogs:
@@ -112,8 +133,8 @@ class AwsTarget:
         return AwsComponents(self._session, self._clock, self.flink, found).judge()
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
-        """Return the audit table."""
-        self._later("the audit table")
+        """Return the audit table, with what is asked of it here; raises `NotDeployed`."""
+        return AuditTable(self.stack.outputs().audit_table, self._session.table)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -121,6 +142,21 @@ class AwsTarget:
         name = f"aws-{self._session.region}-{self._settings.profile or 'default'}-{self._settings.stack}.lock"
         with stack_lock(self._settings.home / "stacks" / name.replace("/", "_"), self._settings.stack):
             yield
+
+    @property
+    def _reader(self) -> TopicReader:
+        """Kafka as TopicReader sees it; to ask again does no harm, so botocore may."""
+        functions = AwsFunctions(lambda: self._session.client("lambda"), self._settings.stack, self._clock, self._note)
+        return TopicReader(functions.invoke, self._clock)
+
+    def _cluster(self) -> str:
+        """Return the cluster's ARN."""
+        return self.stack.outputs().extra["ClusterArn"]
+
+    def _partitions(self) -> int:
+        """Return how many partitions the stack gives a topic."""
+        found = describe(self._session.client("cloudformation"), self._settings.stack)
+        return int(found.parameters.get("Partitions", PARTITIONS)) if found else PARTITIONS
 
     def _schedule_name(self) -> str:
         return older.output(self.stack.outputs(), "ScheduleName", "a schedule for sample transactions")

@@ -325,7 +325,7 @@ def _colour(health: Health) -> str:
 
 def _rows(target: Target) -> int:
     """Return the table's own count: exact locally, up to six hours old on AWS (DescribeTable)."""
-    from fraudctl.services.audit import translated
+    from fraudctl.services.audit.table import translated
 
     with translated():
         return int(target.audit_table().item_count)

@@ -411,6 +411,8 @@ NEED_A_STACK = pytest.mark.parametrize(
         ("tail", "processed"),
         ("audit", "query"),
         ("audit", "show", "t-1"),
+        ("audit", "stats"),
+        ("audit", "export", "detections.jsonl"),
         ("transactions", "generate"),
         ("transactions", "start"),
         ("transactions", "stop"),

@@ -50,6 +50,10 @@ UNUSED: Final = {
     "Express brokers": r"kafka:UpdateRebalancing",
     "messages' data protection": r"sns:.*DataProtectionPolicy",
 }
+# What AWS asks of whoever attaches a function to a network, though no schema says so: lambda, configuration-vpc.md.
+DOCUMENTED: Final = {
+    *("ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs", "ec2:GetSecurityGroupsForVpc"),
+}
 READING: Final = re.compile(r"[a-z0-9-]+:(Get|List|Describe)")
 
 
@@ -69,7 +73,7 @@ def needed() -> set[str]:
         if not any(re.fullmatch(pattern, action) for pattern in UNUSED.values())
     }
     own = {action for call in RECORDED | set(NOT_IN_THE_RUN) for action in permissions(call)}
-    return by_cloudformation | own
+    return by_cloudformation | own | DOCUMENTED
 
 
 @pytest.fixture

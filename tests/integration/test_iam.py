@@ -1,0 +1,154 @@
+"""Every role of the template at a real broker that checks its tokens and evaluates its policies, as MSK does."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import iam_broker
+import lambda_zips
+import pytest
+from confluent_kafka import TopicPartition
+from iam_broker import NAMES, Credentials, IamBroker, Roles
+from lambda_tools import read
+from lambda_zips import ZipFunction
+from templates import Template, load, text
+
+from fraudctl import config
+from fraudctl.artifacts.bundles import Bundles, build_all
+from fraudctl.pipeline import kafka, topics
+from fraudctl.pipeline.records import AccountFlag, Transaction
+
+pytestmark = pytest.mark.integration
+
+GROUP = f"{NAMES['AWS::StackName']}-audit-writer"
+POLLER = Path(__file__).parents[1] / "iam_poller.py"
+FLAGGER, GENERATOR, WRITER = (
+    f"{name}Role" for name in ("FlagAccountGenerator", "SampleTransactionGenerator", "AuditWriter")
+)
+
+
+@dataclass
+class Cluster:
+    """The broker, and what deploy would have uploaded."""
+
+    broker: IamBroker
+    bundles: Bundles
+    folder: Path
+    template: Template
+    beside: Path
+    _made: int = field(default=0)
+
+    @property
+    def roles(self) -> Roles:
+        """The roles that it knows."""
+        return self.broker.roles
+
+    @contextmanager
+    def function(
+        self, name: str, *, credentials: Credentials | None = None, region: str | None = None, **spec: Any
+    ) -> Iterator[ZipFunction]:
+        """Run a function of the template with its role, and what else the test says."""
+        self._made += 1
+        folder = self.folder / str(self._made)
+        properties = self.template.properties(name)
+        role = properties["Role"]["Fn::GetAtt"][0]
+        names = {**NAMES, "BootstrapServers": self.broker.address}
+        variables = (
+            properties["Environment"]["Variables"] if "handler" not in spec else {"BROKERS": names["BootstrapServers"]}
+        )
+        environment = {key: text(value, names) for key, value in variables.items()}
+        environment |= {"AWS_REGION": region or self.roles.region, **(credentials or self.roles.keys[role]).environment}
+        # The poller needs Kafka's client, which AuditWriter's own zip does not have.
+        archive = self.bundles.sample_transaction_generator if name == "AuditWriter" else self._archive(name)
+        specification = {
+            "folder": str(lambda_zips.unpacked(archive, folder / "task")),
+            "beside": str(self.beside),
+            "certificate": str(self.broker.certificate),
+            **spec,
+        }
+        with lambda_zips.started(folder, environment, specification, timeout_s=properties["Timeout"]) as function:
+            yield function
+
+    def _archive(self, name: str) -> Path:
+        key: str = self.template.properties(name)["Code"]["S3Key"]["Ref"]
+        return next(path for path in self.bundles.paths() if path.name == self.bundles.parameters()[key])
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One broker for the module, with the template's own policies."""
+    folder, template = tmp_path_factory.mktemp("iam"), load()
+    bundles = build_all(config.load().cache)
+    roles = Roles.of(template, folder)
+    beside = lambda_zips.beside(folder / "beside")
+    with iam_broker.running(folder / "kafka", roles) as broker:
+        yield Cluster(broker, bundles, folder, template, beside)
+
+
+def everything(cluster: Cluster, topic: str) -> list[bytes]:
+    """Read a topic from its beginning, as nobody in particular."""
+    consumer = kafka.open_consumer(kafka.consumer(kafka.client(cluster.broker.plain), "tests"))
+    places = [TopicPartition(topic, partition) for partition in range(topics.PARTITIONS)]
+    number = sum(high for _, high in (consumer.get_watermark_offsets(place, timeout=10) for place in places))
+    consumer.close()
+    return [message.value() or b"" for message in read(cluster.broker.plain, topic, number)]
+
+
+def test_functions_write_to_their_topics(cluster: Cluster) -> None:
+    """Out of their zips, with their roles, environment and login; each does what its policy names and no more."""
+    before = len(everything(cluster, topics.TRANSACTIONS.name))
+    with cluster.function("SampleTransactionGenerator") as generate, cluster.function("FlagAccountGenerator") as flag:
+        assert generate({"count": 500}) == {"sent": 500, "failed": 0}
+        answer = flag({"accounts": [7, 8], "reason": "stolen"})["flags"]
+    assert [(item["account_id"], item["reason"]) for item in answer] == [(7, "stolen"), (8, "stolen")]
+    written = everything(cluster, topics.TRANSACTIONS.name)
+    assert len(written) == before + 500
+    assert all(Transaction.parse(value) for value in written)
+    flags = [AccountFlag.parse(value) for value in everything(cluster, topics.FLAGGED.name)]
+    assert {(found.account_id, found.reason) for found in flags} >= {(7, "stolen"), (8, "stolen")}
+    for role, topic in ((GENERATOR, "demo_transactions"), (FLAGGER, "flagged_accounts")):
+        assert cluster.roles.allowed(role) == {
+            ("WriteDataIdempotently", "cluster"),
+            ("DescribeTopic", f"topic {topic}"),
+            ("WriteData", f"topic {topic}"),
+        }
+        assert cluster.roles.denied(role) == set()
+
+
+def test_pollers_read_and_commit_with_the_writers_role(cluster: Cluster) -> None:
+    """What the event source mapping does with the role of AuditWriter: its group and its topic, nothing else."""
+    with kafka.open_producer(kafka.producer(kafka.client(cluster.broker.plain))) as producer:
+        records = [kafka.Outgoing(topics.PROCESSED.name, b"%d" % number, b"r%d" % number) for number in range(20)]
+        assert kafka.deliver(producer, records).delivered == 20
+    asked = {"topic": "processed_topic", "group": GROUP, "number": 20, "seconds": 20}
+    with cluster.function("AuditWriter", handler=str(POLLER)) as poll:
+        answer = poll(asked)
+        assert sorted(answer["values"]) == sorted(f"r{number}" for number in range(20)), answer
+        assert answer["committed"] == 20
+        assert cluster.roles.allowed(WRITER) == {
+            ("DescribeTopic", "topic processed_topic"),
+            ("ReadData", "topic processed_topic"),
+            ("DescribeGroup", f"group {GROUP}"),
+            ("AlterGroup", f"group {GROUP}"),
+        }
+        assert cluster.roles.denied(WRITER) == set()
+        other = poll(asked | {"group": "fraud-detection"})
+        assert "Group authorization failed" in other["error"]
+        other = poll(asked | {"topic": "demo_transactions", "seconds": 5})
+        assert "Topic authorization failed" in other["error"]
+    assert cluster.roles.denied(WRITER) == {
+        ("DescribeGroup", "group fraud-detection"),
+        ("DescribeTopic", "topic demo_transactions"),
+    }
+
+
+def test_tokens_are_renewed_under_load(cluster: Cluster) -> None:
+    """With tokens of four seconds, after which the broker closes connections, nothing is lost in nine."""
+    before = len(everything(cluster, topics.TRANSACTIONS.name))
+    logins = len(cluster.roles.tokens(GENERATOR))
+    with cluster.function("SampleTransactionGenerator", token_s=4) as generate:
+        assert generate({"per_second": 400, "seconds": 9}) == {"sent": 3600, "failed": 0}
+    assert len(everything(cluster, topics.TRANSACTIONS.name)) == before + 3600
+    assert len(cluster.roles.tokens(GENERATOR)) >= logins + 3
