@@ -95,8 +95,9 @@ class LocalStack:
         yield from self._start(_FIRST, state)
         yield from self._create_table(state)
         topics = self._topics(state)
-        yield from topics.create()
         yield from topics.grow()
+        yield from topics.create()
+        yield from topics.grow()  # a broker that has just started may not have known them all
         yield from self._start(_THEN, state, wait_for=("lambda",))
         yield from self._repair_mapping(state)
         self._start_watchdog()

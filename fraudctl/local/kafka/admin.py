@@ -80,7 +80,9 @@ class KafkaAdmin(Questions):
             [NewPartitions(name, number)], operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS
         )
         answers[name].result()
-        self.offsets(((name, partition) for partition in range(number)), latest=True)
+        # A client that has asked for the topic's offsets before goes on answering from the partitions that it knew.
+        fresh = KafkaAdmin(self._connection, clock=self._clock)
+        fresh.offsets(((name, partition) for partition in range(number)), latest=True)
 
     def configs(self, names: Sequence[str]) -> Configs:
         """Return each topic's own configuration, the broker's defaults left out."""
