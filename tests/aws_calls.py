@@ -33,6 +33,9 @@ PREFIXES: Final = {
 # Operations whose permissions are called differently. MSK's topic APIs are authorised as Kafka's own operations.
 OTHER: Final = {
     "Kafka.CreateTopic": ("kafka-cluster:Connect", "kafka-cluster:CreateTopic"),
+    "Kafka.DescribeTopic": (
+        *("kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:DescribeTopicDynamicConfiguration"),
+    ),
     "Kafka.ListClustersV2": ("kafka:ListClustersV2",),
     "Lambda.Invoke": ("lambda:InvokeFunction",),
     "Kafka.ListTopics": ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic"),
@@ -87,6 +90,7 @@ RECORDED: Final = frozenset(
         "EC2.DescribeNetworkInterfaces",
         "EC2.DescribeVolumes",
         "Kafka.CreateTopic",
+        "Kafka.DescribeTopic",
         "Kafka.GetBootstrapBrokers",
         "Kafka.ListClustersV2",
         "Kafka.ListTopics",
