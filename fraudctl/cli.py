@@ -15,11 +15,11 @@ from typer.exceptions import TyperException
 from fraudctl import commands, config, usage
 from fraudctl.commands import completion
 from fraudctl.context import Context
-from fraudctl.errors import FraudctlError, OperationFailed, Unreachable
+from fraudctl.errors import INTERRUPTED, FraudctlError, OperationFailed, Unreachable
 from fraudctl.hints import Invocation
+from fraudctl.pipeline.version import VERSION
 from fraudctl.render import Renderer
 
-_INTERRUPTED: Final = 130
 _BUG: Final = 1
 _DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 # Global options, and whether each takes a value. They are accepted before or after the command.
@@ -90,7 +90,7 @@ def _boundary(ctx: Any, typed: Sequence[str]) -> Iterator[None]:  # noqa: ANN401
         _fail(ctx, error)
     except KeyboardInterrupt as error:
         _renderer(ctx).note("Interrupted.")
-        raise typer.Exit(_INTERRUPTED) from error
+        raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:  # the reader has what it wanted: `fraudctl tail … | head`
         _silence_stdout()
         raise typer.Exit(0) from error
@@ -172,9 +172,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        Renderer().text(f"fraudctl {version('fraudctl')}")
+        Renderer().text(f"fraudctl {VERSION}")
         raise typer.Exit
 
 

@@ -36,9 +36,11 @@ class Context:
 
         Raises:
             NotDeployed: There is no such stack.
-            Unreachable: It is deployed, but stopped.
+            Unreachable: It is deployed, but stopped or paused.
         """
         if not self.target.recover():
+            if self.target.stack.paused() is not None:
+                raise Unreachable(f"stack {self.settings.stack}: it is paused", hint="run `fraudctl resume`")
             raise Unreachable(
                 f"stack {self.settings.stack}: deployed, but not running",
                 hint="run `fraudctl deploy` to bring it back; its data is intact",

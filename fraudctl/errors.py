@@ -13,6 +13,9 @@ Exit code 0 is success (also "already so"), 130 is Ctrl-C.
 """
 
 from collections.abc import Sequence
+from typing import Final
+
+INTERRUPTED: Final = 130
 
 
 class FraudctlError(Exception):

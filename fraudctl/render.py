@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import os
+import select
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from fraudctl import tables
 from fraudctl.config import Format
 from fraudctl.errors import Refused
 from fraudctl.hints import Invocation
-from fraudctl.pipeline.text import json_safe, shown
+from fraudctl.pipeline.text import json_safe, shown, spreadsheet_safe
 from fraudctl.progress import NAME_WIDTH, Progress
 from fraudctl.tables import Column
 
@@ -110,7 +111,7 @@ class Renderer:
             case Format.CSV:
                 writer = self._csv(names)
                 for row in rows:
-                    writer.writerow([_plain(row.get(name)) for name in names])
+                    writer.writerow([csv_cell(row.get(name)) for name in names])
                     self.out.flush()
                     count += 1
             case _:
@@ -141,7 +142,11 @@ class Renderer:
         return count
 
     def batches(self, batches: Iterable[Sequence[T]], output: BatchOutput[T]) -> None:
-        """Print items as they come, a batch at a time; a terminal gets lines that fit, and never raw bytes."""
+        """Print items as they come, a batch at a time; a terminal gets lines that fit, and never raw bytes.
+
+        Raises BrokenPipeError at an empty batch too, when nobody reads a pipe any more.
+        """
+        batches = self._while_read(batches)
         if output.raw is not None and not self.out.isatty():
             for batch in batches:
                 self._write_bytes(output.raw(batch))
@@ -154,7 +159,7 @@ class Renderer:
                 writer = self._csv(output.columns)
                 for batch in batches:
                     writer.writerows(
-                        [_plain(cells.get(column)) for column in output.columns] for cells in map(output.row, batch)
+                        [csv_cell(cells.get(column)) for column in output.columns] for cells in map(output.row, batch)
                     )
                     self.out.flush()
             case _:
@@ -163,9 +168,17 @@ class Renderer:
                     self.out.write("".join(f"{_cropped(shown(line), width)}\n" for line in output.people(batch)))
                     self.out.flush()
 
+    def _while_read(self, batches: Iterable[Sequence[T]]) -> Iterator[Sequence[T]]:
+        """Yield what is not empty; at what is, look whether the pipe still has a reader."""
+        for batch in batches:
+            if len(batch):
+                yield batch
+            elif _is_closed(self.out):
+                raise BrokenPipeError
+
     def _width(self) -> int | None:
-        """Return how many cells a line of a terminal has; None elsewhere."""
-        return os.get_terminal_size(self.out.fileno()).columns if self.out.isatty() else None
+        """Return how many cells a line of a terminal has; None elsewhere, and where the terminal does not say."""
+        return os.get_terminal_size(self.out.fileno()).columns or None if self.out.isatty() else None
 
     def record(self, row: Row) -> None:
         """Print one item: one line for each field for people, one JSON document or one CSV row for programs."""
@@ -184,16 +197,16 @@ class Renderer:
 
     def note(self, text: str) -> None:
         """Print a note for people on stderr."""
-        self._console().print(_text(self._paste(text)))
+        _say(self._console(), self._paste(text))
 
     def error(self, message: str, hint: str | None = None, excerpt: Sequence[str] = ()) -> None:
         """Print an error on stderr, the excerpt below it that shows where it is, and its hint."""
         console = self._console()
-        console.print(_text(f"Error: {self._paste(message)}", style="red"))
+        _say(console, f"Error: {self._paste(message)}", style="red")
         for line in excerpt:
             console.print(_text(f"  {line}"), no_wrap=True, crop=False, overflow="ignore")  # a caret stays in its place
         if hint:
-            console.print(_text(f"Hint: {self._paste(hint)}"))
+            _say(console, f"Hint: {self._paste(hint)}")
 
     def plan(self, plan: Plan) -> None:
         """Print a plan on stderr, in columns as wide as its longest entries."""
@@ -208,7 +221,7 @@ class Renderer:
         for loss in plan.losses:
             console.print(_text(f"  lost for good: {loss}", style="yellow"))
         for note in plan.notes:
-            console.print(_text(f"  {self._paste(note)}"))
+            _say(console, f"  {self._paste(note)}")
 
     def events(self, events: Iterable[Event]) -> None:
         """Print the events of an operation: live lines with timers on a terminal, plain lines otherwise."""
@@ -355,6 +368,26 @@ class Renderer:
             highlight=False,
             soft_wrap=not terminal,
         )
+
+
+def csv_cell(value: object) -> str:
+    """Return a value as it stands in a CSV file: on one line, without control characters, and never a formula."""
+    return spreadsheet_safe(_plain(value))
+
+
+def _say(console: Any, text: str, style: str = "") -> None:  # noqa: ANN401 - rich is imported where it is used
+    """Print a line, folded at words; the terminal itself folds one with a command, which can be copied whole then."""
+    console.print(_text(text, style=style), soft_wrap=True if "`" in text else None)
+
+
+def _is_closed(stream: IO[str]) -> bool:
+    """Return whether a stream is a pipe that nobody reads any more."""
+    try:
+        look = select.poll()
+        look.register(stream.fileno(), 0)
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in look.poll(0))
+    except (AttributeError, OSError, ValueError):  # no poll on this system; a stream without a file
+        return False
 
 
 def _cropped(line: str, width: int | None) -> str:

@@ -18,6 +18,7 @@ from fraudctl.artifacts.resources import resource
 POLICY: Final = resource("cfn") / "deployer-policy.json"
 PREFIXES: Final = {
     "CloudFormation": "cloudformation",
+    "CloudWatch": "cloudwatch",
     "CloudWatch Logs": "logs",
     "DynamoDB": "dynamodb",
     "EC2": "ec2",
@@ -34,7 +35,15 @@ PREFIXES: Final = {
 OTHER: Final = {
     "Kafka.CreateTopic": ("kafka-cluster:Connect", "kafka-cluster:CreateTopic"),
     "Kafka.DescribeTopic": (
-        *("kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:DescribeTopicDynamicConfiguration"),
+        "kafka-cluster:Connect",
+        "kafka-cluster:DescribeTopic",
+        "kafka-cluster:DescribeTopicDynamicConfiguration",
+    ),
+    "Kafka.UpdateTopic": (
+        "kafka-cluster:AlterTopic",
+        "kafka-cluster:AlterTopicDynamicConfiguration",
+        "kafka-cluster:Connect",
+        "kafka-cluster:DescribeTopic",
     ),
     "Kafka.ListClustersV2": ("kafka:ListClustersV2",),
     "Lambda.Invoke": ("lambda:InvokeFunction",),
@@ -130,10 +139,24 @@ RECORDED: Final = frozenset(
 )
 # What that run has no reason for, and why fraudctl calls it.
 NOT_IN_THE_RUN: Final = {
+    "CloudWatch.DescribeAlarms": "status",
+    "CloudWatch.GetMetricData": "status, flink status",
+    "CloudWatch Logs.FilterLogEvents": "logs, flink status",
+    "EC2.DescribeSubnets": "a stack of an older version has no parameters for its zones",
+    "Kafka.DescribeClusterV2": "status",
+    "Kinesis Analytics V2.CreateApplicationPresignedUrl": "ui flink",
+    "Kinesis Analytics V2.ListTagsForResource": "whether the stack is paused",
+    "Kinesis Analytics V2.TagResource": "pause",
+    "Kinesis Analytics V2.UntagResource": "resume",
+    "Lambda.GetFunctionConfiguration": "status",
+    "SSM.StartSession": "ui topics, by the AWS CLI",
     "CloudWatch Logs.DeleteLogGroup": "a late call of a function made its log group again",
     "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
     "DynamoDB.Query": "`audit`",
     "EC2.DeleteNetworkInterface": "an interface that nothing uses holds a subnet back",
+    "Kafka.DescribeClusterV2": "a cluster that answers nothing about topics is named with its state",
+    "Kafka.DescribeTopic": "`topics describe`, and `topics create` before and after it changes one",
+    "Kafka.UpdateTopic": "`topics create` repairs a topic, or adds partitions",
     "Kinesis Analytics V2.ListApplicationOperations": "an operation of somebody else is waited for",
     "Lambda.GetFunctionConfiguration": "a function that is not ready is waited for",
     "Lambda.Invoke": "the emulator cannot run the functions' zips, which are for ARM",

@@ -6,13 +6,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+
+from fraudctl import config
+from fraudctl.local.processes import process_table
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.state import StackState
+from fraudctl.local.processes.supervisor import Supervisor
 
 EXECUTABLE = Path(sys.executable).with_name("fraudctl")
 # A state folder that breaks whatever does not quote: blanks, %, ; and 150 characters.
@@ -105,6 +111,23 @@ class Fraudctl:
             lines = log.read_text(errors="replace").splitlines()[-15:]
             tails += [f"\n--- {log.name}", *lines]
         return "\n".join(tails)
+
+
+@contextmanager
+def kafka_alone(home: Path, brokers: str) -> Iterator[Fraudctl]:
+    """Give fraudctl with a stack of supervisord and these brokers, which is all that `tail` and `topics` ask."""
+    settings = config.load(environment={"FRAUDCTL_HOME": str(home)}, folder=home)
+    paths = StackPaths(settings.home, settings.stack, settings.runtime)
+    paths.make_folders()
+    StackState(ports={"kafka": int(brokers.rpartition(":")[2])}, deployed=True).save(paths.state)
+    supervisor = Supervisor(paths, config.program_environment())
+    supervisor.start([])
+    try:
+        yield Fraudctl(home)
+    finally:
+        left = process_table.of_stack(paths.root)
+        supervisor.shutdown()
+        process_table.end(left)
 
 
 def output_until(text: str, process: "subprocess.Popen[str]", *, seconds: float = 240.0) -> str:

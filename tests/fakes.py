@@ -25,7 +25,9 @@ from fraudctl.target import (
     Origin,
     Outgoing,
     Outputs,
+    Page,
     PartitionInfo,
+    Paused,
     Phase,
     Plan,
     Range,
@@ -83,6 +85,7 @@ class FakeStack:
     calls: list[Any] = field(default_factory=list)
     options: Options = NO_OPTIONS
     discarded: list[Plan] = field(default_factory=list)
+    marked: Paused | None = None
 
     def prepare(self) -> Iterator[Event]:
         """Nothing to prepare."""
@@ -126,6 +129,29 @@ class FakeStack:
     def outputs(self) -> Outputs:
         """Return the outputs."""
         return OUTPUTS
+
+    def paused(self) -> Paused | None:
+        """Return the mark."""
+        return self.marked
+
+    def mark(self, paused: Paused | None) -> None:
+        """Keep the mark."""
+        self.calls.append(("mark", paused is not None))
+        self.marked = paused
+
+    def pause(self) -> Iterator[Event]:
+        """Record the call, then give the events."""
+        self.calls.append("pause")
+        yield from self.events
+
+    def resume(self) -> Iterator[Event]:
+        """Record the call, then give the events."""
+        self.calls.append("resume")
+        yield from self.events
+
+    def saving(self) -> Sequence[str]:
+        """Return a line."""
+        return ("saved: $1 an hour",)
 
 
 @dataclass
@@ -313,6 +339,22 @@ class FakeLogs:
 
 
 @dataclass
+class FakePages:
+    """Both pages; that over the topics needs a program."""
+
+    command: tuple[str, ...] = ("true",)
+    programs: tuple[str, ...] = ()
+
+    def flink(self) -> Page:
+        """Return one that is there."""
+        return Page("http://127.0.0.1:1/flink", "Open it soon.")
+
+    def topics(self) -> Page:
+        """Return one that needs a program."""
+        return Page("http://127.0.0.1:9000", command=self.command, programs=self.programs)
+
+
+@dataclass
 class FakeTarget:
     """All of it. With `error` set, everything of it raises that error, as for a stack that is not deployed."""
 
@@ -323,12 +365,14 @@ class FakeTarget:
     functions: FakeFunctions = field(default_factory=FakeFunctions)
     schedule: FakeSchedule = field(default_factory=FakeSchedule)
     logs: FakeLogs = field(default_factory=FakeLogs)
+    pages: FakePages = field(default_factory=FakePages)
+    running: bool = True
     table: Any = None
     locked: int = 0
 
     def recover(self) -> bool:
-        """Return True: it runs."""
-        return True
+        """Return whether it runs."""
+        return self.running
 
     def components(self) -> list[Component]:
         """Return one healthy component."""

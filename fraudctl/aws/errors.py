@@ -7,6 +7,9 @@ from typing import Any, Final
 
 from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, Unreachable
 
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
 EXPIRED: Final = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidClientTokenId"}
     | {"UnrecognizedClientException", "InvalidToken"}
@@ -18,8 +21,8 @@ DENIED: Final = frozenset(
 THROTTLED: Final = frozenset(
     {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 )
-# How AWS names what is missing: "User: … is not authorized to perform: lambda:InvokeFunction on resource: …".
-_ACTION: Final = re.compile(r"perform: ([\w-]+:\w+)")
+# As most services name what is missing: User … is not authorized to perform … on resource …
+_ACTION: Final = re.compile(r"perform: ([\w-]+:\w+)", re.ASCII)
 SIGN_IN: Final = "sign in again (`aws sso login`), or name another profile with --profile"
 
 
@@ -49,15 +52,15 @@ def asking(what: str) -> Iterator[None]:
 
 
 def _answered(answer: Mapping[str, Any], what: str, operation: str) -> FraudctlError:
-    reason, message = answer.get("Code", "Unknown"), answer.get("Message", "no reason given")
+    reason, message = answer.get("Code", "Unknown"), " ".join(answer.get("Message", "no reason given").split())
     if reason in EXPIRED:
         return CredentialsExpired(f"{what}: AWS does not accept the credentials any more: {message}", hint=SIGN_IN)
     if reason in DENIED:
-        found = _ACTION.search(message)
+        named = _ACTION.search(message)
+        action = named[1] if named else operation
         return Unreachable(
-            f"{what}: not allowed: {message}",
-            hint=f"ask for {found[1] if found else operation}, or use another --profile; "
-            "cfn/deployer-policy.json has all that fraudctl calls",
+            f"{what}: {action} is not allowed: {message}",
+            hint=f"ask for {action}, as in cfn/deployer-policy.json, or use another --profile",
         )
     if reason in THROTTLED:
         return Throttled(f"{what}: AWS is throttling: {message}", hint="wait a minute, then run the command again")

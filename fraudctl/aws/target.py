@@ -5,18 +5,27 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Final, NoReturn
 
+from fraudctl.aws import older
+from fraudctl.aws.cloudformation.describe import describe
+from fraudctl.aws.components import AwsComponents
+from fraudctl.aws.pages import AwsPages
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.functions import AwsFunctions
+from fraudctl.aws.resources.logs import AwsLogs
+from fraudctl.aws.resources.reader import TopicReader
+from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.aws.resources.table import AuditTable
+from fraudctl.aws.resources.topics import AwsTopics
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.stack import AwsStack
 from fraudctl.clock import Clock
 from fraudctl.config import Settings
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.lock import stack_lock
-from fraudctl.target import Component, Logs, Records, Topics
+from fraudctl.pipeline.topics import PARTITIONS
+from fraudctl.target import Component
 
 # Settings that are also parameters of the stack; at their default the stack keeps what it has.
 _SETTINGS: Final = {"hold_ms": "HoldMs", "slack_ms": "SlackMs"}
@@ -63,6 +72,8 @@ class AwsTarget:
             lambda: self._session.client("kinesisanalyticsv2"),
             lambda: self.stack.outputs().flink_application,
             self._clock,
+            watch=lambda: self._session.client("cloudwatch"),
+            logs=self.logs,
         )
 
     @property
@@ -71,14 +82,21 @@ class AwsTarget:
         return AwsSchedule(lambda: self._session.client("scheduler"), self._schedule_name)
 
     @property
-    def topics(self) -> Topics:
+    def topics(self) -> AwsTopics:
         """The pipeline's topics."""
-        self._later("topics")
+        return AwsTopics(
+            lambda: self._session.client("kafka"),
+            self._cluster,
+            self._reader,
+            self._clock,
+            partitions=self._partitions,
+            note=self._note,
+        )
 
     @property
-    def records(self) -> Records:
-        """Reading and writing topics."""
-        self._later("reading and writing topics")
+    def records(self) -> AwsRecords:
+        """Reading and writing topics, by functions in the stack's network."""
+        return AwsRecords(self._reader, self.functions, self._clock)
 
     @property
     def functions(self) -> AwsFunctions:
@@ -88,9 +106,14 @@ class AwsTarget:
         )
 
     @property
-    def logs(self) -> Logs:
+    def logs(self) -> AwsLogs:
         """What the components say."""
-        self._later("logs")
+        return AwsLogs(lambda: self._session.client("logs"), self._settings.stack, self._clock)
+
+    @property
+    def pages(self) -> AwsPages:
+        """Web pages of the stack."""
+        return AwsPages(self.flink, self.stack.outputs, self._arguments)
 
     def recover(self) -> bool:
         """Return True for a deployed stack: AWS keeps it running. Raises `NotDeployed`."""
@@ -98,8 +121,11 @@ class AwsTarget:
         return True
 
     def components(self) -> list[Component]:
-        """Return a verdict for every component."""
-        self._later("status")
+        """Return a verdict for every component; raises `NotDeployed`."""
+        found = describe(self._session.client("cloudformation"), self._settings.stack)
+        if found is None:
+            raise NotDeployed(f"stack {self._settings.stack}: not deployed", hint="run `fraudctl deploy` first")
+        return AwsComponents(self._session, self._clock, self.flink, found).judge()
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table, with what is asked of it here; raises `NotDeployed`."""
@@ -112,13 +138,28 @@ class AwsTarget:
         with stack_lock(self._settings.home / "stacks" / name.replace("/", "_"), self._settings.stack):
             yield
 
+    @property
+    def _reader(self) -> TopicReader:
+        """Kafka as TopicReader sees it; to ask again does no harm, so botocore may."""
+        functions = AwsFunctions(lambda: self._session.client("lambda"), self._settings.stack, self._clock, self._note)
+        return TopicReader(functions.invoke, self._clock)
+
+    def _cluster(self) -> str:
+        """Return the cluster's ARN."""
+        return self.stack.outputs().extra["ClusterArn"]
+
+    def _partitions(self) -> int:
+        """Return how many partitions the stack gives a topic."""
+        found = describe(self._session.client("cloudformation"), self._settings.stack)
+        return int(found.parameters.get("Partitions", PARTITIONS)) if found else PARTITIONS
+
     def _schedule_name(self) -> str:
-        name = self.stack.outputs().extra.get("ScheduleName")
-        if not name:
-            raise NotDeployed(
-                "schedule: sample transactions are off in this stack", hint="run `fraudctl deploy --samples`"
-            )
-        return name
+        return older.output(self.stack.outputs(), "ScheduleName", "a schedule for sample transactions")
+
+    def _arguments(self) -> tuple[str, ...]:
+        """Return the AWS CLI's options for this account and region."""
+        profile = ("--profile", self._settings.profile) if self._settings.profile else ()
+        return ("--region", self._session.region, *profile)
 
     def _later(self, what: str) -> NoReturn:
         raise BadConfig(f"{what}: not on AWS in this version", hint="use --target local")

@@ -99,6 +99,43 @@ def teardown(
     render.note(f"{plan.stack} is gone: {left}.")
 
 
+def pause(ctx: typer.Context) -> None:
+    """Switch off samples, application and event source mapping, and keep everything.
+
+    The application stops with a snapshot, from which `fraudctl resume` goes on. Locally every process stops; on AWS the
+    cluster goes on and costs, for it cannot be paused. `fraudctl deploy` resumes too.
+
+    Example: fraudctl pause
+    Example: fraudctl pause --target aws
+    """
+    from fraudctl.clock import Clock
+    from fraudctl.services import pausing
+
+    context: Context = ctx.obj
+    target, render = context.target, context.render
+    with target.lock():
+        render.events(pausing.pause(target, Clock()))
+        saving = target.stack.saving()
+    for line in saving:
+        render.note(line)
+    render.note("Paused. Next: `fraudctl resume`.")
+
+
+def resume(ctx: typer.Context) -> None:
+    """Switch on again what `fraudctl pause` switched off; samples only if they were on.
+
+    Example: fraudctl resume
+    Example: fraudctl resume --target aws
+    """
+    from fraudctl.services import pausing
+
+    context: Context = ctx.obj
+    target, render = context.target, context.render
+    with target.lock():
+        render.events(pausing.resume(target))
+    render.note(_READY)
+
+
 def _pairs(given: Sequence[str]) -> dict[str, str]:
     pairs = {}
     for item in given:

@@ -1,12 +1,12 @@
 """fraudctl tail."""
 
-import shlex
 from typing import Annotated
 
 import typer
 
 from fraudctl.commands import completion
 from fraudctl.context import Context
+from fraudctl.errors import INTERRUPTED
 from fraudctl.services.tail_options import Order, TailOptions
 
 _RANGE = "Which records"
@@ -118,10 +118,16 @@ def tail(  # noqa: PLR0913 - the options
     progress = service.Progress()
     try:
         render.batches(service.records(context.running, ready, render.note, progress=progress), formats)
-    except KeyboardInterrupt:
-        if progress.positions:
-            places = ",".join(f"{number}:{at}" for number, at in sorted(progress.positions.items()))
-            rest = shlex.join(ready.resume)
-            command = f"fraudctl tail {ready.topic.alias} --offsets {places} {rest}".rstrip()
+    except KeyboardInterrupt as error:
+        for line in service.summary(ready, progress):
+            render.note(line)
+        format_ = context.settings.sources.get("output", "").startswith("--")
+        shown = (
+            *(() if fields is None else ("--fields", fields)),
+            *(("--raw",) if raw else ()),
+            *(("-o", context.settings.output.value) if format_ else ()),
+        )
+        if (command := service.resume(ready, progress, shown)) is not None:
             render.note(f"Interrupted. Go on with `{command}`.")
+            raise typer.Exit(INTERRUPTED) from error
         raise

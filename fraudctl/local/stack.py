@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from fraudctl.atomic import atomic_write, private_folder
@@ -21,7 +21,7 @@ from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.supervisor import Supervisor
 from fraudctl.local.processes.tools import Toolbox
 from fraudctl.pipeline import audit_table, kafka, names
-from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Health, Options, Outputs, Phase, Plan
+from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Health, Options, Outputs, Paused, Phase, Plan
 
 # Without it a broker ends without a word somewhere on its way up; the first topics, logs and temporary files take half.
 _LEAST_BYTES: Final = 256_000_000
@@ -124,13 +124,7 @@ class LocalStack:
         """Stop everything, remove the folder, then look whether anything is left."""
         keep_data = plan.keep_data
         state = StackState.load(self.paths.state)
-        yield Event("processes", Phase.STARTED, "stopping")
-        supervisord = self.supervisor.process()
-        self.supervisor.shutdown()
-        if supervisord is not None:
-            process_table.wait([supervisord], _STOP_SECONDS)
-        process_table.end(process_table.of_stack(self.paths.root))
-        yield Event("processes", Phase.DONE, "stopped")
+        yield from self._stop_all()
         for path in self.paths.root.iterdir() if self.paths.root.exists() else ():
             if keep_data and path == self.paths.data:
                 continue
@@ -156,6 +150,30 @@ class LocalStack:
             extra={name: ports.address(name, port) for name, port in state.ports.items() if name != "controller"},
         )
 
+    def paused(self) -> Paused | None:
+        """Return since when it is paused, as its state says; None when it is not, or not deployed."""
+        state = StackState.load(self.paths.state)
+        return Paused(**state.paused) if state is not None and state.paused else None
+
+    def mark(self, paused: Paused | None) -> None:
+        """Write it into the stack's state."""
+        state = self.deployed()
+        state.change(paused=asdict(paused) if paused else None).save(self.paths.state)
+
+    def pause(self) -> Iterator[Event]:
+        """Stop every process, Kafka in order, and keep every file."""
+        yield from self._stop_all()
+
+    def resume(self) -> Iterator[Event]:
+        """Bring everything up as it was deployed, whatever the settings are now; versions are this fraudctl's."""
+        state = self.deployed()
+        as_it_was = replace(self, hold_ms=state.hold_ms, slack_ms=state.slack_ms)
+        yield from as_it_was.apply(Plan(self.paths.stack, ()))
+
+    def saving(self) -> Sequence[str]:
+        """Return what is free and what is kept."""
+        return ("every process is stopped; topics, rows and snapshots are kept on disk",)
+
     def deployed(self) -> StackState:
         """Return what a stack that was deployed to the end remembers; raises `NotDeployed`."""
         state = StackState.load(self.paths.state)
@@ -163,6 +181,15 @@ class LocalStack:
             why = "deploying it was interrupted" if state else "not deployed"
             raise NotDeployed(f"stack {self.paths.stack}: {why}", hint="run `fraudctl deploy` first")
         return state
+
+    def _stop_all(self) -> Iterator[Event]:
+        yield Event("processes", Phase.STARTED, "stopping")
+        supervisord = self.supervisor.process()
+        self.supervisor.shutdown()
+        if supervisord is not None:
+            process_table.wait([supervisord], _STOP_SECONDS)
+        process_table.end(process_table.of_stack(self.paths.root))
+        yield Event("processes", Phase.DONE, "stopped")
 
     def _repairs(self, state: StackState) -> Iterator[Change]:
         if missing := self.toolbox.missing():

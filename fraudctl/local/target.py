@@ -22,6 +22,7 @@ from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.local.kafka.unread import Ledger
 from fraudctl.local.logs import LocalLogs
+from fraudctl.local.pages import LocalPages
 from fraudctl.local.processes import recovery
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.ports import address, bootstrap_servers
@@ -104,6 +105,11 @@ class LocalTarget:
     def logs(self) -> LocalLogs:
         """What the components log."""
         return LocalLogs(self._paths.logs, (*NAMES, WATCHDOG, "supervisor"))
+
+    @property
+    def pages(self) -> LocalPages:
+        """Web pages of the stack."""
+        return LocalPages(self.flink.status)
 
     def recover(self) -> bool:
         """Return whether supervisord runs, after starting it again around programs that a dead one left behind.

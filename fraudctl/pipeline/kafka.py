@@ -10,18 +10,27 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from fraudctl.pipeline.version import VERSION
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 Properties = dict[str, Any]
+Opened = TypeVar("Opened")
+
+# What brokers log, count and limit a client by. With the characters that every version of Kafka allows, which are those
+# of a topic's name, it stands as it is in metrics and quotas; with a slash it would be quoted there.
+CLIENT_ID: Final = f"fraudctl-{VERSION}"
 
 # An IAM token lives 15 minutes and a frozen Lambda environment cannot refresh it, so a client is renewed before that.
 _IAM_CLIENT_LIFE_S: Final = 600.0
 _POLL_EVERY: Final = 1000
 _BUFFER_FULL_WAIT_S: Final = 0.1
 _PURGE_WAIT_S: Final = 5.0
+# A refusal is heard at each attempt to connect, at least this often (reconnect.backoff.max.ms).
+_REFUSAL_COUNTS_S: Final = 30.0
 _LARGEST_MESSAGE_BYTES: Final = 2 * 1024 * 1024
 
 _MURMUR: Final = 0x5BD1E995
@@ -37,6 +46,52 @@ log.addHandler(logging.NullHandler())
 log.propagate = False
 
 
+class Refusals:
+    """What librdkafka tells nobody but its error callback: that the brokers refuse the login, and why.
+
+    The calls themselves only end with a time-out or a transport failure then. Other errors it retries by itself; what
+    it cannot retry comes back from the call that met it.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Start with none."""
+        self._clock = clock
+        self._heard: tuple[float, str] | None = None
+
+    def __call__(self, error: "KafkaError") -> None:
+        """Take note of a refusal."""
+        from confluent_kafka import KafkaError
+
+        if error.code() in {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError._SSL}:  # noqa: SLF001
+            self._heard = self._clock(), error.str()
+
+    def reason(self) -> str | None:
+        """Return why the brokers refuse the login; None when none has in the last half minute."""
+        if self._heard is None or self._clock() - self._heard[0] > _REFUSAL_COUNTS_S:
+            return None
+        return self._heard[1]
+
+
+def explained(error: Exception, properties: Mapping[str, Any], poll: Callable[[float], object]) -> Exception:
+    """Return the KafkaException that says why the brokers refuse the login, or the given one where that is not it.
+
+    `poll` is the failed client's: only then is the error callback of the `properties` called.
+    """
+    from confluent_kafka import KafkaError, KafkaException
+
+    poll(0)
+    reason = properties["error_cb"].reason() if isinstance(properties.get("error_cb"), Refusals) else None
+    silent = {
+        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's own codes are named so
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._MSG_TIMED_OUT,  # noqa: SLF001
+    }
+    if reason is None or error.args[0].code() not in silent:
+        return error
+    return KafkaException(KafkaError(KafkaError._AUTHENTICATION, _refused(reason)))  # noqa: SLF001
+
+
 def client(bootstrap_servers: str, *, security: str = "plain", region: str | None = None) -> Properties:
     """Return what every client of these brokers needs; `security` is ``plain`` or ``iam`` (MSK, with its region).
 
@@ -44,13 +99,13 @@ def client(bootstrap_servers: str, *, security: str = "plain", region: str | Non
     """
     properties: Properties = {
         "bootstrap.servers": bootstrap_servers,
-        "client.id": "fraudctl",
+        "client.id": CLIENT_ID,
         "socket.keepalive.enable": True,
         "reconnect.backoff.ms": 100,
         "reconnect.backoff.max.ms": 1000,
         "log.connection.close": False,
         "logger": log,
-        "error_cb": _ignore,
+        "error_cb": Refusals(),
     }
     match security:
         case "plain":
@@ -106,6 +161,14 @@ def open_consumer(properties: Properties) -> "Consumer":
     return Consumer(properties)
 
 
+def open_admin(properties: Properties) -> Any:  # noqa: ANN401 - half of AdminClient has no types
+    """Open an admin client, like `open_producer`."""
+    from confluent_kafka.admin import AdminClient
+
+    _sign(properties)
+    return AdminClient(properties)
+
+
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition that a record with this key lies in: that of the Java clients' default partitioner.
 
@@ -137,30 +200,48 @@ def headers(message: "Message") -> tuple[tuple[str, bytes | None], ...]:
     return tuple((name, value.encode() if isinstance(value, str) else value) for name, value in pairs)
 
 
-class KeptProducer:
-    """One producer for many calls, opened at the first and, with IAM, renewed before its token can be too old."""
+class Kept(Generic[Opened]):
+    """One client for many calls, opened at the first and, with IAM, renewed before its token can be too old."""
+
+    def __init__(
+        self,
+        properties: Properties,
+        opener: Callable[[Properties], Opened],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Store what is needed to open the client; no I/O."""
+        self.properties, self._opener, self._clock = properties, opener, clock
+        self._life_s = _IAM_CLIENT_LIFE_S if "oauth_cb" in properties else float("inf")
+        self._lock = threading.Lock()
+        self._client: Opened | None = None
+        self._opened = 0.0
+
+    def get(self) -> Opened:
+        """Return the client, a new one if the last is too old."""
+        with self._lock:
+            now = self._clock()
+            if self._client is None or now - self._opened > self._life_s:
+                self._client, self._opened = self._opener(self.properties), now
+            return self._client
+
+    def refusal(self) -> str | None:
+        """Return why the brokers refuse the login, as far as the client has heard while it was polled."""
+        heard = self.properties.get("error_cb")
+        return heard.reason() if isinstance(heard, Refusals) else None
+
+
+class KeptProducer(Kept["Producer"]):
+    """A producer that is kept."""
 
     def __init__(
         self,
         properties: Properties,
         *,
-        opener: Callable[[Properties], "Producer"] = open_producer,
+        opener: "Callable[[Properties], Producer]" = open_producer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Store what is needed to open the producer; no I/O."""
-        self._properties, self._opener, self._clock = properties, opener, clock
-        self._life_s = _IAM_CLIENT_LIFE_S if "oauth_cb" in properties else float("inf")
-        self._lock = threading.Lock()
-        self._producer: Producer | None = None
-        self._opened = 0.0
-
-    def get(self) -> "Producer":
-        """Return the producer, a new one if the last is too old."""
-        with self._lock:
-            now = self._clock()
-            if self._producer is None or now - self._opened > self._life_s:
-                self._producer, self._opened = self._opener(self._properties), now
-            return self._producer
+        super().__init__(properties, opener, clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +281,13 @@ def deliver(
     *,
     timeout_s: "float | Callable[[], float]" = 30.0,
     on_delivered: "Callable[[Message], None] | None" = None,
+    refusal: Callable[[], str | None] = lambda: None,
 ) -> Delivery:
     """Write the records and wait for every delivery report.
 
     The iterable may take its time. `timeout_s` bounds the wait after the last record, a function is asked then; what
     is unconfirmed at its end counts as failed. `on_delivered` is called with each confirmed message (partition, offset,
-    broker timestamp).
+    broker timestamp). `refusal` says why the brokers refuse the login, which is then the reason of what got no answer.
     """
     from confluent_kafka import KafkaError, KafkaException
 
@@ -219,7 +301,8 @@ def deliver(
         if error is not None:
             record = Outgoing(message.topic() or "", message.key(), message.value())
             reason = f"no answer within {waited_s:.0f} s" if error.code() in given_up else error.str()
-            failed.append(Failed(record, reason, error.code() in unanswered))
+            silent = error.code() in unanswered
+            failed.append(Failed(record, _refused(refusal()) or reason if silent else reason, silent))
             return
         delivered += 1
         if on_delivered:
@@ -251,8 +334,8 @@ def deliver(
     return Delivery(delivered, tuple(failed))
 
 
-def _ignore(_error: "KafkaError") -> None:
-    """Drop an error that librdkafka retries by itself; what it cannot retry comes back from the call that met it."""
+def _refused(reason: str | None) -> str | None:
+    return reason and f"the brokers refuse the login: {reason}"
 
 
 def _sign(properties: Properties) -> None:

@@ -349,8 +349,9 @@ class Reader:
             if end is not None:
                 bounds[partition] = self._highs[partition]
         else:
-            self._positions[partition] = low if end is None else min(low, max(end, at))
-            lost = max(0, self._positions[partition] - at)
+            # librdkafka may say it again when the oldest left is long behind: nobody goes back.
+            self._positions[partition] = max(at, low if end is None else min(low, end))
+            lost = self._positions[partition] - at
         self._assign(topic, self._positions)
         return {partition: lost} if lost else {}
 

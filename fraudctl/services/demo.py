@@ -9,7 +9,7 @@ from fraudctl.errors import TimedOut
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
-from fraudctl.services.audit import translated
+from fraudctl.services.audit.table import translated
 from fraudctl.target import From, Range, Target
 
 _WITHIN_SECONDS: Final = 60.0

@@ -1,12 +1,14 @@
 """Tail a topic: what its options mean together, which records match, and what is said beside them."""
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 from zlib import crc32
 
+from fraudctl import tables
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, Unreachable
 from fraudctl.pipeline import topics
@@ -46,7 +48,7 @@ class Clause:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """A tail that is ready to run. `resume` are the options to go on with, beside the offsets."""
+    """A tail that is ready to run. `rest` are the options to go on with, beside offsets and `most`, what is left."""
 
     topic: Topic
     range: Range
@@ -54,7 +56,8 @@ class Tail:
     why_not: bool = False
     expect: int | None = None
     stats: bool = False
-    resume: tuple[str, ...] = ()
+    most: int | None = None
+    rest: tuple[str, ...] = ()
 
     def stopped_by(self, record: Record) -> str | None:
         """Return the first clause that a record does not meet; None if it meets all."""
@@ -92,8 +95,16 @@ def prepare(
         why_not=options.why_not,
         expect=options.expect,
         stats=options.stats,
-        resume=options.filters(),
+        most=options.most,
+        rest=(*_bound(wanted), *options.rest()),
     )
+
+
+def _bound(wanted: Range) -> tuple[str, ...]:
+    """Return the options by which a read that goes on ends where this one would have: an end in time as a moment."""
+    if wanted.until is not None:
+        return ("--until", str(wanted.until))
+    return () if wanted.follow else ("--no-follow",)
 
 
 def _range(options: TailOptions, note: Callable[[str], None], clock: Callable[[], float]) -> Range:
@@ -246,11 +257,30 @@ def _keep(clauses: Sequence[Clause]) -> Callable[[Records], Sequence[int]]:
 
 @dataclass(slots=True)
 class Progress:
-    """What a running tail has read: records that matched and all, and where each partition goes on."""
+    """What a running tail has read: records that matched, were shown, and all; where each partition goes on."""
 
     matched: int = 0
+    shown: int = 0
     scanned: int = 0
     positions: Mapping[int, int] = field(default_factory=dict)
+    latency: Latency | None = None
+
+
+def summary(tail: Tail, done: Progress) -> Iterator[str]:
+    """Yield what is said of a tail that has ended."""
+    if done.latency is not None:
+        yield done.latency.total()
+    if tail.clauses and done.scanned:
+        yield f"Matched {done.matched:,} of {done.scanned:,}."
+
+
+def resume(tail: Tail, done: Progress, more: Sequence[str] = ()) -> str | None:
+    """Return the command, `more` its options, that shows what an interrupted tail has not; None if it has all."""
+    left = () if tail.most is None else ("--max", str(tail.most - done.shown))
+    if not done.positions or (tail.most is not None and done.shown >= tail.most):
+        return None
+    places = ",".join(f"{number}:{at}" for number, at in sorted(done.positions.items()))
+    return shlex.join(["fraudctl", "tail", tail.topic.alias, "--offsets", places, *left, *tail.rest, *more])
 
 
 def records(
@@ -260,10 +290,11 @@ def records(
     clock: Clock = Clock(),  # noqa: B008 - frozen
     progress: Progress | None = None,
 ) -> Iterator[Sequence[Record]]:
-    """Yield the records as they arrive.
+    """Yield the records as they arrive; an empty sequence when none came for a moment.
 
     Calls `note` when there are none to begin with, once when Kafka stops answering and once when it answers again, for
-    records that were deleted before they could be read, for how many matched, and for `--stats`.
+    records that were deleted before they could be read, for `--stats`, and at the end for the `summary`. Who ends it,
+    by an interrupt or because nobody reads on, has that from `progress`.
 
     Raises:
         NotAsAsked: Fewer records matched than were expected.
@@ -271,11 +302,13 @@ def records(
         Unreachable: It was stopped meanwhile.
     """
     done = progress if progress is not None else Progress()
+    done.latency = Latency(clock) if tail.stats else None
     try:
         yield from _records(target, tail, note, clock, done)
-    finally:
-        if tail.clauses and done.scanned:
-            note(f"Matched {done.matched:,} of {done.scanned:,}.")
+    except Exception:
+        _say(note, summary(tail, done))
+        raise
+    _say(note, summary(tail, done))
     if tail.expect is not None and done.matched < tail.expect:
         within = "" if tail.range.seconds is None else f" within {tail.range.seconds:g} s"
         raise NotAsAsked(
@@ -284,38 +317,47 @@ def records(
         )
 
 
+def _say(note: Callable[[str], None], lines: Iterator[str]) -> None:
+    for line in lines:
+        note(line)
+
+
 def _records(
     target: Target, tail: Tail, note: Callable[[str], None], clock: Clock, done: Progress
 ) -> Iterator[Sequence[Record]]:
     silent, begun, presence = False, False, _Presence(target, clock)
-    latency = Latency(clock) if tail.stats else None
-    try:
-        for batch in target.records.batches(tail.topic.name, tail.range):
-            silent = _changed(batch, note, silent=silent)
-            for partition, lost in batch.lost.items():
-                place = f"{tail.topic.name}, partition {partition}"
-                note(f"{lost:,} records of {place}, were deleted before they could be read.")
-            if batch.unreachable is not None:
-                presence.check()
-                continue
-            presence.answered()
-            done.scanned += batch.scanned
-            if batch.records:
-                done.matched += _met(tail, batch.records)
-                if latency is not None:
-                    latency.add(batch.records)
-                yield batch.records
-            elif not begun and tail.range.follow:
-                note(f"Waiting for records in {tail.topic.name}; {_SOURCES[tail.topic.alias]}.")
-            begun = True
-            done.positions = batch.positions
-            if latency is not None and latency.due(_STATS_SECONDS):
-                note(latency.line())
-    finally:
+    latency = done.latency
+    for batch in target.records.batches(tail.topic.name, tail.range):
+        silent = _changed(batch, note, silent=silent)
+        for partition, lost in batch.lost.items():
+            place = f"{tail.topic.name}, partition {partition}"
+            note(f"{lost:,} records of {place}, were deleted before they could be read.")
+        if batch.unreachable is not None:
+            presence.check()
+            yield ()
+            continue
+        presence.answered()
+        done.scanned += batch.scanned
+        done.matched += _met(tail, batch.records)
         if latency is not None:
-            note(latency.total())
+            latency.add(batch.records)
+        yield batch.records
+        done.shown += len(batch.records)
+        done.positions = batch.positions
+        if not begun and not done.shown and tail.range.follow and batch.at_end:
+            note(_waiting(tail, done.scanned))
+        begun = begun or batch.at_end
+        if latency is not None and latency.due(_STATS_SECONDS):
+            note(latency.line())
     if not done.scanned and not tail.range.follow:
         note(f"No records there; {_SOURCES[tail.topic.alias]}.")
+
+
+def _waiting(tail: Tail, scanned: int) -> str:
+    """Return what is waited for by who has seen no record."""
+    if scanned:
+        return f"No match in {tables.plural(scanned, 'record')} of {tail.topic.name}; waiting for more."
+    return f"Waiting for records in {tail.topic.name}; {_SOURCES[tail.topic.alias]}."
 
 
 def _met(tail: Tail, found: Sequence[Record]) -> int:

@@ -35,8 +35,8 @@ class TailOptions:
     timeout: str | None = None
     stats: bool = False
 
-    def filters(self) -> tuple[str, ...]:
-        """Return the options that choose among records, as they are typed."""
+    def rest(self) -> tuple[str, ...]:
+        """Return the options that hold wherever a read begins and ends, as they are typed."""
         pairs = (
             ("--where", self.where),
             ("--account", self.account),
@@ -45,4 +45,6 @@ class TailOptions:
             ("--sample", self.sample),
         )
         given = [part for name, value in pairs if value is not None for part in (name, value)]
-        return (*given, *(("--why-not",) if self.why_not else ()))
+        order = () if self.order is Order.TIME else ("--order", self.order.value)
+        flags = (("--why-not", self.why_not), ("--stats", self.stats))
+        return (*given, *(name for name, is_given in flags if is_given), *order)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -189,7 +190,7 @@ def test_tail_ends_when_its_stack_stays_stopped() -> None:
     target = Stopped(records=FakeRecords(arriving))
     with pytest.raises(Unreachable, match="it was stopped"):
         list(tail.records(target, WHOLE, print, clock))
-    assert list(tail.records(Stopped(records=FakeRecords(arriving[:4])), WHOLE, print)) == []
+    assert not any(tail.records(Stopped(records=FakeRecords(arriving[:4])), WHOLE, print))
 
 
 def test_what_is_asked_of_the_target(run: Run) -> None:
@@ -302,14 +303,71 @@ def test_what_was_expected_did_not_come(run: Run) -> None:
     assert done.code == 0
 
 
-def test_ctrl_c_says_how_to_go_on(run: Run) -> None:
-    """With the offsets behind what was shown, and the same filter."""
+@pytest.mark.parametrize(
+    ("options", "rest"),
+    [
+        (("--where", "amount > 5"), "--where 'amount > 5'"),
+        (("--from-beginning", "--no-follow"), "--no-follow"),
+        (("--last", "4", "--follow", "--max", "3"), "--max 2"),
+        (
+            ("--until", "2026-11-24T10:00:00Z", "--why-not", "--key", "k v"),
+            "--until 1795514400000 --key 'k v' --why-not",
+        ),
+        (("--order", "partition", "--stats", "--raw"), "--stats --order partition --raw"),
+        (("--fields", "amount,record.offset"), "--fields amount,record.offset"),
+    ],
+    ids=str,
+)
+def test_ctrl_c_says_how_to_go_on(run: Run, options: tuple[str, ...], rest: str) -> None:
+    """With the offsets behind what was shown, and what else was asked for."""
     arriving: list[Batch | BaseException] = [batch(record(1, VALUE)), KeyboardInterrupt()]
-    done = run(
-        FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", "--where", "amount > 5", output="json"
-    )
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", *options)
     assert done.code == 130
-    assert "Go on with `fraudctl tail transactions --offsets 0:2 --where 'amount > 5'`" in done.err
+    assert (
+        done.err.splitlines()[-1]
+        == f"Interrupted. Go on with `fraudctl tail transactions --offsets 0:2 {rest} -o table`."
+    )
+    assert done.err.count("Interrupted") == 1
+
+
+def test_ctrl_c_says_what_matched_wherever_it_comes(run: Run) -> None:
+    """While it waits; and nothing can be gone on with when all was shown, or nothing read."""
+    where, limit = ("--where", "amount > 500"), ("--max", "1")
+    arriving: list[Batch | BaseException] = [batch(record(1, VALUE)), KeyboardInterrupt()]
+    done = run(FakeTarget(records=FakeRecords(arriving)), "tail", "transactions", *where, "--why-not", *limit)
+    assert (done.code, done.err.splitlines()) == (130, ["Matched 0 of 1.", "Interrupted."])
+    done = run(FakeTarget(records=FakeRecords(arriving[1:])), "tail", "transactions", *where)
+    assert (done.code, done.err.splitlines()) == (130, ["Interrupted."])
+
+
+def test_who_reads_no_further_is_told_nothing() -> None:
+    """As when the pipe was closed: `head` has what it wanted."""
+    notes: list[str] = []
+    ready = tail.prepare(topics.TRANSACTIONS, TailOptions(grep="Grocery", stats=True, from_beginning=True))
+    found = tail.records(FakeTarget(records=FakeRecords([batch(record(1, VALUE))] * 3)), ready, notes.append)
+    assert isinstance(found, Generator)
+    next(found)
+    found.close()
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("arriving", "said"),
+    [
+        ([replace(batch(), scanned=0)], "Waiting for records in demo_transactions; switch on sample transactions"),
+        ([replace(batch(record(4, b"1")), records=[])], "No match in 1 record of demo_transactions; waiting for more."),
+        ([batch(record(4, VALUE)), batch()], ""),
+        ([replace(batch(), positions={0: 7}, ends={0: 9}), batch(record(8, VALUE))], ""),  # not at the end yet
+    ],
+    ids=["nothing there", "nothing matches", "something", "not yet"],
+)
+def test_what_is_waited_for(arriving: list[Batch], said: str) -> None:
+    """Said once, when all that is there was read and nothing could be shown."""
+    notes: list[str] = []
+    ready = tail.prepare(topics.TRANSACTIONS, TailOptions(from_beginning=True))
+    for _ in tail.records(FakeTarget(records=FakeRecords([*arriving, batch(), batch()])), ready, notes.append):
+        pass
+    assert [note[: len(said)] for note in notes] == ([said] if said else [])
 
 
 def test_records_that_were_deleted_meanwhile_are_counted(run: Run) -> None:

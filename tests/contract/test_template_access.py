@@ -48,6 +48,8 @@ CONSUME = {
 ROLES = {
     "SampleTransactionGeneratorRole": PRODUCE | LOGS,
     "FlagAccountGeneratorRole": PRODUCE | LOGS,
+    "TopicReaderRole": CONSUME | LOGS,
+    "TopicWriterRole": PRODUCE | LOGS,
     "AuditWriterRole": CONSUME
     | LOGS
     | INTERFACES
@@ -70,6 +72,8 @@ ROLES = {
 ACCESS = {
     "SampleTransactionGeneratorRole": {("WriteData", "demo_transactions")},
     "FlagAccountGeneratorRole": {("WriteData", "flagged_accounts")},
+    "TopicReaderRole": {("ReadData", topic.name) for topic in topics.ALL},
+    "TopicWriterRole": {("WriteData", topic.name) for topic in topics.ALL},
     "AuditWriterRole": {("ReadData", "processed_topic")},
     "FlinkRole": {
         ("ReadData", "demo_transactions"),
@@ -140,7 +144,8 @@ def test_every_role_is_known(template: Template) -> None:
     shared = {
         name for name, role in roles.items() if {"Ref": "FunctionNetworkPolicy"} in role.get("ManagedPolicyArns", [])
     }
-    assert shared == {"SampleTransactionGeneratorRole", "FlagAccountGeneratorRole"}
+    writers = {"SampleTransactionGeneratorRole", "FlagAccountGeneratorRole", "TopicWriterRole"}
+    assert shared == writers | {"TopicReaderRole"}
     (allowed, denied) = template.properties("FunctionNetworkPolicy")["PolicyDocument"]["Statement"]
     assert all(action.startswith("ec2:") and "*" not in action for action in allowed["Action"])
     assert (denied["Effect"], denied["Action"]) == ("Deny", "ec2:*")

@@ -1,17 +1,21 @@
 """Reading topics: real clients on librdkafka's mock broker, or a scripted consumer where that is too simple."""
 
 import itertools
+import re
+import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, Unreachable
+from fraudctl.services.kafka_errors import missing
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.pipeline import kafka, reader
 from fraudctl.pipeline.reader import Batch, Bounds, Positions, Reader, Record, Records, Request
@@ -145,11 +149,58 @@ def test_a_look_goes_on_where_another_reader_s_look_ended(topic: Topic) -> None:
     assert sorted(found) == list(range(40))
 
 
-def test_a_missing_topic_is_not_deployed(broker: str) -> None:
-    """With the command that helps."""
-    with pytest.raises(NotDeployed, match="topic nowhere: does not exist") as raised:
-        list(LocalRecords(lambda: kafka.client(broker)).read("nowhere", Range()))
+def test_a_missing_topic_is_not_deployed(topic: Topic) -> None:
+    """With the topics that exist, and the command that helps."""
+    with pytest.raises(NotDeployed, match="topic nowhere: does not exist in Kafka, which has ") as raised:
+        list(topic.records.read("nowhere", Range()))
+    assert topic.name in str(raised.value)
     assert raised.value.hint == "run `fraudctl topics create`"
+
+
+@pytest.mark.parametrize(
+    ("existing", "said"),
+    [
+        ((), ""),
+        (("b", "__consumer_offsets"), ", which has b"),
+        (("b", "c", "a"), ", which has a, b and c"),
+        ([f"t{number:02d}" for number in range(1000)], ", which has " + "".join(f"t{n:02d}, " for n in range(10))),
+    ],
+    ids=["none", "one", "some", "many"],
+)
+def test_the_topics_that_exist_are_named(existing: Sequence[str], said: str) -> None:
+    """The first ten, and how many more there are; Kafka's own are nobody's business."""
+    text = str(missing("topic x", existing))
+    many = len(existing) > 10
+    assert text == "topic x: does not exist in Kafka" + (f"{said[:-2]} and 990 more" if many else said)
+
+
+def test_every_client_says_who_it_is() -> None:
+    """By name and version, in the characters that Kafka has always allowed, at the head of each request."""
+    assert re.fullmatch(r"fraudctl-[0-9][A-Za-z0-9._-]*", kafka.CLIENT_ID)
+    heard: list[bytes] = []
+
+    def listen(server: socket.socket) -> None:
+        for _ in range(3):
+            with server.accept()[0] as client:
+                heard.append(client.recv(4096))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = kafka.client(f"127.0.0.1:{server.getsockname()[1]}")
+        listener = threading.Thread(target=listen, args=(server,))
+        listener.start()
+        clients: list[Any] = [
+            kafka.open_consumer(reader.properties(connection)),
+            kafka.open_producer(kafka.producer(connection)),
+            AdminClient(connection),
+        ]
+        for client in clients:
+            client.poll(0)
+        listener.join(30)
+        assert not listener.is_alive()
+    # ApiVersions, key 18: size, key, version, correlation id, then the client's name with its length.
+    wanted = len(kafka.CLIENT_ID).to_bytes(2, "big") + kafka.CLIENT_ID.encode()
+    assert [request[4:6] for request in heard] == [b"\x00\x12"] * 3
+    assert all(request[12:].startswith(wanted) for request in heard), heard
 
 
 def test_nobody_on_the_port_is_unreachable(capfd: pytest.CaptureFixture[str]) -> None:
@@ -308,6 +359,27 @@ def test_the_end_is_reached_beyond_markers_and_holes() -> None:
     found = list(reading.batches(look_at(consumer), "t", Range(From.BEGINNING, follow=False)))
     assert [record.offset for batch in found for record in batch.records] == [0, 2]
     assert found[-1].positions == {0: 4, 1: 9}
+
+
+def test_deleted_records_are_counted_once_however_often_it_is_said() -> None:
+    """The reader goes on with the oldest that is left, and never back to it."""
+
+    class Repeating(FakeConsumer):
+        turns = 0
+
+        def consume(self, number: int, timeout: float) -> list[FakeMessage]:
+            """Say twice that the position is gone; the second time two records have been read since."""
+            self.turns += 1
+            before = {1: 0, 2: 2}.get(self.turns, number)
+            gone = [FakeMessage(0, 0, KafkaError._AUTO_OFFSET_RESET)] if self.turns < 3 else []
+            return [*super().consume(before, timeout), *gone]
+
+    consumer = Repeating({0: 5}, {0: 9}, {0: [(offset, START) for offset in range(5, 9)]})
+    wanted = Range(From.OFFSETS, offsets={0: 1}, follow=False)
+    found = list(reading.batches(look_at(consumer), "t", wanted))
+    assert [record.offset for batch in found for record in batch.records] == [5, 6, 7, 8]
+    assert [dict(batch.lost) for batch in found if batch.lost] == [{0: 4}]
+    assert found[-1].at_end
 
 
 def test_the_last_records_are_searched_further_back_past_holes() -> None:

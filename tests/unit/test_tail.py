@@ -368,7 +368,7 @@ def test_why_not_names_the_first_clause_that_stops_a_record() -> None:
     stopped = [ready.stopped_by(record(1, b'{"amount":%d}' % amount, key=b"7")) for amount in (1, 6, 10)]
     assert stopped == ["amount > 5", None, "amount < 9"]
     assert ready.stopped_by(record(1, b"{}", key=b"8")) == "--account 7"
-    assert ready.resume == ("--where", "amount > 5 and amount < 9", "--account", "7", "--why-not")
+    assert ready.rest == ("--where", "amount > 5 and amount < 9", "--account", "7", "--why-not")
 
 
 CHOSEN = Cells.of("account_id, amount,merchant.city,record.offset,headers.trace,missing")

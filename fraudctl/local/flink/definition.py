@@ -14,9 +14,9 @@ from fraudctl.local.processes.paths import StackPaths, hosts_file
 from fraudctl.local.processes.ports import LOOPBACK, address, bootstrap_servers
 from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.tools import Tools
-from fraudctl.pipeline import records, topics
+from fraudctl.pipeline import names, records, topics
 
-GROUP: Final = "fraud-detection"
+GROUP: Final = names.FLINK_GROUP
 _CHECKPOINT_INTERVAL: Final = "10 s"
 _KEPT_CHECKPOINTS: Final = "3"
 # Flink reaches into these packages by reflection: its own bin/config.sh opens more; these are what the application met.

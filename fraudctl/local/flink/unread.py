@@ -13,8 +13,8 @@ from fraudctl.errors import OperationFailed, Unreachable
 from fraudctl.local.clients import JsonClient
 from fraudctl.local.flink import snapshots
 from fraudctl.local.kafka.admin import KafkaAdmin
-from fraudctl.local.kafka.errors import translated
 from fraudctl.local.kafka.unread import Gap, Ledger, Place, compare
+from fraudctl.services.kafka_errors import translated
 
 AUDIT_WRITER: Final = "AuditWriter"
 _READER: Final = "io.fraudctl.flink.Positions"

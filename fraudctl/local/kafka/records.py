@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from fraudctl.local.kafka.errors import translated
 from fraudctl.pipeline import kafka, reader
 from fraudctl.pipeline.reader import Batch, Reader, Record
 from fraudctl.services import reading
+from fraudctl.services.kafka_errors import is_missing, missing, translated
 from fraudctl.target import Outgoing, Range, Report
 
 _ANSWER_SECONDS: Final = 5.0
@@ -31,10 +31,16 @@ class LocalRecords:
 
     def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
         """Yield what `read` does as it arrives; raises the same."""
+        from confluent_kafka import KafkaException
+
         with translated(f"topic {topic}"):
             consumer = kafka.open_consumer(reader.properties(self._connection()))
             try:
                 yield from reading.batches(Reader(consumer), topic, wanted)
+            except KafkaException as error:
+                if not is_missing(error):
+                    raise
+                raise missing(f"topic {topic}", consumer.list_topics(timeout=_ANSWER_SECONDS).topics) from error
             finally:
                 consumer.close()
 

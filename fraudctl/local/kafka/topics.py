@@ -7,10 +7,11 @@ from typing import Final
 
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, TimedOut
-from fraudctl.local.kafka.admin import Found, KafkaAdmin, Place
-from fraudctl.local.kafka.errors import translated
+from fraudctl.local.kafka.admin import Found, KafkaAdmin
 from fraudctl.local.kafka.headroom import headroom_ms, partition_bytes
+from fraudctl.pipeline.questions import Place
 from fraudctl.pipeline.topics import ALL, PARTITIONS, Topic
+from fraudctl.services.kafka_errors import translated
 from fraudctl.target import ConsumerLag, Event, Origin, PartitionInfo, Phase, Setting, TopicInfo
 
 _NAME: Final = "topics"

@@ -13,13 +13,17 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """The contents of stack.json. `programs` has a digest of what each running program was started with."""
+    """The contents of stack.json. `programs` has a digest of what each running program was started with.
+
+    `paused` has the fields of `Paused`; None while the stack is not paused.
+    """
 
     ports: Mapping[str, int] = field(default_factory=dict)
     deployed: bool = False
     hold_ms: int = 60_000
     slack_ms: int = 5_000
     programs: Mapping[str, str] = field(default_factory=dict)
+    paused: Mapping[str, Any] | None = None
     format: int = _FORMAT
 
     @classmethod

@@ -1,9 +1,12 @@
 """What Kafka's errors mean to the person at the command line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from fraudctl.errors import FraudctlError, NotDeployed, OperationFailed, Unreachable
+
+_NAMED: Final = 10
 
 
 @contextmanager
@@ -17,6 +20,23 @@ def translated(what: str) -> Iterator[None]:
         raise meaning(what, error) from error
     except TimeoutError as error:
         raise _unreachable(what, str(error)) from error
+
+
+def is_missing(error: Exception) -> bool:
+    """Return whether a KafkaException says that a topic does not exist."""
+    from confluent_kafka import KafkaError
+
+    unknown = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
+    return error.args[0].code() in unknown
+
+
+def missing(what: str, existing: Iterable[str] = ()) -> NotDeployed:
+    """Return the error for a topic that does not exist, with those that do; Kafka's own are left out."""
+    found = sorted(name for name in existing if not name.startswith("__"))
+    if len(found) > _NAMED:
+        found[_NAMED:] = [f"{len(found) - _NAMED:,} more"]
+    there = f", which has {' and '.join(filter(None, (', '.join(found[:-1]), found[-1])))}" if found else ""
+    return NotDeployed(f"{what}: does not exist in Kafka{there}", hint="run `fraudctl topics create`")
 
 
 def meaning(what: str, error: Exception) -> FraudctlError:
@@ -41,8 +61,8 @@ def meaning(what: str, error: Exception) -> FraudctlError:
         KafkaError.BROKER_NOT_AVAILABLE,
     }
     code = kafka.code()
-    if code in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}:  # noqa: SLF001
-        return NotDeployed(f"{what}: does not exist in Kafka", hint="run `fraudctl topics create`")
+    if is_missing(error):
+        return missing(what)
     if code in silent:
         return _unreachable(what, kafka.str())
     if code in not_allowed:
