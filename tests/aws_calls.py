@@ -99,6 +99,7 @@ RECORDED: Final = frozenset(
         "EC2.DescribeNetworkInterfaces",
         "EC2.DescribeVolumes",
         "Kafka.CreateTopic",
+        "Kafka.DescribeTopic",
         "Kafka.GetBootstrapBrokers",
         "Kafka.ListClustersV2",
         "Kafka.ListTopics",
