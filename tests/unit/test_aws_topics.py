@@ -31,14 +31,16 @@ def encoded(config: Mapping[str, str]) -> str:
     return base64.b64encode("\n".join(f"{name}={value}" for name, value in config.items()).encode()).decode()
 
 
-def described(topic: topics.Topic, status: str = "ACTIVE", partitions: int = 4, **config: str) -> dict[str, Any]:
+def described(
+    topic: topics.Topic, status: str = "ACTIVE", partitions: int = 4, config: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return DescribeTopic's answer."""
     return {
         "TopicName": topic.name,
         "PartitionCount": partitions,
         "ReplicationFactor": 2,
         "Status": status,
-        "Configs": encoded({**topic.config, **config}),
+        "Configs": encoded({**topic.config, **(config or {})}),
     }
 
 
@@ -104,7 +106,7 @@ def test_a_topic_is_described_with_its_settings() -> None:
     """Those of the pipeline, changed ones, and what somebody has added; with the age of what MSK says."""
     notes: list[str] = []
     topic = topics.PROCESSED
-    answer = described(topic, **{"retention.ms": "5", "segment.ms": "7"})
+    answer = described(topic, config={"retention.ms": "5", "segment.ms": "7"})
     with Aws() as aws:
         aws.on("kafka").describe_topic(ClusterArn=ARN, TopicName=topic.name).returns(answer)
         found = on(aws, {"topics": {topic.name: [partition(0, 9)]}}, notes=notes).describe(topic.name)
@@ -146,7 +148,7 @@ def test_create_makes_what_is_missing_and_repairs_what_differs() -> None:
         kafka.describe_topic(ClusterArn=ARN, TopicName=missing.name).returns(described(missing))
         kept = {"segment.ms": "7", **wrong.config}
         kafka.describe_topic(ClusterArn=ARN, TopicName=wrong.name).returns(
-            described(wrong, partitions=8, **{"retention.ms": "5", "segment.ms": "7"})
+            described(wrong, partitions=8, config={"retention.ms": "5", "segment.ms": "7"})
         )
         kafka.update_topic(
             ClusterArn=ARN,
