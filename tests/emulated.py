@@ -66,6 +66,11 @@ class Emulator:
         """Let clusters not become ready until `heal`."""
         self._write({"held": True})
 
+    def order(self, **orders: Any) -> None:
+        """Let the shim do something beside what it does: `interfaces`, or `calls`, which count from now."""
+        faults = json.loads(self.faults.read_text(encoding="utf-8"))
+        self._write({**faults, **orders})
+
     def _write(self, orders: dict[str, Any]) -> None:
         aside = self.faults.with_suffix(".new")
         aside.write_text(json.dumps(orders), encoding="utf-8")
