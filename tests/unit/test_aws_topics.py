@@ -238,10 +238,13 @@ REQUEST = Request("t", {0: 5}, wait_s=0.5)
 )
 def test_what_passes_is_waited_out(error: FraudctlError) -> None:
     """A tail goes on when it is over: the batch says why there is nothing, after a pause."""
-    time = FakeTime()
-    batch = TopicReader(Answers(error), time.clock()).poll(REQUEST)
+    time, notes = FakeTime(), list[str]()
+    reader = TopicReader(Answers(error, error), time.clock(), notes.append)
+    batch = reader.poll(REQUEST)
     assert (list(batch.records), batch.positions, batch.unreachable) == ([], {0: 5}, str(error))
-    assert time.slept == [1.0]
+    reader.poll(REQUEST)
+    assert time.slept == [1.0, 1.0]
+    assert notes == [str(error)]
 
 
 def test_what_does_not_pass_ends_the_read() -> None:
