@@ -143,17 +143,22 @@ class _Seen:
 
     def add(self, found: Iterable[_Event]) -> list[_Event]:
         """Add events and return those that are new."""
-        new = [(group, event) for group, event in found if event["eventId"] not in self._ids]
+        new = [(group, event) for group, event in found if _identity(event) not in self._ids]
         for _, event in new:
-            self._order.append(event["eventId"])
-            self._ids.add(event["eventId"])
+            self._order.append(_identity(event))
+            self._ids.add(_identity(event))
             if len(self._order) > _SEEN:
                 self._ids.discard(self._order.popleft())
         return new
 
 
 def _ordered(found: Iterable[_Event]) -> list[_Event]:
-    return sorted(found, key=lambda one: (one[1]["timestamp"], one[1]["eventId"]))
+    return sorted(found, key=lambda one: (one[1]["timestamp"], _identity(one[1])))
+
+
+def _identity(event: Mapping[str, Any]) -> str:
+    """Return the event's id, which is optional in AWS's model."""
+    return str(event.get("eventId") or (event["timestamp"], event.get("logStreamName"), event["message"]))
 
 
 def _lines(event: Mapping[str, Any], label: str) -> Iterator[str]:
