@@ -104,7 +104,8 @@ def test_a_topic_is_described_with_its_settings() -> None:
     """Those of the pipeline, changed ones, and what somebody has added; with the age of what MSK says."""
     notes: list[str] = []
     topic = topics.PROCESSED
-    answer = described(topic, **{"retention.ms": "5", "segment.ms": "7"})
+    changed: Any = {"retention.ms": "5", "segment.ms": "7"}
+    answer = described(topic, **changed)
     with Aws() as aws:
         aws.on("kafka").describe_topic(ClusterArn=ARN, TopicName=topic.name).returns(answer)
         found = on(aws, {"topics": {topic.name: [partition(0, 9)]}}, notes=notes).describe(topic.name)
