@@ -54,6 +54,7 @@ OTHER: Final = {
     "S3.DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
     "S3.HeadBucket": ("s3:ListBucket",),
     "S3.HeadObject": ("s3:GetObject",),
+    "S3.ListObjectsV2": ("s3:ListBucket",),
     "S3.ListBuckets": ("s3:ListAllMyBuckets",),
     "S3.ListObjectVersions": ("s3:ListBucketVersions",),
     "S3.PutBucketEncryption": ("s3:PutEncryptionConfiguration",),
@@ -134,6 +135,7 @@ RECORDED: Final = frozenset(
         "S3.HeadObject",
         "S3.ListBuckets",
         "S3.ListObjectVersions",
+        "S3.ListObjectsV2",
         "S3.PutBucketEncryption",
         "S3.PutBucketLifecycleConfiguration",
         "S3.PutBucketPolicy",
@@ -159,6 +161,7 @@ NOT_IN_THE_RUN: Final = {
     "Kafka.DescribeTopic": "`topics describe`, and `topics create` before and after it changes one",
     "Kafka.UpdateTopic": "`topics create` repairs a topic, or adds partitions",
     "S3.AbortMultipartUpload": "an upload breaks off",
+    "S3.GetObject": "`status` counts the records in what Lambda put aside",
 }
 
 

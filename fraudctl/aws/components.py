@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from fraudctl.aws.cloudformation.describe import Described, resources
 from fraudctl.aws.errors import ConnectionLost, CredentialsExpired, asking
-from fraudctl.aws.resources import metrics
+from fraudctl.aws.resources import metrics, on_failure
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.session import AwsSession, items
 from fraudctl.clock import Clock
@@ -153,7 +153,10 @@ class AwsComponents:
             names=(_LAG,),
         ).get(_LAG)
         said.append(f"{behind:,.0f} records behind, a minute or two ago" if behind else "")
-        return Component(name, health, "; ".join(filter(None, said)), address=uuid)
+        aside = None
+        if bucket := self.stack.outputs.get("OnFailureBucket"):
+            aside = on_failure.put_aside(self.session.client("s3"), bucket)
+        return Component(name, health, "; ".join(filter(None, said)), address=uuid, put_aside=aside)
 
     def _table(self, name: str) -> Component:
         table = self._output("AuditTableName")

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -27,6 +28,8 @@ _EARLIEST_MS: Final = 1_704_067_200_000
 # An event may arrive this much later than its own time.
 _LATE_MS: Final = 60_000
 _SEEN: Final = 100_000
+# A page may be empty while more follow; each covers a part of the time.
+_MOST_PAGES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +87,14 @@ class AwsLogs:
         """Return the application's first exception since a moment (epoch milliseconds), in one line with its time."""
         (group,) = self.groups()["flink"]
         with self._asking(group):
-            found = self.client().filter_log_events(
-                logGroupName=group.name, startTime=since, filterPattern="%Exception%"
-            )
-        for event in found["events"]:
-            entry = _entry(event["message"])
-            thrown = entry.get("throwableInformation") or ()
-            if thrown or entry.get("messageType") == "ERROR":
-                why = str(thrown[0] if isinstance(thrown, list) and thrown else thrown or entry.get("message"))
-                return f"{iso(event['timestamp'])} {' '.join(why.split())}"
+            pages = self.client().get_paginator("filter_log_events")
+            found = pages.paginate(logGroupName=group.name, startTime=since, filterPattern="%Exception%")
+            for event in (event for page in islice(found, _MOST_PAGES) for event in page["events"]):
+                entry = _entry(event["message"])
+                thrown = entry.get("throwableInformation") or ()
+                if thrown or entry.get("messageType") == "ERROR":
+                    why = str(thrown[0] if isinstance(thrown, list) and thrown else thrown or entry.get("message"))
+                    return f"{iso(event['timestamp'])} {' '.join(why.split())}"
         return None
 
     def _last(self, group: Group, last: int) -> list[dict[str, Any]]:
