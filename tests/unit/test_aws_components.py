@@ -189,6 +189,26 @@ def test_what_may_not_be_asked_does_not_hide_the_rest() -> None:
     assert found["flink"].health is Health.HEALTHY
 
 
+@pytest.mark.parametrize(
+    ("state", "health"),
+    [("running", Health.HEALTHY), ("pending", Health.STARTING), ("stopped", Health.STOPPED), (None, Health.UNHEALTHY)],
+)
+def test_kafdrop_is_a_component_where_there_is_one(state: str | None, health: Health) -> None:
+    """By its instance; one that somebody has terminated is gone."""
+    found = [{"Instances": [{"InstanceId": "i-1", "State": {"Name": state}}]}] if state else []
+    with Aws() as aws:
+        cluster(aws)
+        functions(aws)
+        application(aws)
+        mapping(aws)
+        table(aws)
+        aws.on("ec2").describe_instances(InstanceIds=["i-1"]).returns({"Reservations": found})
+        alarms(aws)
+        kafdrop = judge(aws, {**OUTPUTS, "KafdropInstanceId": "i-1"})["kafdrop"]
+    assert kafdrop.health is health
+    assert kafdrop.detail == ("" if state == "running" else f"its instance is {state or 'gone'}")
+
+
 def test_without_credentials_nothing_is_a_verdict() -> None:
     """They are the error, not a line."""
     with Aws() as aws:

@@ -176,10 +176,6 @@ class AwsFlink:
         """Return its state as AWS names it; raises `NotDeployed`."""
         return self._state(self._name())
 
-    def moving(self) -> bool:
-        """Return whether an operation is under way."""
-        return self.state() in _MOVING
-
     def _settle(self, name: str) -> Generator[Event, None, str]:
         """Wait until no operation is running, and return the state then."""
         state = self._state(name)
