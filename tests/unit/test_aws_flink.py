@@ -132,6 +132,26 @@ def test_an_update_that_is_under_way_is_waited_for() -> None:
             list(flink(aws).start())
 
 
+def test_an_operation_that_is_stuck_is_said_before_it_is_waited_for() -> None:
+    """With what force costs; the wait goes on, for it may end all the same."""
+    time = FakeTime(at=BEGIN + 3600)
+    with Aws() as aws:
+        Bench(aws).application("AUTOSCALING")
+        aws.on("kinesisanalyticsv2").list_application_operations(
+            ApplicationName=NAME, OperationStatus="IN_PROGRESS", Limit=1
+        ).returns({"ApplicationOperationInfoList": [{"OperationId": "op-1", "StartTime": at(0)}]})
+        snapshots(aws, "newest")
+        operation(aws, "SUCCESSFUL")
+        Bench(aws).application("RUNNING")
+        Bench(aws).application("RUNNING")
+        told = [event.detail for event in flink(aws, time).start()]
+    assert told[1].startswith(
+        "it has been AUTOSCALING for 60 min and looks stuck; `fraudctl flink stop --no-savepoint`"
+    )
+    assert "its state since the snapshot of 2026-11-24T00:00:00.000Z is lost" in told[1]
+    assert told[-1] == "running"
+
+
 def test_a_forced_stop_does_not_wait_for_anything() -> None:
     """It takes no snapshot; that is how a stuck application is stopped too."""
     with Aws() as aws:

@@ -180,8 +180,11 @@ class AwsFlink:
         """Wait until no operation is running, and return the state then."""
         state = self._state(name)
         if state in _MOVING:
+            running = self._running_operation(name)
             yield Event("flink", Phase.STARTED, f"it is {state}; waiting for that to end")
-            yield from self._follow(name, self._running_operation(name), state.lower(), until="")
+            if stuck := self._stuck(state, running):
+                yield Event("flink", Phase.NOTE, stuck)
+            yield from self._follow(name, running.get("OperationId"), state.lower(), until="")
             state = self._state(name)
         return state
 
@@ -219,10 +222,17 @@ class AwsFlink:
             return _MAINTENANCE
         if state not in _MOVING:
             return None
-        for_ms = self._clock.now() * 1000 - last["StartTime"].timestamp() * 1000 if last else 0
-        if last.get("OperationStatus") == "IN_PROGRESS" and for_ms >= _STUCK_MS:
-            return f"it has been {state} for {for_ms / 60_000:.0f} min and looks stuck; {self._by_force()}"
-        return f"it is {state}; `fraudctl flink start` waits for that to end"
+        running = last if last.get("OperationStatus") == "IN_PROGRESS" else {}
+        return self._stuck(state, running) or f"it is {state}; `fraudctl flink start` waits for that to end"
+
+    def _stuck(self, state: str, running: Mapping[str, Any]) -> str | None:
+        """Return what to do about an operation that takes longer than it should; None when it does not."""
+        if "StartTime" not in running:
+            return None
+        for_ms = self._clock.now() * 1000 - running["StartTime"].timestamp() * 1000
+        if for_ms < _STUCK_MS:
+            return None
+        return f"it has been {state} for {for_ms / 60_000:.0f} min and looks stuck; {self._by_force()}"
 
     def _metrics(self, name: str) -> Mapping[str, float]:
         if self._watch is None:
@@ -280,12 +290,13 @@ class AwsFlink:
         why = details.get("OperationFailureDetails", {}).get("ErrorInfo", {}).get("ErrorString", "no reason given")
         return str(details["OperationStatus"]), " ".join(str(why).split())
 
-    def _running_operation(self, name: str) -> str | None:
+    def _running_operation(self, name: str) -> Mapping[str, Any]:
+        """Return the operation under way; empty when there is none."""
         with asking(f"flink application {name}"):
             found = self._client().list_application_operations(
                 ApplicationName=name, OperationStatus="IN_PROGRESS", Limit=1
             )["ApplicationOperationInfoList"]
-        return str(found[0]["OperationId"]) if found else None
+        return found[0] if found else {}
 
     def _state(self, name: str) -> str:
         return str(self.detail(name)["ApplicationStatus"])
