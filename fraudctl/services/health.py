@@ -98,6 +98,8 @@ class Status:
             )
         on_purpose = len(ill) == 1 and ill[0].health is Health.STOPPED and "`fraudctl flink st" in ill[0].detail
         hint = "run `fraudctl flink start`" if on_purpose else "run `fraudctl deploy` to repair"
+        if not self.problems and [component.name for component in ill] == ["alarms"]:
+            hint = "each alarm says what to do"
         raise NotAsAsked(f"{self.outputs.stack}: not everything is healthy", hint=hint)
 
     def document(self) -> dict[str, Any]:

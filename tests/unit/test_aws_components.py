@@ -12,6 +12,7 @@ from fraudctl.aws.cloudformation.describe import Described
 from fraudctl.aws.components import AwsComponents
 from fraudctl.aws.errors import CredentialsExpired
 from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.pipeline.names import FUNCTIONS
 from fraudctl.target import Component, Health
 
@@ -23,7 +24,12 @@ def judge(aws: Aws, outputs: Mapping[str, str] = OUTPUTS) -> dict[str, Component
     session, clock = aws.session(), FakeTime().clock()
     flink = AwsFlink(lambda: session.client("kinesisanalyticsv2"), lambda: APPLICATION, clock)
     described = Described(STACK_ID, STACK, "UPDATE_COMPLETE", "", {}, outputs, {}, protected=False)
-    return {found.name: found for found in AwsComponents(session, clock, flink, described).judge()}
+    return {
+        found.name: found
+        for found in AwsComponents(
+            session, Metrics(lambda: session.client("cloudwatch"), clock), flink, described
+        ).judge()
+    }
 
 
 def cluster(aws: Aws, state: str = "ACTIVE", why: str = "") -> None:

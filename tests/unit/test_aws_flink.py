@@ -10,6 +10,7 @@ from stubs import BEGIN, STACK, Aws, FakeTime, at
 
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.logs import AwsLogs
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.errors import NotDeployed, OperationFailed, Refused, TimedOut
 from fraudctl.target import Phase
@@ -264,7 +265,7 @@ def whole(aws: Aws, time: FakeTime) -> AwsFlink:
         lambda: aws.client("kinesisanalyticsv2"),
         lambda: NAME,
         time.clock(),
-        watch=lambda: aws.client("cloudwatch"),
+        metrics=Metrics(lambda: aws.client("cloudwatch"), time.clock()),
         logs=logs,
     )
 
@@ -289,6 +290,20 @@ def test_a_status_without_trouble() -> None:
     assert found.last_operation == "StartApplication of 2026-09-21T14:14:20.000Z: SUCCESSFUL"
     assert (found.checkpoints_completed, found.checkpoints_failed, found.checkpoint_bytes) == (None, 2, 4096)
     assert found.metrics == {"restarts": 0, "runningMs": 7_000_000, "recordsLagMax": 12}
+
+
+def test_metrics_are_asked_for_every_half_minute_at_most() -> None:
+    """They come by the minute, each one costs, and a status may be watched."""
+    time = FakeTime(at=BEGIN + 600)
+    with Aws() as aws:
+        subject = whole(aws, time)
+        for moment in (600, 629, 630):
+            time.at = BEGIN + moment
+            Bench(aws).application("RUNNING")
+            operations(aws)
+            if moment != 629:
+                watched(aws, moment, records_lag_max=[float(moment)])
+            assert subject.status().metrics == {"recordsLagMax": 630 if moment == 630 else 600}
 
 
 def test_a_restarting_application_names_its_first_exception() -> None:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from fraudctl.aws.errors import asking
-from fraudctl.aws.resources import metrics
 from fraudctl.aws.resources.logs import AwsLogs
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.aws.session import items
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Refused, TimedOut
@@ -43,7 +43,7 @@ _MAINTENANCE: Final = "AWS is patching it: its job stops for 10 to 30 s and goes
 class AwsFlink:
     """Starts, stops and describes the application; `name` gives its name once it is needed.
 
-    `watch` gives the client of CloudWatch, `logs` the stack's logs: what `status` needs beside the application.
+    `metrics` and `logs` are what `status` needs beside the application.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class AwsFlink:
         name: Callable[[], str],
         clock: Clock,
         *,
-        watch: Callable[[], Any] | None = None,
+        metrics: Metrics | None = None,
         logs: AwsLogs | None = None,
     ) -> None:
         """Store the collaborators; no I/O."""
         self._client, self._name, self._clock = client, name, clock
-        self._watch, self._logs = watch, logs
+        self._watched, self._logs = metrics, logs
 
     def start(self, *, fresh: bool = False, accept_loss: bool = False) -> Iterator[Event]:
         """Start it from its newest snapshot and follow the operation to its end; nothing to do when it runs.
@@ -235,15 +235,10 @@ class AwsFlink:
         return f"it has been {state} for {for_ms / 60_000:.0f} min and looks stuck; {self._by_force()}"
 
     def _metrics(self, name: str) -> Mapping[str, float]:
-        if self._watch is None:
+        if self._watched is None:
             return {}
-        return metrics.newest(
-            self._watch(),
-            self._clock,
-            namespace="AWS/KinesisAnalytics",
-            dimension=("Application", name),
-            names=(*_METRICS, _FAILED_CHECKPOINTS, _CHECKPOINT_BYTES),
-        )
+        names = (*_METRICS, _FAILED_CHECKPOINTS, _CHECKPOINT_BYTES)
+        return self._watched.newest("AWS/KinesisAnalytics", ("Application", name), names)
 
     def _exception(self, last: Mapping[str, Any]) -> str | None:
         """Return the first exception within an hour, and since the last operation began."""
