@@ -143,22 +143,19 @@ NOT_IN_THE_RUN: Final = {
     "CloudWatch.GetMetricData": "status, flink status",
     "CloudWatch Logs.FilterLogEvents": "logs, flink status",
     "EC2.DescribeSubnets": "a stack of an older version has no parameters for its zones",
-    "Kafka.DescribeClusterV2": "status",
     "Kinesis Analytics V2.CreateApplicationPresignedUrl": "ui flink",
     "Kinesis Analytics V2.ListTagsForResource": "whether the stack is paused",
     "Kinesis Analytics V2.TagResource": "pause",
     "Kinesis Analytics V2.UntagResource": "resume",
-    "Lambda.GetFunctionConfiguration": "status",
     "SSM.StartSession": "ui topics, by the AWS CLI",
     "CloudWatch Logs.DeleteLogGroup": "a late call of a function made its log group again",
     "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
     "DynamoDB.Query": "`audit`",
     "EC2.DeleteNetworkInterface": "an interface that nothing uses holds a subnet back",
-    "Kafka.DescribeClusterV2": "a cluster that answers nothing about topics is named with its state",
-    "Kafka.DescribeTopic": "`topics describe`, and `topics create` before and after it changes one",
+    "Kafka.DescribeClusterV2": "status; a cluster that answers nothing about topics is named with its state",
     "Kafka.UpdateTopic": "`topics create` repairs a topic, or adds partitions",
     "Kinesis Analytics V2.ListApplicationOperations": "an operation of somebody else is waited for",
-    "Lambda.GetFunctionConfiguration": "a function that is not ready is waited for",
+    "Lambda.GetFunctionConfiguration": "status; a function that is not ready is waited for",
     "Lambda.Invoke": "the emulator cannot run the functions' zips, which are for ARM",
     "S3.AbortMultipartUpload": "an upload breaks off",
 }
@@ -168,6 +165,8 @@ NOT_IN_THE_RUN: Final = {
 FUNCTION_CALLS: Final = {
     "SampleTransactionGenerator": frozenset[str](),
     "FlagAccountGenerator": frozenset[str](),
+    "TopicReader": frozenset[str](),
+    "TopicWriter": frozenset[str](),
     "AuditWriter": frozenset({"DynamoDB.PutItem", "DynamoDB.TransactWriteItems", "S3.PutObject"}),
 }
 

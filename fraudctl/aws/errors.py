@@ -7,9 +7,6 @@ from typing import Any, Final
 
 from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, Unreachable
 
-if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
-
 EXPIRED: Final = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired", "InvalidClientTokenId"}
     | {"UnrecognizedClientException", "InvalidToken"}

@@ -1,8 +1,10 @@
 """Every role of the template at a real broker that checks its tokens and evaluates its policies, as MSK does."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from iam_broker import NAMES, Credentials, IamBroker, Roles
 from lambda_tools import read
-from lambda_zips import ZipFunction
+from lambda_zips import FunctionError, ZipFunction
 from templates import Template, load, text
 
 from fraudctl import config
@@ -87,6 +89,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(broker, bundles, folder, template, beside)
 
 
+@pytest.fixture
+def policies(cluster: Cluster) -> Iterator[Callable[[str, str], None]]:
+    """Deny a role an action, as a policy of an account may, until the test ends."""
+    before = {role: list(rules) for role, rules in cluster.roles.policies.items()}
+
+    def deny(role: str, action: str) -> None:
+        cluster.roles.policies[role] = [*before[role], ("Deny", f"kafka-cluster:{action}", "*")]
+        cluster.roles.write()
+
+    yield deny
+    cluster.roles.policies = before
+    cluster.roles.write()
+
+
 def everything(cluster: Cluster, topic: str) -> list[bytes]:
     """Read a topic from its beginning, as nobody in particular."""
     consumer = kafka.open_consumer(kafka.consumer(kafka.client(cluster.broker.plain), "tests"))
@@ -142,6 +158,71 @@ def test_pollers_read_and_commit_with_the_writers_role(cluster: Cluster) -> None
         ("DescribeGroup", "group fraud-detection"),
         ("DescribeTopic", "topic demo_transactions"),
     }
+
+
+# What is wrong with a login → how the function is run for it, and what it says.
+REFUSED: Mapping[str, tuple[dict[str, Any], str]] = {
+    "an expired token": ({"token": "expired"}, "the token expired at 20"),
+    "an unsigned token": ({"token": "unsigned"}, "the token has no X-Amz-Signature"),
+    "a token of another region": (
+        {"region": "us-west-2"},
+        "the token is for kafka.us-west-2.amazonaws.com, this cluster is in eu-west-1",
+    ),
+    "an unknown key": ({"access_key": "ASIA9999999999999999"}, "the access key ASIA9999999999999999 is unknown"),
+    "another key's secret": ({"secret": "guessed"}, "the token's signature does not match"),
+    "another session's token": ({"session": "of another one"}, "the session token is not that of the key"),
+}
+
+
+def test_a_refused_login_is_named(cluster: Cluster) -> None:
+    """The function says in seconds why the brokers do not let it in, and that nothing was written."""
+    before = len(everything(cluster, topics.FLAGGED.name))
+    own = cluster.roles.keys[FLAGGER]
+
+    def refused(kind: str) -> tuple[str, float]:
+        options = dict(REFUSED[kind][0])
+        used = Credentials(
+            *(
+                options.pop(name, value)
+                for name, value in zip(("access_key", "secret", "session"), astuple(own), strict=True)
+            )
+        )
+        with cluster.function("FlagAccountGenerator", credentials=used, **options) as flag:
+            start = time.monotonic()
+            with pytest.raises(FunctionError) as error:
+                flag({"accounts": [1]})
+            return str(error.value), time.monotonic() - start
+
+    with ThreadPoolExecutor(len(REFUSED)) as threads:
+        found = dict(zip(REFUSED, threads.map(refused, REFUSED), strict=True))
+    for kind, (_, why) in REFUSED.items():
+        said, seconds = found[kind]
+        assert said.startswith("RuntimeError: not written, accounts 1: the brokers refuse the login: Access denied"), (
+            kind
+        )
+        assert why in said, kind
+        assert seconds < 20, kind
+    assert len(everything(cluster, topics.FLAGGED.name)) == before
+
+
+# A denied action → what the function says. Only the first is about the login.
+DENIED: Mapping[str, str] = {
+    "Connect": "the brokers refuse the login: Access denied: FlagAccountGeneratorRole lacks kafka-cluster:Connect",
+    "WriteData": "not written, accounts 1: Broker: Topic authorization failed",
+    "DescribeTopic": "not written, accounts 1: Broker: Topic authorization failed",
+    "WriteDataIdempotently": "Broker: Cluster authorization failed",
+}
+
+
+@pytest.mark.parametrize("action", DENIED)
+def test_each_action_of_a_writer_is_needed(cluster: Cluster, policies: Callable[[str, str], None], action: str) -> None:
+    """Denied one, the function says which kind; allowed it again, the next call of the same function works."""
+    policies(FLAGGER, action)
+    with cluster.function("FlagAccountGenerator") as flag:
+        with pytest.raises(FunctionError, match=DENIED[action]):
+            flag({"accounts": [1]})
+        policies(FLAGGER, "Nothing")
+        assert flag({"accounts": [1]})["flags"][0]["account_id"] == 1
 
 
 def test_tokens_are_renewed_under_load(cluster: Cluster) -> None:

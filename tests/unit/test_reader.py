@@ -15,11 +15,11 @@ from confluent_kafka.admin import AdminClient
 
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, Unreachable
-from fraudctl.services.kafka_errors import missing
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.pipeline import kafka, reader
 from fraudctl.pipeline.reader import Batch, Bounds, Positions, Reader, Record, Records, Request
 from fraudctl.services import reading
+from fraudctl.services.kafka_errors import missing
 from fraudctl.target import From, Outgoing, Range
 
 START = 1_790_000_000_000
