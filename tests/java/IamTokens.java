@@ -56,7 +56,7 @@ public final class IamTokens implements AuthenticateCallbackHandler {
       require(query.containsKey(name), "the token has no " + name);
     }
     String host = "kafka." + roles.region() + ".amazonaws.com";
-    require(url.getScheme().equals("https") && url.getPath().equals("/"), "the token is no URL of MSK");
+    require(url.getScheme().equals("https") && Set.of("", "/").contains(url.getPath()), "the token is no URL of MSK");
     require(url.getHost().equals(host), "the token is for " + url.getHost() + ", this cluster is in " + roles.region());
     require(query.get("Action").equals("kafka-cluster:Connect"), "the token is for the action " + query.get("Action"));
     require(query.get("X-Amz-Algorithm").equals("AWS4-HMAC-SHA256") && query.get("X-Amz-SignedHeaders").equals("host"),
