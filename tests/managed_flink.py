@@ -49,6 +49,7 @@ class ManagedFlink:
     _processes: list["subprocess.Popen[bytes]"] = field(default_factory=list)
     _port: int = 0
     _job: str = ""
+    _uploaded: str = ""
 
     @property
     def log(self) -> Path:
@@ -56,7 +57,53 @@ class ManagedFlink:
         return self.folder / "flink.log"
 
     def start(self, savepoint: str | None = None) -> None:
-        """Start it, from a savepoint if one is given, and wait until every task runs."""
+        """Start it, from a savepoint if one is given, and wait until every task runs.
+
+        The JVMs are started unless they run: then the job gets class loaders of its own beside the last one's.
+        """
+        if not self._processes:
+            self._launch()
+        run = {
+            "entryClass": MAIN_CLASS,
+            "programArgsList": [str(self.folder / "application_properties.json")],
+            "parallelism": int(self.options["parallelism.default"]),
+        }
+        if savepoint is not None:
+            run["savepointPath"] = savepoint
+        self._job = self._rest(f"/jars/{self._uploaded}/run", run)["jobid"]
+        wait_until(self.running, "every task runs", logs=[self.log])
+
+    def stop(self, *, savepoint: bool = True, end: bool = True) -> str | None:
+        """Stop it, with a savepoint whose path is given unless told otherwise; `end` the JVMs with it."""
+        location = None
+        if savepoint:
+            target = (self.folder / "tmp" / "savepoints").as_uri()
+            asked = self._rest(f"/jobs/{self._job}/stop", {"targetDirectory": target, "drain": False})
+            path = f"/jobs/{self._job}/savepoints/{asked['request-id']}"
+            answer = wait_until(lambda: self._done(path), "the savepoint is complete", logs=[self.log])
+            location = str(answer["operation"]["location"])
+        if end:
+            self.kill()
+        return location
+
+    def kill(self) -> None:
+        """End the JVM."""
+        for process in self._processes:
+            process.kill()
+            process.wait(30)
+        self._processes = []
+
+    def running(self) -> bool:
+        """Say whether every task of the job is RUNNING."""
+        jobs = [job for job in self._rest("/jobs/overview")["jobs"] if job["jid"] == self._job]
+        assert not jobs or jobs[0]["state"] not in {"FAILED", "CANCELED"}, self.log.read_text(errors="replace")[-4000:]
+        return bool(jobs) and all_running(jobs[0])
+
+    def written_elsewhere(self) -> list[Path]:
+        """Give what it has written beside the folder for temporary files: into its home or its working folder."""
+        return list((self.folder / "empty").rglob("*"))
+
+    def _launch(self) -> None:
         for name in ("tmp", "empty", "conf"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         (self.folder / "application_properties.json").write_text(json.dumps(self.groups))
@@ -76,44 +123,7 @@ class ManagedFlink:
                 for main in (_JOB_MANAGER, _TASK_MANAGER)
             ]
         wait_until(self._answers, "the service's REST API answers", logs=[self.log])
-        uploaded = self._upload()
-        run = {
-            "entryClass": MAIN_CLASS,
-            "programArgsList": [str(self.folder / "application_properties.json")],
-            "parallelism": int(self.options["parallelism.default"]),
-        }
-        if savepoint is not None:
-            run["savepointPath"] = savepoint
-        self._job = self._rest(f"/jars/{uploaded}/run", run)["jobid"]
-        wait_until(self.running, "every task runs", logs=[self.log])
-
-    def stop(self, *, savepoint: bool = True) -> str | None:
-        """Stop it, with a savepoint whose path is given unless told otherwise, and end the JVM."""
-        location = None
-        if savepoint:
-            target = (self.folder / "tmp" / "savepoints").as_uri()
-            asked = self._rest(f"/jobs/{self._job}/stop", {"targetDirectory": target, "drain": False})
-            path = f"/jobs/{self._job}/savepoints/{asked['request-id']}"
-            answer = wait_until(lambda: self._done(path), "the savepoint is complete", logs=[self.log])
-            location = str(answer["operation"]["location"])
-        self.kill()
-        return location
-
-    def kill(self) -> None:
-        """End the JVM."""
-        for process in self._processes:
-            process.kill()
-            process.wait(30)
-
-    def running(self) -> bool:
-        """Say whether every task of the job is RUNNING."""
-        jobs = [job for job in self._rest("/jobs/overview")["jobs"] if job["jid"] == self._job]
-        assert not jobs or jobs[0]["state"] not in {"FAILED", "CANCELED"}, self.log.read_text(errors="replace")[-4000:]
-        return bool(jobs) and all_running(jobs[0])
-
-    def written_elsewhere(self) -> list[Path]:
-        """Give what it has written beside the folder for temporary files: into its home or its working folder."""
-        return list((self.folder / "empty").rglob("*"))
+        self._uploaded = self._upload()
 
     def _done(self, path: str) -> Any:
         answer = self._rest(path)

@@ -202,7 +202,7 @@ def test_the_command_line_reads_and_writes_by_its_functions(cluster: Cluster) ->
 def test_the_application_detects_with_its_role(cluster: Cluster, tmp_path: Path) -> None:
     """The one jar, in a class loader of its own, with the resource's properties: MSK's login in both of its processes.
 
-    What it leaves at a stop is where it starts again, with another login.
+    It goes on where it stopped, in the same processes but with new class loaders, as after a failure of one of the two.
     """
     resource_ = cluster.template.properties("FlinkApplication")["ApplicationConfiguration"]
     names = {**NAMES, "BootstrapServers": cluster.broker.address, "HoldMs": "60000", "SlackMs": "1000"}
@@ -231,7 +231,7 @@ def test_the_application_detects_with_its_role(cluster: Cluster, tmp_path: Path)
 
             send("before")
             wait_for(lambda: found() == {"before"}, "the first detection", 60, pause=0.5)
-            savepoint = application.stop()
+            savepoint = application.stop(end=False)
             send("while stopped")
             application.start(savepoint)
             wait_for(lambda: found() == {"before", "while stopped"}, "the second detection", 60, pause=0.5)
