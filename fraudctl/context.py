@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.config import Settings, TargetName
 from fraudctl.errors import BadConfig, Unreachable
@@ -24,6 +24,12 @@ class Context:
     settings: Settings
     render: Renderer
     opened: Target | None = None
+
+    def having(self, **given: int | None) -> Context:
+        """Return a context with settings given to the command itself; those that are None were not given."""
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        sources = {**self.settings.sources, **{name: f"--{name}" for name in values}}
+        return replace(self, settings=replace(self.settings, **values, sources=sources))
 
     @cached_property
     def target(self) -> Target:

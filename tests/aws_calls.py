@@ -152,10 +152,10 @@ NOT_IN_THE_RUN: Final = {
     "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
     "DynamoDB.Query": "`audit`",
     "EC2.DeleteNetworkInterface": "an interface that nothing uses holds a subnet back",
-    "Kafka.DescribeClusterV2": "status; a cluster that answers nothing about topics is named with its state",
+    "Kafka.DescribeClusterV2": "`status`; a cluster that answers nothing about topics is named with its state",
     "Kafka.UpdateTopic": "`topics create` repairs a topic, or adds partitions",
     "Kinesis Analytics V2.ListApplicationOperations": "an operation of somebody else is waited for",
-    "Lambda.GetFunctionConfiguration": "status; a function that is not ready is waited for",
+    "Lambda.GetFunctionConfiguration": "`status`; a function that is not ready is waited for",
     "Lambda.Invoke": "the emulator cannot run the functions' zips, which are for ARM",
     "S3.AbortMultipartUpload": "an upload breaks off",
 }

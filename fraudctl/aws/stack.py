@@ -125,6 +125,7 @@ class AwsStack:
         if found is not None:
             self._preflight.ours(found)
         relaid = found is not None and bool(found.outputs) and parameters.relaid(found.parameters, work.values)
+        grown = found is not None and bool(found.outputs) and parameters.grown(found.parameters, work.values)
         if found is not None and unfinished(found):
             yield from self._operations.clean(found)
             template = Template.read(self._release.template())
@@ -140,6 +141,9 @@ class AwsStack:
             yield from self._drift.repair(after)
         if relaid:
             yield from self._drift.start_fresh()
+        elif grown:
+            yield Event("flink", Phase.NOTE, "it starts again, to read the new partitions from the beginning")
+            yield from self._drift.flink.stop()
 
     def discard(self, plan: Plan) -> None:
         """Remove the plan's change set unless it was executed, and the empty stack around a first one."""

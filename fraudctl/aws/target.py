@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from fraudctl.aws import older
 from fraudctl.aws.cloudformation.describe import describe
@@ -22,13 +22,18 @@ from fraudctl.aws.session import AwsSession
 from fraudctl.aws.stack import AwsStack
 from fraudctl.clock import Clock
 from fraudctl.config import Settings
-from fraudctl.errors import BadConfig, NotDeployed
+from fraudctl.errors import NotDeployed
 from fraudctl.lock import stack_lock
 from fraudctl.pipeline.topics import PARTITIONS
 from fraudctl.target import Component
 
 # Settings that are also parameters of the stack; at their default the stack keeps what it has.
-_SETTINGS: Final = {"hold_ms": "HoldMs", "slack_ms": "SlackMs"}
+_SETTINGS: Final = {
+    "hold_ms": "HoldMs",
+    "slack_ms": "SlackMs",
+    "partitions": "Partitions",
+    "parallelism": "FlinkParallelism",
+}
 
 
 class AwsTarget:
@@ -52,9 +57,9 @@ class AwsTarget:
         from fraudctl.aws.release import Release
 
         given = {
-            parameter: str(getattr(self._settings, name))
+            parameter: str(value)
             for name, parameter in _SETTINGS.items()
-            if self._settings.sources.get(name) != "default"
+            if (value := self._settings.given(name)) is not None
         }
         return AwsStack(
             self._settings.stack,
@@ -160,6 +165,3 @@ class AwsTarget:
         """Return the AWS CLI's options for this account and region."""
         profile = ("--profile", self._settings.profile) if self._settings.profile else ()
         return ("--region", self._session.region, *profile)
-
-    def _later(self, what: str) -> NoReturn:
-        raise BadConfig(f"{what}: not on AWS in this version", hint="use --target local")

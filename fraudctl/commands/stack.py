@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fraudctl.config import MOST_PARALLELISM, MOST_PARTITIONS
 from fraudctl.context import Context
 from fraudctl.errors import BadConfig
 
@@ -22,6 +23,14 @@ def deploy(  # noqa: PLR0913 - the command's options
             help="Switch sample transactions on or off.",
             show_default="unchanged; on in a new stack",
         ),
+    ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_PARTITIONS, help="Partitions of each topic.", show_default="unchanged; 4"),
+    ] = None,
+    parallelism: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_PARALLELISM, help="Tasks of the application.", show_default="unchanged; 1"),
     ] = None,
     parameters: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter of the stack (AWS).")
@@ -45,12 +54,13 @@ def deploy(  # noqa: PLR0913 - the command's options
     Example: fraudctl deploy
     Example: fraudctl deploy --plan
     Example: fraudctl deploy --stack two --no-samples
+    Example: fraudctl deploy --partitions 8 --parallelism 4
     Example: fraudctl deploy --target aws --yes
     """
     from fraudctl.services import deploy as service
     from fraudctl.target import Options
 
-    context: Context = ctx.obj
+    context: Context = ctx.obj.having(partitions=partitions, parallelism=parallelism)
     target, render = context.target, context.render
     options = Options(_pairs(parameters or ()), frozenset(allowed or ()))
     if skip and not continue_rollback:

@@ -39,13 +39,18 @@ _THEN: Final = ("lambda", "flink")
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
-    """Kafka, DynamoDB Local, the function runner and the Flink application under one supervisord."""
+    """Kafka, DynamoDB Local, the function runner and the Flink application under one supervisord.
+
+    Without `partitions` of a topic or `parallelism` of the application the stack keeps what it has.
+    """
 
     paths: StackPaths
     supervisor: Supervisor
     toolbox: Toolbox
     hold_ms: int
     slack_ms: int
+    partitions: int | None = None
+    parallelism: int | None = None
     clock: Clock = Clock()  # noqa: RUF009 - frozen
 
     def prepare(self) -> Iterator[Event]:
@@ -61,6 +66,7 @@ class LocalStack:
             kept = "with the data that is there" if self._has_data() else ""
             changes = [Change("create", name, kept or HOLDS[name]) for name in NAMES]
             return Plan(self.paths.stack, tuple(changes), samples=samples)
+        self._check_growth(state)
         changes = list(self._repairs(state))
         if samples is not None and not changes and self._probes(state).samples() is not samples:
             changes.append(Change("start" if samples else "stop", "samples"))
@@ -88,7 +94,10 @@ class LocalStack:
         self.supervisor.start(SUPERVISED)
         yield from self._start(_FIRST, state)
         yield from self._create_table(state)
-        yield from self._topics(state).create()
+        topics = self._topics(state)
+        yield from topics.grow()
+        yield from topics.create()
+        yield from topics.grow()  # a broker that has just started may not have known them all
         yield from self._start(_THEN, state, wait_for=("lambda",))
         yield from self._repair_mapping(state)
         self._start_watchdog()
@@ -167,7 +176,7 @@ class LocalStack:
     def resume(self) -> Iterator[Event]:
         """Bring everything up as it was deployed, whatever the settings are now; versions are this fraudctl's."""
         state = self.deployed()
-        as_it_was = replace(self, hold_ms=state.hold_ms, slack_ms=state.slack_ms)
+        as_it_was = replace(self, hold_ms=state.hold_ms, slack_ms=state.slack_ms, partitions=None, parallelism=None)
         yield from as_it_was.apply(Plan(self.paths.stack, ()))
 
     def saving(self) -> Sequence[str]:
@@ -196,7 +205,10 @@ class LocalStack:
             yield Change("download", "packages", missing)
             return
         verdict = judge(self.paths, state, self.supervisor, self.toolbox.versions())
-        wanted = self._definitions(state.change(hold_ms=self.hold_ms, slack_ms=self.slack_ms))
+        asked = self._as_asked(state)
+        if asked.partitions != state.partitions:
+            yield Change("add", "partitions", f"{state.partitions} → {asked.partitions} of each topic")
+        wanted = self._definitions(asked)
         for component in sorted(verdict.components, key=lambda found: found.name != "supervisor"):
             definition = wanted.get(component.name)
             if component.health is Health.STOPPED:
@@ -219,7 +231,7 @@ class LocalStack:
 
     def _topics(self, state: StackState) -> LocalTopics:
         admin = KafkaAdmin(lambda: kafka.client(ports.bootstrap_servers(state.ports)))
-        return LocalTopics(admin, free_bytes=self.paths.free_bytes)
+        return LocalTopics(admin, free_bytes=self.paths.free_bytes, partitions=lambda: state.partitions)
 
     def _create_table(self, state: StackState) -> Iterator[Event]:
         from botocore.exceptions import ClientError
@@ -242,7 +254,24 @@ class LocalStack:
         state = before or StackState()
         mine = process_table.of_stack(self.paths.root)
         chosen, stolen = ports.choose(PORTS, state.ports, lambda port: process_table.listener(mine, port) is not None)
-        return state.change(ports=chosen, hold_ms=self.hold_ms, slack_ms=self.slack_ms), stolen
+        return self._as_asked(state.change(ports=chosen)), stolen
+
+    def _as_asked(self, state: StackState) -> StackState:
+        """Return the state with the settings of now."""
+        return state.change(
+            hold_ms=self.hold_ms,
+            slack_ms=self.slack_ms,
+            partitions=self.partitions or state.partitions,
+            parallelism=self.parallelism or state.parallelism,
+        )
+
+    def _check_growth(self, state: StackState) -> None:
+        """Raise `BadConfig` for fewer partitions than the stack has."""
+        if self.partitions is not None and self.partitions < state.partitions:
+            raise BadConfig(
+                f"partitions {self.partitions}: the stack has {state.partitions}, and Kafka's topics never shrink",
+                hint=f"leave it out, or give at least {state.partitions}",
+            )
 
     def _end_orphans(self) -> Iterator[Event]:
         for _ in self.clock.poll(0, within=_CONFIRM_SECONDS):
@@ -267,6 +296,8 @@ class LocalStack:
             if name in waiting_for:
                 yield Event(name, Phase.STARTED, "starting")
             yield from self._stop_hung(name, probes, state.ports[name])
+            if not self._runs(name):
+                self.paths.stopped_marker(name).unlink(missing_ok=True)
             self.supervisor.start_program(name)
 
         def settled() -> bool:
@@ -312,6 +343,10 @@ class LocalStack:
 
     def _probes(self, state: StackState) -> Probes:
         return Probes(state.ports, names.audit_table(self.paths.stack))
+
+    def _runs(self, name: str) -> bool:
+        info = self.supervisor.programs().get(name)
+        return info is not None and info.state in {"RUNNING", "STARTING"}
 
     def _alive(self, name: str) -> bool:
         info = self.supervisor.programs().get(name)

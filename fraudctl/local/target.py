@@ -54,6 +54,8 @@ class LocalTarget:
             Toolbox(self._settings.cache, self._settings.java_home),
             self._settings.hold_ms,
             self._settings.slack_ms,
+            self._settings.given("partitions"),
+            self._settings.given("parallelism"),
         )
 
     @property
@@ -80,6 +82,7 @@ class LocalTarget:
             data=self._paths.data / "kafka",
             free_bytes=self._paths.free_bytes,
             positions={GROUP: self.flink.positions},
+            partitions=lambda: self.stack.deployed().partitions,
         )
 
     @property

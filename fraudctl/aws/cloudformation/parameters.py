@@ -68,6 +68,12 @@ def check_growth(before: Mapping[str, str], after: Mapping[str, str]) -> None:
             )
 
 
+def grown(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+    """Return whether topics get more partitions, which the application finds at once only when it starts again."""
+    name = "Partitions"
+    return name in before and name in after and int(after[name]) > int(before[name])
+
+
 def relaid(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
     """Return whether the application's state of before will not fit any more."""
     return any(before[name] != after[name] for name in _LAYOUT if name in before and name in after)

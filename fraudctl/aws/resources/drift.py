@@ -74,17 +74,18 @@ class DriftDetector:
             gone_topics = []
         why = "the topic is gone: deleted by hand; it comes back empty"
         changes += [Change("repair", topic.name, why) for topic in gone_topics]
-        match event_source_mapping.state(self.session.client("lambda"), stack.outputs.get("EventSourceMappingId", "")):
-            case "":
-                gone.append("EventSourceMapping")
-            case "Disabled" | "Disabling":
-                changes.append(Change("repair", "mapping", "it is disabled; the audit writer gets nothing"))
+        if uuid := stack.outputs.get("EventSourceMappingId"):  # a stack of an older version may not say it
+            match event_source_mapping.state(self.session.client("lambda"), uuid):
+                case "":
+                    gone.append("EventSourceMapping")
+                case "Disabled" | "Disabling":
+                    changes.append(Change("repair", "mapping", "it is disabled; the audit writer gets nothing"))
         try:
             if (state := self.flink.state()) != "RUNNING":
                 changes.append(Change("start", "flink", f"the application is {state}"))
         except NotDeployed:
             gone.append("FlinkApplication")
-        if samples is not None and self.schedule.status().enabled is not samples:
+        if samples is not None and stack.outputs.get("ScheduleName") and self.schedule.status().enabled is not samples:
             changes.append(Change("start" if samples else "stop", "samples"))
         changes += [Change("repair", name, "it is gone: deleted by hand") for name in gone]
         return Drift(tuple(changes), tuple(notes), tuple(gone))

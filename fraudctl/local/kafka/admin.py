@@ -41,8 +41,8 @@ class KafkaAdmin(Questions):
         super().__init__(connection, monotonic=clock.monotonic)
         self._clock = clock
 
-    def create(self, configs: Configs) -> None:
-        """Create topics with their configurations, unless they exist.
+    def create(self, configs: Configs, partitions: int = PARTITIONS) -> None:
+        """Create topics with their configurations and so many partitions, unless they exist.
 
         They cannot be used before their partitions have leaders: see `have_leaders`.
         """
@@ -51,7 +51,7 @@ class KafkaAdmin(Questions):
 
         if not configs:
             return
-        new = [NewTopic(name, PARTITIONS, _REPLICATION, config=config) for name, config in configs.items()]
+        new = [NewTopic(name, partitions, _REPLICATION, config=config) for name, config in configs.items()]
         answers = self._client.create_topics(new, operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS)
         for answer in answers.values():
             try:
@@ -80,7 +80,9 @@ class KafkaAdmin(Questions):
             [NewPartitions(name, number)], operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS
         )
         answers[name].result()
-        self.offsets(((name, partition) for partition in range(number)), latest=True)
+        # A client that has asked for the topic's offsets before goes on answering from the partitions that it knew.
+        fresh = KafkaAdmin(self._connection, clock=self._clock)
+        fresh.offsets(((name, partition) for partition in range(number)), latest=True)
 
     def configs(self, names: Sequence[str]) -> Configs:
         """Return each topic's own configuration, the broker's defaults left out."""

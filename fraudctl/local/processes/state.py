@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fraudctl.atomic import atomic_write
+from fraudctl.pipeline import topics
 
 _FORMAT = 1
 
@@ -22,6 +23,8 @@ class StackState:
     deployed: bool = False
     hold_ms: int = 60_000
     slack_ms: int = 5_000
+    partitions: int = topics.PARTITIONS
+    parallelism: int = 1
     programs: Mapping[str, str] = field(default_factory=dict)
     paused: Mapping[str, Any] | None = None
     format: int = _FORMAT
