@@ -336,8 +336,6 @@ def own(action: str) -> str:
     if service == "s3":
         bucket = f"arn:aws:s3:::{names.artifact_bucket(ACCOUNT, REGION)}"
         return f"{bucket}/x" if "Object" in operation or "MultipartUpload" in operation else bucket
-    if action == "ssm:StartSession":  # on the instance too, by the stack's tag
-        return f"arn:aws:ssm:{REGION}::document/AWS-StartPortForwardingSession"
     if service == "logs":
         return f"arn:aws:logs:{HERE}:log-group:/aws/lambda/{names.functions[0]}"
     if service == "kafka-cluster":
@@ -400,7 +398,9 @@ def test_a_deployer_may_never_do_more() -> None:
     assert not permitted(found, "iam:PassRole", handed, iam_PassedToService="glue.amazonaws.com")
     instance = own("ssm:StartSession")
     assert not permitted(found, "ssm:StartSession", instance, **{INSTANCE_TAG: "payroll"})
-    assert not permitted(found, "ssm:StartSession", f"arn:aws:ssm:{REGION}::document/SSM-SessionManagerRunShell")
+    document = f"arn:aws:ssm:{REGION}::document/"
+    assert permitted(found, "ssm:StartSession", f"{document}AWS-StartPortForwardingSession")
+    assert not permitted(found, "ssm:StartSession", f"{document}SSM-SessionManagerRunShell")
 
 
 def test_the_evaluator_can_say_no(template: Template) -> None:
