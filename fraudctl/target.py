@@ -465,6 +465,12 @@ class Records(Protocol):
     def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
         """Write records and check every delivery report."""
 
+    def generate(self, count: int) -> Iterator[Report] | None:
+        """Have sample transactions made beside the brokers, and yield a report of each part that is written.
+
+        None where they are made by this process.
+        """
+
 
 class Functions(Protocol):
     """The Lambda functions."""

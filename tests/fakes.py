@@ -250,6 +250,9 @@ class FakeRecords:
     asked: list[tuple[str, Range]] = field(default_factory=list)
     written: list[Outgoing] = field(default_factory=list)
     topic: str = ""
+    parts: Sequence[Report] | None = None
+    asked_for: int = 0
+    most: int | None = None  # the write stops behind so many
 
     def read(self, topic: str, wanted: Range) -> Iterator[Record]:
         """Yield the records of all batches."""
@@ -273,7 +276,14 @@ class FakeRecords:
                 failed += 1
             else:
                 self.written.append(outgoing)
+            if self.most is not None and len(self.written) == self.most:
+                return Report(self.most, failed, stopped="TopicWriter: no answer in time")
         return Report(len(self.written), failed, ("Broker: refused",) if failed else ())
+
+    def generate(self, count: int) -> Iterator[Report] | None:
+        """Leave it to the caller, unless parts are prepared."""
+        self.asked_for = count
+        return None if self.parts is None else iter(self.parts)
 
 
 @dataclass

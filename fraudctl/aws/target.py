@@ -160,7 +160,7 @@ class AwsTarget:
     def _reader(self) -> TopicReader:
         """Kafka as TopicReader sees it; to ask again does no harm, so botocore may."""
         functions = AwsFunctions(lambda: self._session.client("lambda"), self._settings.stack, self._clock, self._note)
-        return TopicReader(functions.invoke, self._clock)
+        return TopicReader(functions.invoke, self._clock, self._note)
 
     def _cluster(self) -> str:
         """Return the cluster's ARN."""
