@@ -109,7 +109,9 @@ class AwsComponents:
                 return Component(name, Health.STARTING, f"{state}: {why}", **common)
             if state == "Inactive":
                 # lambda, functions-states.md: taken out of the network after weeks without a call.
-                return Component(name, Health.HEALTHY, "Inactive: its next call waits up to a minute", **common)
+                return Component(
+                    name, Health.HEALTHY, "Inactive: its next call waits until it is in the network again", **common
+                )
             return Component(name, Health.HEALTHY, **common)
 
         return ask

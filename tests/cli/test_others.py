@@ -423,6 +423,7 @@ NEED_A_STACK = pytest.mark.parametrize(
         ("audit", "query"),
         ("audit", "show", "t-1"),
         ("audit", "stats"),
+        ("audit", "verify"),
         ("audit", "export", "detections.jsonl"),
         ("transactions", "generate"),
         ("transactions", "start"),

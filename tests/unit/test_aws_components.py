@@ -137,7 +137,10 @@ def test_an_ill_stack_says_what_is_wrong_in_aws_words() -> None:
     said = {name: (one.health, one.detail) for name, one in found.items()}
     assert said["kafka"] == (Health.UNHEALTHY, "FAILED: out of capacity")
     assert said["audit-writer"] == (Health.UNHEALTHY, "update failed: no such key")
-    assert said["flag-account-generator"] == (Health.HEALTHY, "Inactive: its next call waits up to a minute")
+    assert said["flag-account-generator"] == (
+        Health.HEALTHY,
+        "Inactive: its next call waits until it is in the network again",
+    )
     assert said["sample-transaction-generator"] == (Health.STARTING, "Pending: The function is being created.")
     assert said["flink"][0] is Health.RESTARTING
     assert "AWS is patching it" in said["flink"][1]
