@@ -449,6 +449,9 @@ class Topics(Protocol):
     def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return how far each consumer of the pipeline is behind; with `timed`, in milliseconds too."""
 
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return, by consumer group, the offset in each of a topic's partitions that it has committed."""
+
 
 class Records(Protocol):
     """Reading and writing topics."""
@@ -565,6 +568,9 @@ class Target(Protocol):
 
     def components(self) -> list[Component]:
         """Return a verdict for every component; raises `NotDeployed`."""
+
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield the documents of AuditWriter's on-failure destination (`fraudctl.pipeline.on_failure`)."""
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table; boto3 has no static types of its own
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""

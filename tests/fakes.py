@@ -190,6 +190,7 @@ class FakeTopics:
     missing: frozenset[str] = frozenset()
     calls: list[Any] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, dict[str, dict[int, int]]] = field(default_factory=dict)
 
     def create(self) -> Iterator[Event]:
         """Record the call."""
@@ -216,6 +217,10 @@ class FakeTopics:
     def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return one consumer."""
         return [ConsumerLag("audit-writer", topics.PROCESSED.name, 7, behind_ms=2_500 if timed else None)]
+
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return what `positions` says of the topic."""
+        return self.positions.get(topic, {})
 
     def _info(self, topic: topics.Topic) -> TopicInfo:
         if topic.name in self.missing:
@@ -387,6 +392,10 @@ class FakeTarget:
     def components(self) -> list[Component]:
         """Return one healthy component."""
         return [Component("kafka", Health.HEALTHY, pid=1)]
+
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield no documents."""
+        return iter(())
 
     def audit_table(self) -> Any:
         """Return the table."""

@@ -315,6 +315,8 @@ def own(action: str) -> str:
     if service == "s3":
         bucket = f"arn:aws:s3:::{names.artifact_bucket(ACCOUNT, REGION)}"
         return f"{bucket}/x" if "Object" in operation or "MultipartUpload" in operation else bucket
+    if action == "ssm:StartSession":  # on the instance too, by the stack's tag
+        return f"arn:aws:ssm:{REGION}::document/AWS-StartPortForwardingSession"
     if service == "logs":
         return f"arn:aws:logs:{HERE}:log-group:/aws/lambda/{names.functions[0]}"
     if service == "kafka-cluster":
