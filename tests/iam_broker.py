@@ -6,7 +6,7 @@ Its two plugins are in tests/java: `IamTokens` checks each token, `IamAuthorizer
 import ipaddress
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -156,6 +156,19 @@ class IamBroker:
     roles: Roles
     log: Path
 
+    def create(self, wanted: Mapping[str, tuple[int, dict[str, str]]]) -> None:
+        """Create topics, by name their partitions and configuration, and wait until each partition has its leader."""
+        if not wanted:
+            return
+        admin = AdminClient({"bootstrap.servers": self.plain})
+        new = [NewTopic(name, partitions, 1, config=config_) for name, (partitions, config_) in wanted.items()]
+        for made in admin.create_topics(new).values():
+            made.result(30)
+        places = [
+            TopicPartition(name, number) for name, (partitions, _) in wanted.items() for number in range(partitions)
+        ]
+        wait_until(lambda: _led(self.plain, places), "every partition has its leader", logs=[self.log])
+
 
 def certificate(folder: Path) -> tuple[Path, Path]:
     """Write a certificate for 127.0.0.1, signed by itself; give it, and the file with its key too."""
@@ -186,8 +199,8 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def running(folder: Path, roles: Roles) -> Iterator[IamBroker]:
-    """Run the broker until the block ends, with the pipeline's topics."""
+def running(folder: Path, roles: Roles, made: Sequence[topics.Topic] = topics.ALL) -> Iterator[IamBroker]:
+    """Run the broker until the block ends, with these topics."""
     settings = config.load()
     downloads, lock = Downloads(settings.cache), Lock.load(PACKAGE / "local" / "kafka" / "kafka.lock")
     downloads.ensure([lock])
@@ -205,21 +218,17 @@ def running(folder: Path, roles: Roles) -> Iterator[IamBroker]:
         try:
             admin = AdminClient({"bootstrap.servers": found.plain, "log_level": 0, "error_cb": lambda _: None})  # type: ignore[dict-item]
             wait_until(lambda: answers(admin), "Kafka answers", logs=[found.log])
-            wanted = [NewTopic(topic.name, topics.PARTITIONS, 1, config=topic.config) for topic in topics.ALL]
-            for made in admin.create_topics(wanted).values():
-                made.result(30)
-            wait_until(lambda: _led(found.plain), "every partition has its leader", logs=[found.log])
+            found.create({topic.name: (topics.PARTITIONS, topic.config) for topic in made})
             yield found
         finally:
             process.terminate()
 
 
-def _led(address: str) -> bool:
+def _led(address: str, places: Sequence[TopicPartition]) -> bool:
     consumer = Consumer({"bootstrap.servers": address, "group.id": "tests"})
     try:
-        for topic in topics.ALL:
-            for partition in range(topics.PARTITIONS):
-                consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=10)
+        for place in places:
+            consumer.get_watermark_offsets(place, timeout=10)
     except KafkaException:
         return False
     finally:
@@ -235,7 +244,10 @@ def _listener(chosen: Mapping[str, int], keystore: Path) -> dict[str, str]:
         "listeners": f"{listeners},CONTROLLER://127.0.0.1:{chosen['controller']}",
         "advertised.listeners": listeners,
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,IAM:SASL_SSL",
-        "sasl.enabled.mechanisms": "OAUTHBEARER",
+        "sasl.enabled.mechanisms": "OAUTHBEARER,AWS_MSK_IAM",
+        "security.providers": "io.fraudctl.iam.IamMechanism",
+        "listener.name.iam.aws_msk_iam.sasl.jaas.config": "io.fraudctl.iam.IamMechanism$Login required;",
+        "listener.name.iam.aws_msk_iam.sasl.server.callback.handler.class": "io.fraudctl.iam.IamMechanism$Handler",
         "listener.name.iam.oauthbearer.sasl.jaas.config": f'{login}="broker";',
         "listener.name.iam.oauthbearer.sasl.server.callback.handler.class": "io.fraudctl.iam.IamTokens",
         "listener.name.iam.ssl.keystore.type": "PEM",

@@ -26,12 +26,12 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
                     return {"error": error.str()}
                 found.append((message.value() or b"").decode())
                 consumer.commit(message=message, asynchronous=False)
-            if len(found) == event["number"]:
+            if len(found) == event["number"] or properties["error_cb"].reason():
                 break
         places = consumer.committed([TopicPartition(event["topic"], p) for p in range(PARTITIONS)], timeout=10)
         committed = sum(place.offset for place in places if place.offset > 0)
     except KafkaException as error:
-        return {"error": error.args[0].str()}
+        return {"error": properties["error_cb"].reason() or error.args[0].str()}
     finally:
         consumer.close()
-    return {"values": found, "committed": committed}
+    return {"values": found, "committed": committed, "refused": properties["error_cb"].reason()}

@@ -16,6 +16,7 @@ from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.functions import AwsFunctions
 from fraudctl.aws.resources.logs import AwsLogs
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.aws.resources.reader import TopicReader
 from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.aws.resources.schedule import AwsSchedule
@@ -80,7 +81,7 @@ class AwsTarget:
             lambda: self._session.client("kinesisanalyticsv2"),
             lambda: self.stack.outputs().flink_application,
             self._clock,
-            watch=lambda: self._session.client("cloudwatch"),
+            metrics=self._metrics,
             logs=self.logs,
         )
 
@@ -132,7 +133,7 @@ class AwsTarget:
         found = describe(self._session.client("cloudformation"), self._settings.stack)
         if found is None:
             raise NotDeployed(f"stack {self._settings.stack}: not deployed", hint="run `fraudctl deploy` first")
-        return AwsComponents(self._session, self._clock, self.flink, found).judge()
+        return AwsComponents(self._session, self._metrics, self.flink, found).judge()
 
     def on_failure(self) -> Iterator[bytes]:
         """Yield the documents of AuditWriter's on-failure destination, a bucket."""
@@ -169,6 +170,10 @@ class AwsTarget:
         """Return how many partitions the stack gives a topic."""
         found = describe(self._session.client("cloudformation"), self._settings.stack)
         return int(found.parameters.get("Partitions", PARTITIONS)) if found else PARTITIONS
+
+    @cached_property
+    def _metrics(self) -> Metrics:
+        return Metrics(lambda: self._session.client("cloudwatch"), self._clock)
 
     def _schedule_name(self) -> str:
         return older.output(self.stack.outputs(), "ScheduleName", "a schedule for sample transactions")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from random import Random, SystemRandom
@@ -60,7 +60,7 @@ def flags(event: Mapping[str, Any], rng: Random, now: datetime) -> list[AccountF
 def write(
     producer: Any,  # noqa: ANN401 - Kafka's or a test's
     events: Sequence[AccountFlag],
-    refusal: Callable[[], str | None] = lambda: None,
+    refusals: kafka.Refusals | None = None,
 ) -> list[dict[str, Any]]:
     """Write the flag events; return each with its partition, its offset and when the broker published it."""
     places: dict[bytes | None, Message] = {}
@@ -68,7 +68,7 @@ def write(
         producer,
         [kafka.Outgoing(topics.FLAGGED.name, key(event.account_id), event.to_json()) for event in events],
         on_delivered=lambda message: places.__setitem__(message.key(), message),
-        refusal=refusal,
+        refusals=refusals,
     )
     if delivery.failed:
         lost = ", ".join((failed.record.key or b"").decode() for failed in delivery.failed)
@@ -99,7 +99,7 @@ def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Write the flag events; return them with their partitions, offsets and times in Kafka."""
     events = flags(event, SystemRandom(), datetime.now(UTC))
     kept = producer()
-    return {"flags": write(kept.get(), events, kept.refusal)}
+    return {"flags": write(kept.get(), events, kept.refusals)}
 
 
 def _place(message: "Message") -> dict[str, Any]:

@@ -99,7 +99,7 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, int]:
         kept.get(),
         records(request, lambda: left() < RESERVE_MS),
         timeout_s=lambda: max((left() - ANSWER_MS) / 1000, SHORTEST_FLUSH_S),
-        refusal=kept.refusal,
+        refusals=kept.refusals,
     )
     if delivery.failed:
         raise RuntimeError(f"{len(delivery.failed)} transactions were not delivered: {delivery.failed[0].reason}")

@@ -48,7 +48,7 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         kept.get(),
         records,
         timeout_s=lambda: max((context.get_remaining_time_in_millis() - ANSWER_MS) / 1000, SHORTEST_FLUSH_S),
-        refusal=kept.refusal,
+        refusals=kept.refusals,
     )
     reasons = list(dict.fromkeys(failed.reason for failed in delivery.failed))[:MOST_REASONS]
     unanswered = sum(failed.unanswered for failed in delivery.failed)

@@ -11,6 +11,7 @@ from roles import NAMES, permitted, statements, trusted
 from templates import Template, load, text
 
 from fraudctl.aws.names import Names
+from fraudctl.pipeline.names import FUNCTIONS
 
 REGION, ACCOUNT, STACK = NAMES["AWS::Region"], NAMES["AWS::AccountId"], NAMES["AWS::StackName"]
 HERE: Final = f"{REGION}:{ACCOUNT}"
@@ -22,6 +23,8 @@ ARTIFACTS: Final = f"arn:aws:s3:::{NAMES['ArtifactBucket']}"
 TABLE: Final = f"arn:aws:dynamodb:{HERE}:table/{STACK}-audit"
 JAR: Final = "fraud-detection-aws-0123456789ab.jar"
 VPC: Final = f"arn:aws:ec2:{HERE}:vpc/vpc-1"
+
+TOPICS: Final = ("demo_transactions", "flagged_accounts", "processed_topic", "dead_letters")
 
 Use = tuple[str, str]
 
@@ -42,8 +45,12 @@ def stream(function: str) -> str:
 
 
 def writing(name: str) -> set[Use]:
-    """Return what producing idempotently takes (msk: iam-access-control-use-cases.md)."""
+    """Return what producing idempotently takes (msk: iam-access-control-use-cases.md).
+
+    The last is of another page, create-iam-access-control-policies.md; Kafka itself asks for none.
+    """
     return {
+        ("kafka-cluster:WriteData", f"{KAFKA}:transactional-id/{STACK}/{UUID}/x"),
         ("kafka-cluster:Connect", CLUSTER),
         ("kafka-cluster:WriteDataIdempotently", CLUSTER),
         ("kafka-cluster:DescribeTopic", topic(name)),
@@ -128,6 +135,11 @@ NEEDED: Final[dict[str, set[Use]]] = {
     | reading("flagged_accounts", "fraud-detection")
     | writing("processed_topic")
     | writing("dead_letters"),
+    "TopicReaderRole": set[Use]().union(*(reading(name, "fraudctl-reader") for name in TOPICS))
+    | {("kafka-cluster:DescribeGroup", group(name)) for name in ("fraud-detection", f"{STACK}-audit-writer")}
+    | logging("TopicReader")
+    | FUNCTION_IN_VPC,
+    "TopicWriterRole": set[Use]().union(*map(writing, TOPICS)) | logging("TopicWriter") | FUNCTION_IN_VPC,
     "ScheduleRole": SCHEDULER,
     "KafdropRole": {
         ("kafka-cluster:Connect", CLUSTER),
@@ -180,16 +192,17 @@ EVERYBODY_NEVER: Final[set[Use]] = {
     ("ec2:RunInstances", "*"),
     ("ec2:AuthorizeSecurityGroupIngress", f"arn:aws:ec2:{HERE}:security-group/sg-1"),
 }
-TOPICS: Final = ("demo_transactions", "flagged_accounts", "processed_topic", "dead_letters")
 READS: Final = {
     "AuditWriterRole": {"processed_topic"},
     "FlinkRole": {"demo_transactions", "flagged_accounts"},
     "KafdropRole": set(TOPICS),
+    "TopicReaderRole": set(TOPICS),
 }
 WRITES: Final = {
     "SampleTransactionGeneratorRole": {"demo_transactions"},
     "FlagAccountGeneratorRole": {"flagged_accounts"},
     "FlinkRole": {"processed_topic", "dead_letters"},
+    "TopicWriterRole": set(TOPICS),
 }
 
 
@@ -197,6 +210,12 @@ WRITES: Final = {
 def template() -> Template:
     """Read the template."""
     return load()
+
+
+def test_every_role_is_known(template: Template) -> None:
+    """A new role needs its lists in this file."""
+    assert set(template.of("AWS::IAM::Role")) == set(NEEDED) == set(SERVICES)
+    assert set(FUNCTION_CALLS) == set(FUNCTIONS.values())
 
 
 @pytest.mark.parametrize("role", NEEDED)
@@ -230,7 +249,7 @@ def test_every_need_depends_on_its_statement(template: Template, role: str) -> N
         assert {use for use in NEEDED[role] if not may(rest, use)}, statement["Sid"]
 
 
-@pytest.mark.parametrize("function", ["SampleTransactionGenerator", "FlagAccountGenerator", "AuditWriter"])
+@pytest.mark.parametrize("function", FUNCTIONS.values())
 def test_interfaces_are_lambdas_not_the_codes(template: Template, function: str) -> None:
     """Lambda makes network interfaces with the role; the function's code cannot (configuration-vpc.md)."""
     found = statements(template, f"{function}Role")
@@ -260,6 +279,8 @@ SERVICES: Final = {
     "SampleTransactionGeneratorRole": "lambda.amazonaws.com",
     "FlagAccountGeneratorRole": "lambda.amazonaws.com",
     "AuditWriterRole": "lambda.amazonaws.com",
+    "TopicReaderRole": "lambda.amazonaws.com",
+    "TopicWriterRole": "lambda.amazonaws.com",
     "FlinkRole": "kinesisanalytics.amazonaws.com",
     "ScheduleRole": "scheduler.amazonaws.com",
     "KafdropRole": "ec2.amazonaws.com",
@@ -315,8 +336,6 @@ def own(action: str) -> str:
     if service == "s3":
         bucket = f"arn:aws:s3:::{names.artifact_bucket(ACCOUNT, REGION)}"
         return f"{bucket}/x" if "Object" in operation or "MultipartUpload" in operation else bucket
-    if action == "ssm:StartSession":  # on the instance too, by the stack's tag
-        return f"arn:aws:ssm:{REGION}::document/AWS-StartPortForwardingSession"
     if service == "logs":
         return f"arn:aws:logs:{HERE}:log-group:/aws/lambda/{names.functions[0]}"
     if service == "kafka-cluster":
@@ -329,8 +348,15 @@ def own(action: str) -> str:
         "kinesisanalytics": f"arn:aws:kinesisanalytics:{HERE}:application/{names.application}",
         "lambda": f"arn:aws:lambda:{HERE}:function:{names.functions[0]}",
         "scheduler": f"arn:aws:scheduler:{HERE}:schedule/default/{STACK}-samples",
-        "ssm": f"arn:aws:ssm:{REGION}::parameter/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64",
+        "ssm": f"arn:aws:ec2:{HERE}:instance/i-1"
+        if operation == "StartSession"
+        else f"arn:aws:ssm:{REGION}::parameter/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64",
     }.get(service, "*")
+
+
+# What a request of the schedule's role, and one to Kafdrop's instance, says of itself.
+INSTANCE_TAG: Final = "ssm:resourceTag/fraudctl:stack"
+DEPLOYERS: Final = {"iam_PassedToService": "scheduler.amazonaws.com", INSTANCE_TAG: STACK}
 
 
 def test_a_deployer_may_do_what_fraudctl_calls() -> None:
@@ -339,7 +365,7 @@ def test_a_deployer_may_do_what_fraudctl_calls() -> None:
     refused = {}
     for call in RECORDED | set(NOT_IN_THE_RUN):
         for action in permissions(call):
-            if not permitted(found, action, own(action), iam_PassedToService="scheduler.amazonaws.com"):
+            if not permitted(found, action, own(action), **DEPLOYERS):
                 refused[action] = call
     assert not refused
 
@@ -370,6 +396,11 @@ def test_a_deployer_may_never_do_more() -> None:
     handed = f"arn:aws:iam::{ACCOUNT}:role/{STACK}-FlinkRole-0A"
     assert permitted(found, "iam:PassRole", handed, iam_PassedToService="kinesisanalytics.amazonaws.com")
     assert not permitted(found, "iam:PassRole", handed, iam_PassedToService="glue.amazonaws.com")
+    instance = own("ssm:StartSession")
+    assert not permitted(found, "ssm:StartSession", instance, **{INSTANCE_TAG: "payroll"})
+    document = f"arn:aws:ssm:{REGION}::document/"
+    assert permitted(found, "ssm:StartSession", f"{document}AWS-StartPortForwardingSession")
+    assert not permitted(found, "ssm:StartSession", f"{document}SSM-SessionManagerRunShell")
 
 
 def test_the_evaluator_can_say_no(template: Template) -> None:

@@ -109,17 +109,30 @@ def test_flink_gets_the_local_properties_and_the_login(template: Template, tmp_p
     )
 
 
-def test_flink_logs_in_like_every_other_client(template: Template) -> None:
-    """Java's login and Python's use the same mechanism, and Kafdrop's file says what Flink's properties say."""
-    python = client("host:9098", security="iam", region="eu-west-1")
+def test_flink_logs_in_with_the_mechanism_for_its_class_loaders(template: Template) -> None:
+    """Kafka's own mechanism, OAUTHBEARER, serves one class loader of a JVM: tests/integration/test_iam.py."""
     configuration = template.properties("FlinkApplication")["ApplicationConfiguration"]
     found = configuration["EnvironmentProperties"]["PropertyGroups"][0]["PropertyMap"]
-    assert found["kafka.security.protocol"] == python["security.protocol"]
-    assert found["kafka.sasl.mechanism"] == python["sasl.mechanisms"]
-    script = user_data(template)
-    login = {name.removeprefix("kafka."): value for name, value in found.items() if name.startswith(("kafka.s",))}
-    lines = script.split("<<'END'\n", 1)[1].split("\nEND\n", 1)[0].splitlines()
-    assert login.items() <= dict(line.split("=", 1) for line in lines).items()
+    login = {name.removeprefix("kafka."): value for name, value in found.items() if name.startswith("kafka.s")}
+    assert login == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "AWS_MSK_IAM",
+        "sasl.jaas.config": "software.amazon.msk.auth.iam.IAMLoginModule required;",
+        "sasl.client.callback.handler.class": "software.amazon.msk.auth.iam.IAMClientCallbackHandler",
+    }
+
+
+def test_kafdrop_logs_in_like_the_functions(template: Template) -> None:
+    """It has one class loader, and the mechanism of every other client."""
+    python = client("host:9098", security="iam", region="eu-west-1")
+    lines = user_data(template).split("<<'END'\n", 1)[1].split("\nEND\n", 1)[0].splitlines()
+    found = dict(line.split("=", 1) for line in lines)
+    assert (found["security.protocol"], found["sasl.mechanism"]) == (
+        python["security.protocol"],
+        python["sasl.mechanisms"],
+    )
+    handlers = {found[f"sasl.{kind}.callback.handler.class"] for kind in ("login", "client")}
+    assert handlers == {"software.amazon.msk.auth.iam.IAMOAuthBearerLoginCallbackHandler"}
 
 
 def test_flink_takes_only_settings_that_are_the_templates(template: Template) -> None:

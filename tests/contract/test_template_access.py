@@ -116,7 +116,7 @@ def test_roles_touch_only_their_topics(template: Template, role: str) -> None:
     for statement in template.statements(role):
         for arn in map(text, (value for value in listed(statement["Resource"]) if "Fn::GetAtt" not in value)):
             if ":kafka:" in arn:
-                assert re.search(rf":(cluster|topic|group)/{LONGEST['AWS::StackName']}/\*", arn), arn
+                assert re.search(rf":(cluster|topic|group|transactional-id)/{LONGEST['AWS::StackName']}/\*", arn), arn
             if ":topic/" in arn:
                 verbs = {action.split(":")[1] for action in listed(statement["Action"])} & {"ReadData", "WriteData"}
                 found |= {(verb, arn.rsplit("/", 1)[1]) for verb in verbs}

@@ -8,12 +8,16 @@ Environment: SHIM_FAULTS names a JSON file, ``{"create": {"AuditWriter": {"reaso
 is read again at each step; ``update`` and ``delete`` work alike. While its ``held`` is true, no cluster is made ready.
 With ``interfaces`` functions leave the network interfaces that they have in their subnets and groups.
 
+SHIM_SERVICES names an address where the harness runs what AWS would run (tests/aws_services.py): functions are invoked
+there, and the Flink application is started and stopped there. Without it neither runs.
+
 ``calls`` is a list of what happens to requests before ministack sees them, or to its answers. `match` is an expression
 over ``service METHOD path operation``; each entry counts for the first `times` requests that match it, or with `each`
 for the first of every different match. With `code` and `status` they are refused in the words of their protocol, where
 ``throttle`` stands for the service's own; `merge` changes a JSON answer.
 """
 
+import asyncio
 import base64
 import json
 import os
@@ -25,6 +29,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
+from urllib.request import Request, urlopen
 
 Properties = dict[str, Any]
 Made = tuple[str, dict[str, Any]]
@@ -253,6 +258,7 @@ def _delete_topic(_physical: str, properties: Properties) -> None:
 
 
 _ALL_TOPICS: Final = re.compile(r"/v1/clusters/(.+?)/topics")
+_ONE_CLUSTER: Final = re.compile(r"/api/v2/clusters/(.+)")
 _ONE_TOPIC: Final = re.compile(r"/v1/clusters/(.+?)/topics/([^/]+)")
 
 
@@ -265,6 +271,12 @@ async def _kafka(method: str, path: str, headers: Any, body: Any, query: dict[st
             if item["ClusterName"].startswith(wanted)
         ]
         return _msk._json(_camel_keys({"ClusterInfoList": found}))
+    if (match := _ONE_CLUSTER.fullmatch(path)) and method == "GET":
+        one = _msk._clusters.get(unquote(match.group(1)))
+        if one is None:
+            return _msk._not_found("The cluster does not exist.")
+        kept = {key: one[key] for key in ("ClusterArn", "ClusterName", "State")}
+        return _msk._json({"ClusterInfo": kept | {"ClusterType": "PROVISIONED"}})
     if match := _ALL_TOPICS.fullmatch(path):
         return _all_topics(method, unquote(match.group(1)), body)
     if match := _ONE_TOPIC.fullmatch(path):
@@ -344,13 +356,17 @@ def _operating(kind: str, handler: Callable[[Properties], Any]) -> Callable[[Pro
             "OperationId": uuid.uuid4().hex,
             "StartTime": now,
             "EndTime": now,
-            "OperationStatus": "FAILED" if fault else "SUCCESSFUL",
+            "OperationStatus": "FAILED" if fault else "IN_PROGRESS" if _SERVICES else "SUCCESSFUL",
             "OperationFailureDetails": {"ErrorInfo": {"ErrorString": fault or ""}},
         }
         _operations.setdefault(data["ApplicationName"], []).insert(0, made)
         return _flink.json_response({"OperationId": made["OperationId"]})
 
     return handle
+
+
+def _presigned_url(data: Properties) -> Any:
+    return _flink.json_response({"AuthorizedUrl": f"https://flink.example/{data['ApplicationName']}?authToken=x"})
 
 
 def _list_operations(data: Properties) -> Any:
@@ -365,12 +381,62 @@ def _list_operations(data: Properties) -> Any:
 
 
 def _describe_operation(data: Properties) -> Any:
+    _flink._get(data["ApplicationName"])  # settles what is under way
     for made in _operations.get(data["ApplicationName"], []):
         if made["OperationId"] == data["OperationId"]:
             hidden = set() if made["OperationStatus"] == "FAILED" else {"OperationFailureDetails"}
             details = {key: value for key, value in made.items() if key not in {"OperationId", *hidden}}
             return _flink.json_response({"ApplicationOperationInfoDetails": details})
     return _flink._error("ResourceNotFoundException", "no such operation")
+
+
+# --- What runs outside ------------------------------------------------------------------------------------------------
+
+_SERVICES: Final = os.environ.get("SHIM_SERVICES", "")
+
+
+def _ask(path: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(f"{_SERVICES}{path}", data), timeout=300) as answer:  # noqa: S310 - on 127.0.0.1
+        return json.loads(answer.read())
+
+
+async def _invoked(name: str, event: Any, headers: dict[str, str], *_rest: Any) -> Any:
+    """Let the harness run the function; as Lambda, refuse one that does not exist."""
+    if name not in _lambda._functions:
+        return await _invoke_before(name, event, headers)
+    answer = await asyncio.to_thread(_ask, f"/invoke/{name}", event)
+    own = {"Content-Type": "application/json", "X-Amz-Executed-Version": "$LATEST"}
+    own["X-Amz-Log-Result"] = base64.b64encode(answer["log"].encode()[-4096:]).decode()
+    if answer["failed"]:
+        own["X-Amz-Function-Error"] = "Unhandled"
+    return 200, own, json.dumps(answer["answer"]).encode()
+
+
+def _settled(name: str) -> Any:
+    """Give an application with the state that it has outside."""
+    record = _flink._applications.get(name)
+    if record is not None and (found := _ask(f"/flink/{name}"))["state"]:
+        record["ApplicationStatus"], record["_driven"] = found["state"], True
+        for operation in _operations.get(name, [])[:1]:
+            if found["state"] in {"RUNNING", "READY"} and operation["OperationStatus"] == "IN_PROGRESS":
+                operation |= {"OperationStatus": "FAILED" if found["error"] else "SUCCESSFUL"}
+                operation["OperationFailureDetails"] = {"ErrorInfo": {"ErrorString": found["error"]}}
+    return record
+
+
+def _outside(kind: str, handler: Callable[[Properties], Any]) -> Callable[[Properties], Any]:
+    """Start or stop outside what ministack only notes."""
+
+    def handle(data: Properties) -> Any:
+        answer = handler(data)
+        if answer[0] < 400:
+            name = data["ApplicationName"]
+            kept = list(_flink._snapshots.get(name) or {})
+            _ask(f"/flink/{name}/{kind}", {"request": data, "snapshots": kept})
+        return answer
+
+    return handle
 
 
 # --- Alarms -----------------------------------------------------------------------------------------------------------
@@ -597,11 +663,19 @@ _stacks._runs_on_worker_thread = lambda kind: kind == "AWS::MSK::Cluster" or _th
 _kafka_before: Any = _msk.handle_request
 _msk.handle_request = _kafka
 _flink._HANDLERS["StartApplication"] = _starting(_flink._HANDLERS["StartApplication"])
+if _SERVICES:
+    _flink._get = _settled
+    _lambda: Any = import_module("ministack.services.lambda_svc")
+    _invoke_before: Any = _lambda._invoke
+    _lambda._invoke = _invoked
+    for _kind in ("StartApplication", "StopApplication"):
+        _flink._HANDLERS[_kind] = _outside(_kind, _flink._HANDLERS[_kind])
 for _kind in ("StartApplication", "StopApplication"):
     _flink._HANDLERS[_kind] = _operating(_kind, _flink._HANDLERS[_kind])
 _flink._HANDLERS |= {
     "ListApplicationOperations": _list_operations,
     "DescribeApplicationOperation": _describe_operation,
+    "CreateApplicationPresignedUrl": _presigned_url,
 }
 
 _ec2._ACTION_MAP["DescribeInstanceTypeOfferings"] = _offerings
