@@ -202,7 +202,10 @@ class AwsStack:
         """Return the stack's outputs; raises `NotDeployed`."""
         found = describe(self._cfn, self._name)
         if found is None:
-            raise NotDeployed(f"stack {self._name}: not deployed", hint="run `fraudctl deploy` first")
+            raise NotDeployed(
+                f"stack {self._name}: not deployed in {self._session.region}",
+                hint="run `fraudctl deploy` first, or say where it is with --region",
+            )
         named = found.outputs
         own = ("BootstrapServers", "AuditTableName", "FlinkApplicationName", "HoldMs", "SlackMs")
         if missing := [name for name in own if name not in named]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fraudctl.aws import older
 from fraudctl.aws.cloudformation.describe import describe
+from fraudctl.aws.cloudformation.parameters import PENDING
 from fraudctl.aws.components import AwsComponents
 from fraudctl.aws.errors import asking
 from fraudctl.aws.names import Names
@@ -124,9 +125,8 @@ class AwsTarget:
         return AwsPages(self.flink, self.stack.outputs, self._arguments)
 
     def recover(self) -> bool:
-        """Return True for a deployed stack: AWS keeps it running. Raises `NotDeployed`."""
-        self.stack.outputs()
-        return True
+        """Return whether the stack is deployed to its end: then AWS keeps it running. Raises `NotDeployed`."""
+        return self.stack.outputs().bootstrap_servers != PENDING
 
     def components(self) -> list[Component]:
         """Return a verdict for every component; raises `NotDeployed`."""

@@ -127,7 +127,7 @@ def test_flags_and_transactions_go_in_and_come_out(fraudctl: Commands, tmp_path:
     assert rated[0]["delivered"] == 20
     (stats,) = [one for one in fraudctl.documents("topics", "list") if one["topic"] == "transactions"]
     assert stats["records"] == 30_000 + 10 + 500 + 5 + 20
-    assert fraudctl("tail", "transactions", "--expect", "5", "--from-beginning", "--order", "arrival").code == 0
+    assert fraudctl("tail", "transactions", "--expect", "5", "--from-beginning", "--order", "partition").code == 0
 
 
 def test_topics_are_listed_described_and_created(emulator: Emulator, fraudctl: Commands) -> None:

@@ -19,9 +19,10 @@ from fraudctl.aws.resources.functions import FunctionError
 from fraudctl.aws.resources.reader import TopicReader
 from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.clock import Clock
+from fraudctl.errors import Unreachable
 from fraudctl.pipeline import kafka, reader, topics
 from fraudctl.pipeline.reader import Batch, Reader, Record, Request, Source
-from fraudctl.services import reading
+from fraudctl.services import kafka_errors, reading
 from fraudctl.target import From, Outgoing, Range
 
 pytestmark = pytest.mark.integration
@@ -344,3 +345,27 @@ def test_what_the_functions_refuse(functions: TopicFunctions) -> None:
     ):
         with pytest.raises(FunctionError, match=said):
             functions.invoke("TopicWriter", payload)
+
+
+def test_silence_is_said_and_reading_goes_on_after_it(running: Servers, source: Source, topic: Topic) -> None:
+    """While no broker answers, batches say so, and what needs an answer fails as silence; then nothing is missing."""
+    topic.write([(0, b"before")])
+    found = records(everything(source, Request(topic.name, {0: 1}, {0: 2})))
+    positions = {0: 2}
+    running.kafka.kill()
+    wait_for(lambda: source.poll(Request(topic.name, positions, wait_s=0.2)).unreachable is not None, "silence")
+    with pytest.raises(KafkaException) as caught:
+        source.bounds(topic.name)
+    assert isinstance(kafka_errors.meaning("topic", caught.value), Unreachable)
+    running.kafka.start()
+    topic.write([(0, b"after")])
+
+    def rest() -> bool:
+        nonlocal positions
+        batch = source.poll(Request(topic.name, positions, wait_s=1))
+        positions = dict(batch.positions)
+        found.extend(batch.records)
+        return bool(batch.records)
+
+    wait_for(rest, "the record after the silence", 60)
+    assert [record.value for record in found] == [b"before", b"after"]

@@ -13,6 +13,7 @@ from stubs import STACK, Aws, FakeTime
 from templates import load
 
 from fraudctl.aws.resources.functions import AwsFunctions, FunctionError
+from fraudctl.aws.resources.logs import AwsLogs
 from fraudctl.aws.resources.table import AuditTable
 from fraudctl.aws.session import ONCE_READ_SECONDS, AwsSession
 from fraudctl.errors import NotDeployed, OperationFailed, TimedOut, Unreachable
@@ -61,7 +62,8 @@ def test_an_error_of_the_function_comes_with_its_log() -> None:
             functions(aws).invoke(NAME, PAYLOAD)
     assert caught.value.kind == "ValueError"
     assert caught.value.excerpt == ["[WARNING] a broker \\x1b[31mhangs", "REPORT RequestId: 1 Duration: 3 ms"]
-    assert f"aws logs tail /aws/lambda/{FULL}" in str(caught.value.hint)
+    assert "`fraudctl logs flag-account-generator` shows more" in str(caught.value.hint)
+    assert "flag-account-generator" in AwsLogs(lambda: None, STACK, FakeTime().clock()).groups()
 
 
 def test_a_function_that_ran_out_of_time() -> None:

@@ -62,7 +62,7 @@ class AwsFunctions:
                 raise Unreachable(f"{name}: Lambda still prepares it", hint="run the command again in a minute")
         result = json.loads(answer["Content"] or b"null")
         if "FunctionError" in answer:
-            raise _failed(name, full, result, answer.get("LogResult", ""))
+            raise _failed(name, result, answer.get("LogResult", ""))
         return dict(result or {})
 
     def _invoke(self, name: str, full: str, body: bytes) -> dict[str, Any] | None:
@@ -76,7 +76,7 @@ class AwsFunctions:
             except ReadTimeoutError as error:
                 raise TimedOut(
                     f"{name}: no answer in time; what it was asked to do may still happen",
-                    hint=f"`aws logs tail /aws/lambda/{full}` shows what it does",
+                    hint=f"`{_logs(name)}` shows what it does",
                 ) from error
             except ClientError as error:
                 code = error.response["Error"]["Code"]
@@ -111,11 +111,11 @@ class AwsFunctions:
         raise TimedOut(f"{name}: still {state}: {why or 'no reason given'}", hint="run the command again later")
 
 
-def _failed(name: str, full: str, result: object, log: str) -> FraudctlError:
+def _failed(name: str, result: object, log: str) -> FraudctlError:
     found = result if isinstance(result, Mapping) else {}
     kind, message = str(found.get("errorType") or "Error"), str(found.get("errorMessage") or "no reason given")
     lines = _log_lines(log)
-    hint = f"`aws logs tail /aws/lambda/{full}` shows more of its log"
+    hint = f"`{_logs(name)}` shows more of its log"
     if kind == _NOT_CONFIRMED:
         return Unreachable(
             f"{name}: Kafka does not answer: {message}",
@@ -127,6 +127,12 @@ def _failed(name: str, full: str, result: object, log: str) -> FraudctlError:
             f"{name}: it ran out of time: {message}; a part may be done", kind=kind, hint=hint, excerpt=lines
         )
     return FunctionError(f"{name}: {kind}: {message}", kind=kind, hint=hint, excerpt=lines)
+
+
+def _logs(name: str) -> str:
+    """Return the command that shows a function's log; there it is called like the folder of its code."""
+    folder = next((folder for folder, short in names.FUNCTIONS.items() if short == name), "lambda")
+    return f"fraudctl logs {folder.replace('_', '-')}"
 
 
 def _log_lines(tail: str) -> list[str]:
