@@ -58,6 +58,18 @@ def test_exactly_the_expected_fraud_is_audited(aws: Services, cli: AwsFraudctl, 
     assert {record["value"]["transaction_id"] for record in detected} == {"largest", "late", "marker", "plain"}
 
 
+@pytest.mark.parametrize("state", ["Pending", "Inactive"])
+def test_a_function_that_lambda_prepares_is_waited_for(aws: Services, cli: AwsFraudctl, state: str) -> None:
+    """New, or not called for weeks: Lambda refuses the first call, the command waits once, and then it is done."""
+    refused = {"match": "lambda POST .*/invocations", "code": "ResourceConflictException", "status": 409}
+    pending = {"match": "lambda GET .*/configuration", "merge": {"State": state, "StateReason": "being prepared"}}
+    aws.emulator.order(calls=[{**refused, "note": state}, {**pending, "note": state}])
+    done = cli("flag-accounts", "4242", "--reason", state, "-o", "json")
+    aws.emulator.heal()
+    assert [(flag["account_id"], flag["reason"]) for flag in done.documents] == [(4242, state)]
+    assert f"FlagAccountGenerator is {state}" in done.err
+
+
 def test_the_application_goes_on_where_it_stopped(aws: Services, cli: AwsFraudctl) -> None:
     """Stopped with a snapshot and started from it: what was sent in between is detected, with flags of before."""
     cli("flink", "stop")
