@@ -449,6 +449,9 @@ class Topics(Protocol):
     def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return how far each consumer of the pipeline is behind; with `timed`, in milliseconds too."""
 
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return, by consumer group, the offset in each of a topic's partitions that it has committed."""
+
 
 class Records(Protocol):
     """Reading and writing topics."""
@@ -461,6 +464,12 @@ class Records(Protocol):
 
     def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
         """Write records and check every delivery report."""
+
+    def generate(self, count: int) -> Iterator[Report] | None:
+        """Have sample transactions made beside the brokers, and yield a report of each part that is written.
+
+        None where they are made by this process.
+        """
 
 
 class Functions(Protocol):
@@ -559,6 +568,9 @@ class Target(Protocol):
 
     def components(self) -> list[Component]:
         """Return a verdict for every component; raises `NotDeployed`."""
+
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield the documents of AuditWriter's on-failure destination (`fraudctl.pipeline.on_failure`)."""
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table; boto3 has no static types of its own
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""

@@ -190,6 +190,7 @@ class FakeTopics:
     missing: frozenset[str] = frozenset()
     calls: list[Any] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, dict[str, dict[int, int]]] = field(default_factory=dict)
 
     def create(self) -> Iterator[Event]:
         """Record the call."""
@@ -216,6 +217,10 @@ class FakeTopics:
     def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return one consumer."""
         return [ConsumerLag("audit-writer", topics.PROCESSED.name, 7, behind_ms=2_500 if timed else None)]
+
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return what `positions` says of the topic."""
+        return self.positions.get(topic, {})
 
     def _info(self, topic: topics.Topic) -> TopicInfo:
         if topic.name in self.missing:
@@ -245,6 +250,9 @@ class FakeRecords:
     asked: list[tuple[str, Range]] = field(default_factory=list)
     written: list[Outgoing] = field(default_factory=list)
     topic: str = ""
+    parts: Sequence[Report] | None = None
+    asked_for: int = 0
+    most: int | None = None  # the write stops behind so many
 
     def read(self, topic: str, wanted: Range) -> Iterator[Record]:
         """Yield the records of all batches."""
@@ -268,7 +276,14 @@ class FakeRecords:
                 failed += 1
             else:
                 self.written.append(outgoing)
+            if self.most is not None and len(self.written) == self.most:
+                return Report(self.most, failed, stopped="TopicWriter: no answer in time")
         return Report(len(self.written), failed, ("Broker: refused",) if failed else ())
+
+    def generate(self, count: int) -> Iterator[Report] | None:
+        """Leave it to the caller, unless parts are prepared."""
+        self.asked_for = count
+        return None if self.parts is None else iter(self.parts)
 
 
 @dataclass
@@ -377,6 +392,10 @@ class FakeTarget:
     def components(self) -> list[Component]:
         """Return one healthy component."""
         return [Component("kafka", Health.HEALTHY, pid=1)]
+
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield no documents."""
+        return iter(())
 
     def audit_table(self) -> Any:
         """Return the table."""

@@ -9,10 +9,10 @@ from botocore.exceptions import ClientError
 
 from fraudctl.aws.cloudformation.describe import Described, resources
 from fraudctl.aws.errors import ConnectionLost, CredentialsExpired, asking
-from fraudctl.aws.resources import metrics
+from fraudctl.aws.resources import on_failure
 from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.aws.session import AwsSession, items
-from fraudctl.clock import Clock
 from fraudctl.errors import FraudctlError, NotDeployed
 from fraudctl.pipeline import names
 from fraudctl.target import Component, Health
@@ -51,7 +51,7 @@ class AwsComponents:
     """Asks about one stack."""
 
     session: AwsSession
-    clock: Clock
+    metrics: Metrics
     flink: AwsFlink
     stack: Described
 
@@ -145,15 +145,12 @@ class AwsComponents:
         reason = str(found.get("StateTransitionReason") or "")
         said = ["" if state == "Enabled" else f"it is {state.lower()}", result if problem else ""]
         said.append(reason if reason not in {"", "USER_INITIATED", "User action"} else "")
-        behind = metrics.newest(
-            self.session.client("cloudwatch"),
-            self.clock,
-            namespace="AWS/Lambda",
-            dimension=("EventSourceMappingUUID", uuid),
-            names=(_LAG,),
-        ).get(_LAG)
+        behind = self.metrics.newest("AWS/Lambda", ("EventSourceMappingUUID", uuid), (_LAG,)).get(_LAG)
         said.append(f"{behind:,.0f} records behind, a minute or two ago" if behind else "")
-        return Component(name, health, "; ".join(filter(None, said)), address=uuid)
+        aside = None
+        if bucket := self.stack.outputs.get("OnFailureBucket"):
+            aside = on_failure.put_aside(self.session.client("s3"), bucket)
+        return Component(name, health, "; ".join(filter(None, said)), address=uuid, put_aside=aside)
 
     def _table(self, name: str) -> Component:
         table = self._output("AuditTableName")

@@ -10,6 +10,8 @@ from fraudctl.aws.session import AwsSession
 from fraudctl.errors import NotDeployed
 from fraudctl.target import Outputs
 
+# An older template's parameter for Kafdrop's image; today's takes an image's id.
+_LOOKED_UP: Final = "/aws/service/"
 # Where the template places its two private subnets; an older one let CloudFormation choose their zones.
 _SUBNETS: Final = {"PrivateSubnetA": "ZoneA", "PrivateSubnetB": "ZoneB"}
 
@@ -25,6 +27,15 @@ def zones(session: AwsSession, stack: Described, names: Collection[str]) -> Mapp
     with asking("subnets of the stack"):
         found = session.client("ec2").describe_subnets(SubnetIds=sorted(subnets))["Subnets"]
     return {subnets[subnet["SubnetId"]]: subnet["AvailabilityZone"] for subnet in found}
+
+
+def parameters(stack: Described) -> dict[str, str]:
+    """Return the stack's values; of one that CloudFormation looked up, what it found, so that nothing is replaced."""
+    return {
+        name: stack.resolved.get(name, value)
+        for name, value in stack.parameters.items()
+        if name in stack.resolved or not value.startswith(_LOOKED_UP)
+    }
 
 
 def output(outputs: Outputs, name: str, what: str) -> str:

@@ -4,6 +4,7 @@ The pause is remembered as a tag of the application, so that whoever looks at th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -47,7 +48,10 @@ class Pausing:
         if value is None:
             return None
         when, _, samples = value.partition(" ")
-        return Paused(int(datetime.fromisoformat(when).timestamp() * 1000), samples == _WITH_SAMPLES)
+        since = 0
+        with suppress(ValueError):  # somebody has written the tag by hand
+            since = int(datetime.fromisoformat(when).timestamp() * 1000)
+        return Paused(since, samples == _WITH_SAMPLES)
 
     def mark(self, paused: Paused | None) -> None:
         """Set the tag, or with None remove it."""

@@ -272,7 +272,7 @@ class AwsStack:
         *,
         samples: bool | None,
     ) -> dict[str, str]:
-        before = found.parameters if found is not None and found.outputs else {}
+        before = older.parameters(found) if found is not None and found.outputs else {}
         known: dict[str, str] = {}
         if arn := (found.outputs.get("ClusterArn") if found else None):
             known = {BOOTSTRAP: servers} if (servers := brokers(self._session.client("kafka"), arn)) else {}

@@ -8,11 +8,14 @@ from typing import Any, Final
 from fraudctl.aws import older
 from fraudctl.aws.cloudformation.describe import describe
 from fraudctl.aws.components import AwsComponents
+from fraudctl.aws.errors import asking
+from fraudctl.aws.names import Names
 from fraudctl.aws.pages import AwsPages
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.functions import AwsFunctions
 from fraudctl.aws.resources.logs import AwsLogs
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.aws.resources.reader import TopicReader
 from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.aws.resources.schedule import AwsSchedule
@@ -77,7 +80,7 @@ class AwsTarget:
             lambda: self._session.client("kinesisanalyticsv2"),
             lambda: self.stack.outputs().flink_application,
             self._clock,
-            watch=lambda: self._session.client("cloudwatch"),
+            metrics=self._metrics,
             logs=self.logs,
         )
 
@@ -130,7 +133,17 @@ class AwsTarget:
         found = describe(self._session.client("cloudformation"), self._settings.stack)
         if found is None:
             raise NotDeployed(f"stack {self._settings.stack}: not deployed", hint="run `fraudctl deploy` first")
-        return AwsComponents(self._session, self._clock, self.flink, found).judge()
+        return AwsComponents(self._session, self._metrics, self.flink, found).judge()
+
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield the documents of AuditWriter's on-failure destination, a bucket."""
+        bucket = Names(self._settings.stack).on_failure_bucket(self._session.account(), self._session.region)
+        client = self._session.client("s3")
+        with asking(f"bucket {bucket}"):
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for found in page.get("Contents", ()):
+                    if found["Key"].endswith(".json"):
+                        yield client.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table, with what is asked of it here; raises `NotDeployed`."""
@@ -147,7 +160,7 @@ class AwsTarget:
     def _reader(self) -> TopicReader:
         """Kafka as TopicReader sees it; to ask again does no harm, so botocore may."""
         functions = AwsFunctions(lambda: self._session.client("lambda"), self._settings.stack, self._clock, self._note)
-        return TopicReader(functions.invoke, self._clock)
+        return TopicReader(functions.invoke, self._clock, self._note)
 
     def _cluster(self) -> str:
         """Return the cluster's ARN."""
@@ -157,6 +170,10 @@ class AwsTarget:
         """Return how many partitions the stack gives a topic."""
         found = describe(self._session.client("cloudformation"), self._settings.stack)
         return int(found.parameters.get("Partitions", PARTITIONS)) if found else PARTITIONS
+
+    @cached_property
+    def _metrics(self) -> Metrics:
+        return Metrics(lambda: self._session.client("cloudwatch"), self._clock)
 
     def _schedule_name(self) -> str:
         return older.output(self.stack.outputs(), "ScheduleName", "a schedule for sample transactions")

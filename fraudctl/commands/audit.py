@@ -212,6 +212,50 @@ def stats(
 
 
 @app.command()
+def verify(
+    ctx: typer.Context,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Transactions published from this time on, written like --since of `audit query`."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Transactions published before this time.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most N cases of each kind.")] = 10,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Exit 0 though something could not be checked.")
+    ] = False,
+) -> None:
+    """Recompute what had to be detected, and compare it with the topic and the table.
+
+    Reads transactions, flag events, detections, rows and the on-failure destination, and changes nothing. Exits 8 if
+    something is lost, unexpected or different, or could not be checked.
+
+    Example: fraudctl audit verify
+    Example: fraudctl audit verify --since 1d
+    Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
+    """
+    from fraudctl.services import time_options
+    from fraudctl.services.verify import report
+    from fraudctl.services.verify.reconcile import Reconciliation
+
+    context: Context = ctx.obj
+    first, end = time_options.span(since, until, note=context.render.note)
+    reconciliation = Reconciliation(context.running, first, end)
+    context.render.events(reconciliation.run())
+    result = reconciliation.result
+    cases = report.cases(result, limit)
+    if context.render.json:
+        context.render.rows([report.document(result, cases)], ())
+    elif context.render.structured:
+        context.render.rows(cases, report.CASE_COLUMNS)
+    else:
+        context.render.rows(report.summary(result), report.SUMMARY_COLUMNS)
+        context.render.rows(cases, report.CASE_COLUMNS)
+    for note in report.notes(result, limit):
+        context.render.note(note)
+    report.check(result, allow_unknown=allow_unknown)
+
+
+@app.command()
 def show(
     ctx: typer.Context,
     transaction: Annotated[str, typer.Argument(help="Id of the transaction, or how a recent one begins.")],

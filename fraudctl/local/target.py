@@ -136,6 +136,12 @@ class LocalTarget:
         self._silent = verdict.silent
         return list(verdict.components)
 
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield the documents of AuditWriter's on-failure destination, a folder."""
+        for file in sorted(self._paths.on_failure.glob("*.json")):
+            with suppress(FileNotFoundError):
+                yield file.read_bytes()
+
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""
         return clients.dynamodb_resource(self._port("dynamodb")).Table(names.audit_table(self._settings.stack))

@@ -181,7 +181,7 @@ def _opened(
         opener = zlib.decompressobj()
         data = opener.decompress(base64.b64decode(block, validate=True), _LARGEST_BLOCK_BYTES)
         if not opener.eof:
-            raise ValueError("the block is cut, or over 32 MB")
+            raise ValueError("records is not a block: it is cut, or over 32 MB")
         line, _, rest = data.partition(b"\n")
         head: dict[str, Any] = json.loads(line)
         contents = list(_contents(rest, head["lengths"]))

@@ -13,7 +13,7 @@ from typing import Protocol
 from fraudctl.errors import NotDeployed, Refused
 from fraudctl.services import pausing
 from fraudctl.services.interrupts import interruptible
-from fraudctl.target import NO_OPTIONS, Change, Event, Options, Phase, Plan, Stack, Target
+from fraudctl.target import NO_OPTIONS, Change, Event, Options, Paused, Phase, Plan, Stack, Target
 
 
 class Display(Protocol):
@@ -108,24 +108,25 @@ def _planned(stack: Stack, options: Options, *, samples: bool | None) -> Iterato
 
 
 def _run(target: Target, plan: Plan) -> Generator[Event, None, None]:
+    paused = target.stack.paused()  # an update may take the mark away
     yield from target.stack.apply(plan)
     yield from target.flink.start()
     if plan.samples is True:
         target.schedule.start()
     elif plan.samples is False:
         target.schedule.stop()
-    yield _resumed(target, samples=plan.samples)
+    yield _resumed(target, paused, samples=plan.samples)
 
 
 def _attach(target: Target) -> Generator[Event, None, None]:
+    paused = target.stack.paused()
     yield from target.stack.attach()
     yield from target.flink.start()
-    yield _resumed(target)
+    yield _resumed(target, paused)
 
 
-def _resumed(target: Target, *, samples: bool | None = None) -> Event:
+def _resumed(target: Target, paused: Paused | None, *, samples: bool | None = None) -> Event:
     """End a pause, if there is one, with the samples as they were before unless the deploy has decided on them."""
-    paused = target.stack.paused()
     if paused is None:
         return _samples(target)
     if samples is None:

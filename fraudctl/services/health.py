@@ -98,6 +98,8 @@ class Status:
             )
         on_purpose = len(ill) == 1 and ill[0].health is Health.STOPPED and "`fraudctl flink st" in ill[0].detail
         hint = "run `fraudctl flink start`" if on_purpose else "run `fraudctl deploy` to repair"
+        if not self.problems and [component.name for component in ill] == ["alarms"]:
+            hint = "each alarm says what to do"
         raise NotAsAsked(f"{self.outputs.stack}: not everything is healthy", hint=hint)
 
     def document(self) -> dict[str, Any]:
@@ -211,7 +213,6 @@ def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - froz
     """
     running = target.recover()
     outputs = target.stack.outputs()
-    paused = target.stack.paused()
     problems: list[str] = []
 
     def ask(question: Callable[[], _Answer]) -> _Answer | None:
@@ -221,6 +222,7 @@ def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - froz
             problems.append(str(error))
             return None
 
+    paused = ask(target.stack.paused)
     components = tuple(target.components())
     if paused is not None and not running:
         return Status(outputs, components, None, None, None, None, (), paused=paused)
@@ -306,7 +308,8 @@ def _dead_letters(topics: Sequence[TopicInfo]) -> list[str]:
 
 def _put_aside(found: PutAside, problems: list[str], notes: list[str]) -> None:
     """Add a problem on detections that could not be written, and a note on records that are none."""
-    look = f"grep -h -A3 '\"error\":' {shlex.quote(found.place)}/*.json"
+    where = shlex.quote(found.place)
+    look = f"aws s3 ls --recursive {where}" if "://" in where else f"grep -h -A3 '\"error\":' {where}/*.json"
     reasons = f"see why with `{look}`; delete the files when that is settled"
     if found.unwritten:
         records = tables.plural(found.unwritten, "record")

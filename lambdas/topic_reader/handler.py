@@ -141,6 +141,7 @@ def _lag(kept: Questions, *, timed: bool) -> dict[str, Any]:
                     "topic": name,
                     "lag": sum(unread.values()),
                     "behind_ms": behind,
+                    "committed": {str(number): at for (topic, number), at in committed.items() if topic == name},
                 }
             )
     return {"groups": found}

@@ -258,6 +258,7 @@ def _delete_topic(_physical: str, properties: Properties) -> None:
 
 
 _ALL_TOPICS: Final = re.compile(r"/v1/clusters/(.+?)/topics")
+_ONE_CLUSTER: Final = re.compile(r"/api/v2/clusters/(.+)")
 _ONE_TOPIC: Final = re.compile(r"/v1/clusters/(.+?)/topics/([^/]+)")
 
 
@@ -270,6 +271,12 @@ async def _kafka(method: str, path: str, headers: Any, body: Any, query: dict[st
             if item["ClusterName"].startswith(wanted)
         ]
         return _msk._json(_camel_keys({"ClusterInfoList": found}))
+    if (match := _ONE_CLUSTER.fullmatch(path)) and method == "GET":
+        one = _msk._clusters.get(unquote(match.group(1)))
+        if one is None:
+            return _msk._not_found("The cluster does not exist.")
+        kept = {key: one[key] for key in ("ClusterArn", "ClusterName", "State")}
+        return _msk._json({"ClusterInfo": kept | {"ClusterType": "PROVISIONED"}})
     if match := _ALL_TOPICS.fullmatch(path):
         return _all_topics(method, unquote(match.group(1)), body)
     if match := _ONE_TOPIC.fullmatch(path):
@@ -356,6 +363,10 @@ def _operating(kind: str, handler: Callable[[Properties], Any]) -> Callable[[Pro
         return _flink.json_response({"OperationId": made["OperationId"]})
 
     return handle
+
+
+def _presigned_url(data: Properties) -> Any:
+    return _flink.json_response({"AuthorizedUrl": f"https://flink.example/{data['ApplicationName']}?authToken=x"})
 
 
 def _list_operations(data: Properties) -> Any:
@@ -664,6 +675,7 @@ for _kind in ("StartApplication", "StopApplication"):
 _flink._HANDLERS |= {
     "ListApplicationOperations": _list_operations,
     "DescribeApplicationOperation": _describe_operation,
+    "CreateApplicationPresignedUrl": _presigned_url,
 }
 
 _ec2._ACTION_MAP["DescribeInstanceTypeOfferings"] = _offerings

@@ -15,12 +15,14 @@ from lambda_servers import Servers, servers
 from lambda_tools import wait_for
 from topic_functions import TopicFunctions, environment, topic_functions
 
+from fraudctl.aws.resources.functions import FunctionError
 from fraudctl.aws.resources.reader import TopicReader
+from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.clock import Clock
 from fraudctl.pipeline import kafka, reader, topics
 from fraudctl.pipeline.reader import Batch, Reader, Record, Request, Source
 from fraudctl.services import reading
-from fraudctl.target import From, Range
+from fraudctl.target import From, Outgoing, Range
 
 pytestmark = pytest.mark.integration
 
@@ -295,3 +297,50 @@ def test_a_reader_follows_topics_in_turn_without_mixing_them(functions: TopicFun
         found = records(everything(remote, Request(topic.name, {0: 1, 1: 0}, {0: 2, 1: 1})))
         assert sorted(record.value or b"" for record in found) == [b"first", b"second"]
         assert all(r.topic == other for r in records(everything(remote, Request(other, bounds.lows, bounds.highs))))
+
+
+def test_what_is_written_through_the_function_is_what_kafka_gets(functions: TopicFunctions, topic: Topic) -> None:
+    """Tens of thousands in several batches, each once, in the partition that Java's clients would choose; any bytes."""
+    found: Any = functions
+    clock = Clock()
+    records_ = AwsRecords(TopicReader(functions.invoke, clock), found, clock)
+    odd = (Outgoing(b"\x00\xff", None, (("a", b"1"), ("a", None))), Outgoing(None, b"\xff\n\x00"))
+    many = [Outgoing(b"%d" % (number % 100), b"%d " % number + b"x" * 200) for number in range(40_000)]
+    report = records_.write(topic.name, [*odd, *many])
+    assert (report.delivered, report.failed, report.stopped) == (40_002, 0, "")
+    assert functions.invoked.count("TopicWriter") > 2
+    everything_ = list(records_.read(topic.name, Range(From.BEGINNING, follow=False)))
+    assert len(everything_) == 40_002
+    written = {r.value: r for r in everything_}
+    assert len(written) == 40_002
+    assert written[None].key == b"\x00\xff"
+    assert written[None].headers == (("a", b"1"), ("a", None))
+    assert written[b"\xff\n\x00"].key is None
+    for one in many[:200]:
+        assert written[one.value].partition == kafka.partition_of(one.key or b"", topic.partitions)
+
+    too_large = Outgoing(b"1", b"x" * 2_097_152)
+    report = records_.write(topic.name, [Outgoing(b"1", b"fits"), too_large, Outgoing(b"1", b"fits too")])
+    assert (report.delivered, report.failed) == (2, 1)
+    assert "large" in report.reasons[0].lower()
+
+
+def test_what_the_functions_refuse(functions: TopicFunctions) -> None:
+    """Topics that are not the pipeline's, questions that are none, blocks that are none."""
+    for payload, said in (
+        ({"ask": "bounds", "topic": "__consumer_offsets"}, "is none of"),
+        ({"ask": "delete", "topic": "demo_transactions"}, "ask is none of bounds"),
+        ({"ask": "poll", "topic": "demo_transactions"}, "positions is empty"),
+        ({"ask": "partitions", "topics": ["__consumer_offsets"]}, "is none of"),
+        ({"ask": "offsets_at", "topic": "demo_transactions", "ends": {"0": 0}, "moment": "now"}, "moment is not"),
+    ):
+        with pytest.raises(FunctionError, match=said) as caught:
+            functions.invoke("TopicReader", payload)
+        assert caught.value.kind == "ValueError"
+    for payload, said in (
+        ({"topic": "__consumer_offsets", "records": ""}, "is none of"),
+        ({"topic": "demo_transactions"}, "records is not a block"),
+        ({"topic": "demo_transactions", "records": "eA=="}, "records is not a block"),
+    ):
+        with pytest.raises(FunctionError, match=said):
+            functions.invoke("TopicWriter", payload)

@@ -12,6 +12,7 @@ from fraudctl.aws.cloudformation.describe import Described
 from fraudctl.aws.components import AwsComponents
 from fraudctl.aws.errors import CredentialsExpired
 from fraudctl.aws.resources.flink import AwsFlink
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.pipeline.names import FUNCTIONS
 from fraudctl.target import Component, Health
 
@@ -23,7 +24,12 @@ def judge(aws: Aws, outputs: Mapping[str, str] = OUTPUTS) -> dict[str, Component
     session, clock = aws.session(), FakeTime().clock()
     flink = AwsFlink(lambda: session.client("kinesisanalyticsv2"), lambda: APPLICATION, clock)
     described = Described(STACK_ID, STACK, "UPDATE_COMPLETE", "", {}, outputs, {}, protected=False)
-    return {found.name: found for found in AwsComponents(session, clock, flink, described).judge()}
+    return {
+        found.name: found
+        for found in AwsComponents(
+            session, Metrics(lambda: session.client("cloudwatch"), clock), flink, described
+        ).judge()
+    }
 
 
 def cluster(aws: Aws, state: str = "ACTIVE", why: str = "") -> None:
@@ -187,6 +193,26 @@ def test_what_may_not_be_asked_does_not_hide_the_rest() -> None:
     )
     assert "deployed by an older version" in found["audit mapping"].detail
     assert found["flink"].health is Health.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("state", "health"),
+    [("running", Health.HEALTHY), ("pending", Health.STARTING), ("stopped", Health.STOPPED), (None, Health.UNHEALTHY)],
+)
+def test_kafdrop_is_a_component_where_there_is_one(state: str | None, health: Health) -> None:
+    """By its instance; one that somebody has terminated is gone."""
+    found = [{"Instances": [{"InstanceId": "i-1", "State": {"Name": state}}]}] if state else []
+    with Aws() as aws:
+        cluster(aws)
+        functions(aws)
+        application(aws)
+        mapping(aws)
+        table(aws)
+        aws.on("ec2").describe_instances(InstanceIds=["i-1"]).returns({"Reservations": found})
+        alarms(aws)
+        kafdrop = judge(aws, {**OUTPUTS, "KafdropInstanceId": "i-1"})["kafdrop"]
+    assert kafdrop.health is health
+    assert kafdrop.detail == ("" if state == "running" else f"its instance is {state or 'gone'}")
 
 
 def test_without_credentials_nothing_is_a_verdict() -> None:

@@ -10,6 +10,7 @@ from stubs import BEGIN, STACK, Aws, FakeTime, at
 
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.logs import AwsLogs
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.aws.resources.schedule import AwsSchedule
 from fraudctl.errors import NotDeployed, OperationFailed, Refused, TimedOut
 from fraudctl.target import Phase
@@ -132,6 +133,26 @@ def test_an_update_that_is_under_way_is_waited_for() -> None:
             list(flink(aws).start())
 
 
+def test_an_operation_that_is_stuck_is_said_before_it_is_waited_for() -> None:
+    """With what force costs; the wait goes on, for it may end all the same."""
+    time = FakeTime(at=BEGIN + 3600)
+    with Aws() as aws:
+        Bench(aws).application("AUTOSCALING")
+        aws.on("kinesisanalyticsv2").list_application_operations(
+            ApplicationName=NAME, OperationStatus="IN_PROGRESS", Limit=1
+        ).returns({"ApplicationOperationInfoList": [{"OperationId": "op-1", "StartTime": at(0)}]})
+        snapshots(aws, "newest")
+        operation(aws, "SUCCESSFUL")
+        Bench(aws).application("RUNNING")
+        Bench(aws).application("RUNNING")
+        told = [event.detail for event in flink(aws, time).start()]
+    assert told[1].startswith(
+        "it has been AUTOSCALING for 60 min and looks stuck; `fraudctl flink stop --no-savepoint`"
+    )
+    assert "its state since the snapshot of 2026-11-24T00:00:00.000Z is lost" in told[1]
+    assert told[-1] == "running"
+
+
 def test_a_forced_stop_does_not_wait_for_anything() -> None:
     """It takes no snapshot; that is how a stuck application is stopped too."""
     with Aws() as aws:
@@ -244,7 +265,7 @@ def whole(aws: Aws, time: FakeTime) -> AwsFlink:
         lambda: aws.client("kinesisanalyticsv2"),
         lambda: NAME,
         time.clock(),
-        watch=lambda: aws.client("cloudwatch"),
+        metrics=Metrics(lambda: aws.client("cloudwatch"), time.clock()),
         logs=logs,
     )
 
@@ -269,6 +290,20 @@ def test_a_status_without_trouble() -> None:
     assert found.last_operation == "StartApplication of 2026-09-21T14:14:20.000Z: SUCCESSFUL"
     assert (found.checkpoints_completed, found.checkpoints_failed, found.checkpoint_bytes) == (None, 2, 4096)
     assert found.metrics == {"restarts": 0, "runningMs": 7_000_000, "recordsLagMax": 12}
+
+
+def test_metrics_are_asked_for_every_half_minute_at_most() -> None:
+    """They come by the minute, each one costs, and a status may be watched."""
+    time = FakeTime(at=BEGIN + 600)
+    with Aws() as aws:
+        subject = whole(aws, time)
+        for moment in (600, 629, 630):
+            time.at = BEGIN + moment
+            Bench(aws).application("RUNNING")
+            operations(aws)
+            if moment != 629:
+                watched(aws, moment, records_lag_max=[float(moment)])
+            assert subject.status().metrics == {"recordsLagMax": 630 if moment == 630 else 600}
 
 
 def test_a_restarting_application_names_its_first_exception() -> None:

@@ -175,6 +175,9 @@ def test_the_audit_table_tells_errors_like_everything_else(audit: Any, monkeypat
     with pytest.raises(Unreachable, match="not allowed") as caught:
         found.query(Limit=1)
     assert "dynamodb:Query" in str(caught.value.hint)
+    refuse("ThrottlingException")  # waited out by who asks
+    with pytest.raises(ClientError):
+        found.query(Limit=1)
     refuse("ResourceNotFoundException")
     with pytest.raises(NotDeployed, match="it is not there"):
         found.query(Limit=1)

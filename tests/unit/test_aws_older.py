@@ -8,6 +8,8 @@ from stubs import STACK, STACK_ID, Aws, stack
 
 from fraudctl.aws import older
 from fraudctl.aws.cloudformation.describe import Described
+from fraudctl.aws.cloudformation.diagnosis import advice
+from fraudctl.aws.cloudformation.events import Failure
 from fraudctl.aws.cloudformation.parameters import grown
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.errors import NotDeployed
@@ -81,6 +83,27 @@ def test_a_plan_hands_the_zones_on(monkeypatch: pytest.MonkeyPatch) -> None:
         bench.healthy()
         bench.change_set("UPDATE", wanted)
         assert bench.stack().plan().changes == ()
+
+
+def test_an_image_that_was_looked_up_stays_what_it_was() -> None:
+    """As an id: the new parameter takes no name of a parameter, and another image would replace the instance."""
+    image = {"KafdropImageId": "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"}
+    known = described(parameters={**VALUES, **image}, resolved={"KafdropImageId": "ami-1"})
+    assert older.parameters(known) == {**VALUES, "KafdropImageId": "ami-1"}
+    assert older.parameters(described(parameters={**VALUES, **image})) == VALUES
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "CloudFormation cannot update a stack when a custom-named resource requires replacing. Rename it",
+        "InvalidParameterValueException: ConsumerGroupId cannot be updated",
+    ],
+)
+def test_what_cannot_be_updated_says_how_to_go_on(reason: str) -> None:
+    """Both are rolled back by CloudFormation; the rows can be kept."""
+    hint = advice(Failure("Mapping", "AWS::Lambda::EventSourceMapping", reason))
+    assert "`fraudctl teardown --keep-data`, then `fraudctl deploy`" in hint
 
 
 @pytest.mark.parametrize(

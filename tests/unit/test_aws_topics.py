@@ -31,14 +31,16 @@ def encoded(config: Mapping[str, str]) -> str:
     return base64.b64encode("\n".join(f"{name}={value}" for name, value in config.items()).encode()).decode()
 
 
-def described(topic: topics.Topic, status: str = "ACTIVE", partitions: int = 4, **config: str) -> dict[str, Any]:
+def described(
+    topic: topics.Topic, status: str = "ACTIVE", partitions: int = 4, config: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return DescribeTopic's answer."""
     return {
         "TopicName": topic.name,
         "PartitionCount": partitions,
         "ReplicationFactor": 2,
         "Status": status,
-        "Configs": encoded({**topic.config, **config}),
+        "Configs": encoded({**topic.config, **(config or {})}),
     }
 
 
@@ -104,8 +106,7 @@ def test_a_topic_is_described_with_its_settings() -> None:
     """Those of the pipeline, changed ones, and what somebody has added; with the age of what MSK says."""
     notes: list[str] = []
     topic = topics.PROCESSED
-    changed: Any = {"retention.ms": "5", "segment.ms": "7"}
-    answer = described(topic, **changed)
+    answer = described(topic, config={"retention.ms": "5", "segment.ms": "7"})
     with Aws() as aws:
         aws.on("kafka").describe_topic(ClusterArn=ARN, TopicName=topic.name).returns(answer)
         found = on(aws, {"topics": {topic.name: [partition(0, 9)]}}, notes=notes).describe(topic.name)
@@ -147,7 +148,7 @@ def test_create_makes_what_is_missing_and_repairs_what_differs() -> None:
         kafka.describe_topic(ClusterArn=ARN, TopicName=missing.name).returns(described(missing))
         kept = {"segment.ms": "7", **wrong.config}
         kafka.describe_topic(ClusterArn=ARN, TopicName=wrong.name).returns(
-            described(wrong, partitions=8, **{"retention.ms": "5", "segment.ms": "7"})
+            described(wrong, partitions=8, config={"retention.ms": "5", "segment.ms": "7"})
         )
         kafka.update_topic(
             ClusterArn=ARN,
@@ -237,10 +238,13 @@ REQUEST = Request("t", {0: 5}, wait_s=0.5)
 )
 def test_what_passes_is_waited_out(error: FraudctlError) -> None:
     """A tail goes on when it is over: the batch says why there is nothing, after a pause."""
-    time = FakeTime()
-    batch = TopicReader(Answers(error), time.clock()).poll(REQUEST)
+    time, notes = FakeTime(), list[str]()
+    reader = TopicReader(Answers(error, error), time.clock(), notes.append)
+    batch = reader.poll(REQUEST)
     assert (list(batch.records), batch.positions, batch.unreachable) == ([], {0: 5}, str(error))
-    assert time.slept == [1.0]
+    reader.poll(REQUEST)
+    assert time.slept == [1.0, 1.0]
+    assert notes == [str(error)]
 
 
 def test_what_does_not_pass_ends_the_read() -> None:

@@ -87,6 +87,26 @@ def test_a_pause_that_failed_half_way_is_finished_by_the_same_command() -> None:
     assert target.stack.marked == Paused(int(BEGIN * 1000), samples=True)
 
 
+def test_a_pause_that_was_interrupted_is_finished_by_the_same_command() -> None:
+    """Ctrl-C between two steps; nothing is forgotten, and nothing is done twice that would matter."""
+    target = FakeTarget()
+    steps = pausing._pause(target, FakeTime().clock())
+    assert next(steps).component == "samples"
+    with pytest.raises(KeyboardInterrupt):
+        steps.throw(KeyboardInterrupt())
+    assert (target.schedule.on, target.flink.calls) == (False, [])
+    pause(target)
+    assert target.stack.calls == [("mark", True), "pause"]
+    again = pausing._resume(target)
+    next(again)
+    with pytest.raises(KeyboardInterrupt):
+        again.throw(KeyboardInterrupt())
+    assert target.stack.marked is not None
+    list(pausing.resume(target))
+    assert target.schedule.on
+    assert target.stack.paused() is None
+
+
 def test_a_pause_of_what_is_paused_only_looks_for_leftovers() -> None:
     """A local stack does not run then, so there is nothing to ask."""
     target = FakeTarget(running=False, stack=FakeStack(marked=Paused(1, samples=True)))
@@ -197,6 +217,10 @@ def test_on_aws_the_pause_is_a_tag_of_the_application() -> None:
         bench.application("READY")
         client.list_tags_for_resource(ResourceARN=ARN).returns({"Tags": [{"Key": "other", "Value": "x"}]})
         assert subject.paused() is None
+        bench.found("UPDATE_COMPLETE")
+        bench.application("READY")
+        client.list_tags_for_resource(ResourceARN=ARN).returns({"Tags": [{**tag, "Value": "by hand"}]})
+        assert subject.paused() == Paused(0, samples=False)
         aws.on("cloudformation").describe_stacks(StackName=STACK).fails("ValidationError", "Stack does not exist")
         assert subject.paused() is None
 

@@ -63,7 +63,7 @@ def check_growth(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     for name, what in _GROWING.items():
         if name in before and name in after and int(after[name]) < int(before[name]):
             raise BadConfig(
-                f"--set {name}={after[name]}: the stack has {before[name]}, and {what} never shrink",
+                f"{name}={after[name]}: the stack has {before[name]}, and {what} never shrink",
                 hint=f"leave it out, or give at least {before[name]}",
             )
 

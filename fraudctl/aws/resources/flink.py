@@ -10,8 +10,8 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from fraudctl.aws.errors import asking
-from fraudctl.aws.resources import metrics
 from fraudctl.aws.resources.logs import AwsLogs
+from fraudctl.aws.resources.metrics import Metrics
 from fraudctl.aws.session import items
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Refused, TimedOut
@@ -43,7 +43,7 @@ _MAINTENANCE: Final = "AWS is patching it: its job stops for 10 to 30 s and goes
 class AwsFlink:
     """Starts, stops and describes the application; `name` gives its name once it is needed.
 
-    `watch` gives the client of CloudWatch, `logs` the stack's logs: what `status` needs beside the application.
+    `metrics` and `logs` are what `status` needs beside the application.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class AwsFlink:
         name: Callable[[], str],
         clock: Clock,
         *,
-        watch: Callable[[], Any] | None = None,
+        metrics: Metrics | None = None,
         logs: AwsLogs | None = None,
     ) -> None:
         """Store the collaborators; no I/O."""
         self._client, self._name, self._clock = client, name, clock
-        self._watch, self._logs = watch, logs
+        self._watched, self._logs = metrics, logs
 
     def start(self, *, fresh: bool = False, accept_loss: bool = False) -> Iterator[Event]:
         """Start it from its newest snapshot and follow the operation to its end; nothing to do when it runs.
@@ -176,16 +176,15 @@ class AwsFlink:
         """Return its state as AWS names it; raises `NotDeployed`."""
         return self._state(self._name())
 
-    def moving(self) -> bool:
-        """Return whether an operation is under way."""
-        return self.state() in _MOVING
-
     def _settle(self, name: str) -> Generator[Event, None, str]:
         """Wait until no operation is running, and return the state then."""
         state = self._state(name)
         if state in _MOVING:
+            running = self._running_operation(name)
             yield Event("flink", Phase.STARTED, f"it is {state}; waiting for that to end")
-            yield from self._follow(name, self._running_operation(name), state.lower(), until="")
+            if stuck := self._stuck(state, running):
+                yield Event("flink", Phase.NOTE, stuck)
+            yield from self._follow(name, running.get("OperationId"), state.lower(), until="")
             state = self._state(name)
         return state
 
@@ -223,21 +222,23 @@ class AwsFlink:
             return _MAINTENANCE
         if state not in _MOVING:
             return None
-        for_ms = self._clock.now() * 1000 - last["StartTime"].timestamp() * 1000 if last else 0
-        if last.get("OperationStatus") == "IN_PROGRESS" and for_ms >= _STUCK_MS:
-            return f"it has been {state} for {for_ms / 60_000:.0f} min and looks stuck; {self._by_force()}"
-        return f"it is {state}; `fraudctl flink start` waits for that to end"
+        running = last if last.get("OperationStatus") == "IN_PROGRESS" else {}
+        return self._stuck(state, running) or f"it is {state}; `fraudctl flink start` waits for that to end"
+
+    def _stuck(self, state: str, running: Mapping[str, Any]) -> str | None:
+        """Return what to do about an operation that takes longer than it should; None when it does not."""
+        if "StartTime" not in running:
+            return None
+        for_ms = self._clock.now() * 1000 - running["StartTime"].timestamp() * 1000
+        if for_ms < _STUCK_MS:
+            return None
+        return f"it has been {state} for {for_ms / 60_000:.0f} min and looks stuck; {self._by_force()}"
 
     def _metrics(self, name: str) -> Mapping[str, float]:
-        if self._watch is None:
+        if self._watched is None:
             return {}
-        return metrics.newest(
-            self._watch(),
-            self._clock,
-            namespace="AWS/KinesisAnalytics",
-            dimension=("Application", name),
-            names=(*_METRICS, _FAILED_CHECKPOINTS, _CHECKPOINT_BYTES),
-        )
+        names = (*_METRICS, _FAILED_CHECKPOINTS, _CHECKPOINT_BYTES)
+        return self._watched.newest("AWS/KinesisAnalytics", ("Application", name), names)
 
     def _exception(self, last: Mapping[str, Any]) -> str | None:
         """Return the first exception within an hour, and since the last operation began."""
@@ -284,12 +285,13 @@ class AwsFlink:
         why = details.get("OperationFailureDetails", {}).get("ErrorInfo", {}).get("ErrorString", "no reason given")
         return str(details["OperationStatus"]), " ".join(str(why).split())
 
-    def _running_operation(self, name: str) -> str | None:
+    def _running_operation(self, name: str) -> Mapping[str, Any]:
+        """Return the operation under way; empty when there is none."""
         with asking(f"flink application {name}"):
             found = self._client().list_application_operations(
                 ApplicationName=name, OperationStatus="IN_PROGRESS", Limit=1
             )["ApplicationOperationInfoList"]
-        return str(found[0]["OperationId"]) if found else None
+        return found[0] if found else {}
 
     def _state(self, name: str) -> str:
         return str(self.detail(name)["ApplicationStatus"])

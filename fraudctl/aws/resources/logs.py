@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -27,6 +28,8 @@ _EARLIEST_MS: Final = 1_704_067_200_000
 # An event may arrive this much later than its own time.
 _LATE_MS: Final = 60_000
 _SEEN: Final = 100_000
+# A page may be empty while more follow; each covers a part of the time.
+_MOST_PAGES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +87,14 @@ class AwsLogs:
         """Return the application's first exception since a moment (epoch milliseconds), in one line with its time."""
         (group,) = self.groups()["flink"]
         with self._asking(group):
-            found = self.client().filter_log_events(
-                logGroupName=group.name, startTime=since, filterPattern="%Exception%"
-            )
-        for event in found["events"]:
-            entry = _entry(event["message"])
-            thrown = entry.get("throwableInformation") or ()
-            if thrown or entry.get("messageType") == "ERROR":
-                why = str(thrown[0] if isinstance(thrown, list) and thrown else thrown or entry.get("message"))
-                return f"{iso(event['timestamp'])} {' '.join(why.split())}"
+            pages = self.client().get_paginator("filter_log_events")
+            found = pages.paginate(logGroupName=group.name, startTime=since, filterPattern="%Exception%")
+            for event in (event for page in islice(found, _MOST_PAGES) for event in page["events"]):
+                entry = _entry(event["message"])
+                thrown = entry.get("throwableInformation") or ()
+                if thrown or entry.get("messageType") == "ERROR":
+                    why = str(thrown[0] if isinstance(thrown, list) and thrown else thrown or entry.get("message"))
+                    return f"{iso(event['timestamp'])} {' '.join(why.split())}"
         return None
 
     def _last(self, group: Group, last: int) -> list[dict[str, Any]]:
@@ -143,17 +145,22 @@ class _Seen:
 
     def add(self, found: Iterable[_Event]) -> list[_Event]:
         """Add events and return those that are new."""
-        new = [(group, event) for group, event in found if event["eventId"] not in self._ids]
+        new = [(group, event) for group, event in found if _identity(event) not in self._ids]
         for _, event in new:
-            self._order.append(event["eventId"])
-            self._ids.add(event["eventId"])
+            self._order.append(_identity(event))
+            self._ids.add(_identity(event))
             if len(self._order) > _SEEN:
                 self._ids.discard(self._order.popleft())
         return new
 
 
 def _ordered(found: Iterable[_Event]) -> list[_Event]:
-    return sorted(found, key=lambda one: (one[1]["timestamp"], one[1]["eventId"]))
+    return sorted(found, key=lambda one: (one[1]["timestamp"], _identity(one[1])))
+
+
+def _identity(event: Mapping[str, Any]) -> str:
+    """Return the event's id, which is optional in AWS's model."""
+    return str(event.get("eventId") or (event["timestamp"], event.get("logStreamName"), event["message"]))
 
 
 def _lines(event: Mapping[str, Any], label: str) -> Iterator[str]:

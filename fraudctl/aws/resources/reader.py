@@ -26,9 +26,10 @@ class TopicReader:
     It keeps nothing but what the questions bring along, so it does not matter which instance of the function answers.
     """
 
-    def __init__(self, invoke: Invoke, clock: Clock) -> None:
-        """Store the collaborators; no I/O."""
-        self._invoke, self._clock = invoke, clock
+    def __init__(self, invoke: Invoke, clock: Clock, note: Callable[[str], None] = lambda _: None) -> None:
+        """Store the collaborators; `note` tells people, once, why no answer comes for now. No I/O."""
+        self._invoke, self._clock, self._note = invoke, clock, note
+        self._said = ""
 
     def bounds(self, topic: str) -> Bounds:
         """Return the range of offsets of every partition; raises KafkaException, and what invoking does."""
@@ -62,6 +63,7 @@ class TopicReader:
                     hint="go on behind it with --offsets",
                 ) from error
             raise
+        self._said = ""
         return wire.batch_of(answer, request.topic)
 
     def partitions(self, topics: list[str]) -> Mapping[str, list[dict[str, Any]]]:
@@ -83,6 +85,9 @@ class TopicReader:
         return answer
 
     def _silent(self, request: Request, error: Exception) -> Batch:
+        if not self._said:
+            self._said = str(error)
+            self._note(self._said)
         self._clock.sleep(_PAUSE_SECONDS)
         ends = request.ends or request.positions
         return Batch(Records(request.topic, []), dict(request.positions), dict(ends), str(error))

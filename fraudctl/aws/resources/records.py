@@ -15,6 +15,9 @@ from fraudctl.target import Outgoing, Range, Report
 
 _WRITER: Final = "TopicWriter"
 _MOST_AT_ONCE: Final = 20_000
+_GENERATOR: Final = "SampleTransactionGenerator"
+# Some seconds of work, after which there is something to show, and Ctrl-C is looked at.
+_MADE_AT_ONCE: Final = 20_000
 # Records that come slowly, at a given rate, are not held back for a full batch.
 _LONGEST_HELD_SECONDS: Final = 0.5
 _REASONS: Final = 10
@@ -52,14 +55,31 @@ class AwsRecords:
         for batch in self._filled(records):
             try:
                 done = self._write(topic, batch)
-            except FraudctlError as error:
+            except (FraudctlError, KeyboardInterrupt) as error:
                 if not delivered and not failed:
                     raise
-                return Report(delivered, failed, tuple(reasons)[:_REASONS], stopped=str(error))
+                return Report(delivered, failed, tuple(reasons)[:_REASONS], stopped=str(error) or "interrupted")
             delivered += done["delivered"]
             failed += done["failed"]
             reasons |= dict.fromkeys(done["reasons"])
         return Report(delivered, failed, tuple(reasons)[:_REASONS])
+
+    def generate(self, count: int) -> Iterator[Report]:
+        """Have SampleTransactionGenerator make so many, in parts; raises what invoking does when that is the first."""
+        made = 0
+        while made < count:
+            try:
+                sent = int(self._functions.invoke(_GENERATOR, {"count": min(count - made, _MADE_AT_ONCE)})["sent"])
+            except FraudctlError as error:
+                if not made:
+                    raise
+                yield Report(0, stopped=str(error))
+                return
+            if not sent:
+                yield Report(0, stopped=f"{_GENERATOR}: none was written within its time")
+                return
+            made += sent
+            yield Report(sent)
 
     def _write(self, topic: str, batch: list[Outgoing]) -> dict[str, Any]:
         block = wire.packed_contents((record.key, record.value, record.headers) for record in batch)

@@ -5,13 +5,15 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from fraudctl.aws.errors import asking
+from fraudctl.aws.errors import THROTTLED, asking
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, Refused, TimedOut
 from fraudctl.target import Event, Phase
 
 _POLL_SECONDS: Final = 2.0
 _WAIT_SECONDS: Final = 600.0
+# What `fraudctl.services.audit` waits out itself, and says so.
+_WAITED_OUT: Final = THROTTLED | {"ProvisionedThroughputExceededException"}
 
 
 class AuditTable:
@@ -23,7 +25,7 @@ class AuditTable:
         self._made: Any = None
 
     def query(self, **request: Any) -> Any:  # noqa: ANN401 - boto3's
-        """Return one page; raises `NotDeployed` for a table that is gone, and what `asking` does."""
+        """Return one page; raises `NotDeployed` for a table that is gone; throttling is botocore's own."""
         return self._ask("query", request)
 
     def get_item(self, **request: Any) -> Any:  # noqa: ANN401 - boto3's
@@ -41,9 +43,13 @@ class AuditTable:
             try:
                 return getattr(self._table(), operation)(**request)
             except ClientError as error:
-                if error.response["Error"]["Code"] != "ResourceNotFoundException":
+                code = error.response["Error"]["Code"]
+                if code == "ResourceNotFoundException":
+                    raise NotDeployed(f"table {self._name}: it is not there", hint="run `fraudctl deploy`") from error
+                if code not in _WAITED_OUT:
                     raise
-                raise NotDeployed(f"table {self._name}: it is not there", hint="run `fraudctl deploy`") from error
+                throttled = error
+        raise throttled
 
     def _table(self) -> Any:  # noqa: ANN401 - boto3's
         if self._made is None:

@@ -133,6 +133,15 @@ class AwsTopics:
                 for found in self._reader.lags(timed=timed)
             ]
 
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return, by consumer group, the offset in each partition that it has committed; raises `Unreachable`."""
+        with translated("consumers"):
+            return {
+                found["group"]: {int(number): at for number, at in found["committed"].items()}
+                for found in self._reader.lags(timed=False)
+                if found["topic"] == topic
+            }
+
     def _listed(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the topics as MSK lists them, without Kafka's and MSK's own."""
         with self._asking(_NAME):

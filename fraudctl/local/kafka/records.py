@@ -57,3 +57,6 @@ class LocalRecords:
             done = kafka.deliver(producer, sent)
         reasons = tuple(dict.fromkeys(failed.reason for failed in done.failed))
         return Report(done.delivered, len(done.failed), reasons[:_REASONS])
+
+    def generate(self, count: int) -> None:
+        """Return None: this process makes sample transactions itself."""

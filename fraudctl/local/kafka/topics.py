@@ -247,6 +247,15 @@ class LocalTopics:
                     lags.append(ConsumerLag(group, name, lag, headroom, as_of_checkpoint=old, behind_ms=behind))
         return lags
 
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return, by consumer group, the offset in each partition that it has committed; raises `Unreachable`."""
+        with translated("consumers"):
+            found = {group: self._admin.committed(group) for group in self._admin.groups()}
+        return {
+            group: {number: at for (name, number), at in places.items() if name == topic}
+            for group, places in found.items()
+        }
+
     def _complete(
         self, now: Mapping[Place, int | None], committed: Mapping[Place, int], ends: Mapping[Place, int]
     ) -> dict[Place, int]:
