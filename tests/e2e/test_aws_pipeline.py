@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from aws_calls import FUNCTION_CALLS, Recorder, recording
+from aws_calls import FUNCTION_CALLS, NOT_IN_THE_RUN, RECORDED, Recorder, allowed, permissions, recording
 from aws_services import Services, services
 from emulated import AwsFraudctl
 from executable import eventually
@@ -36,9 +36,14 @@ def aws(tmp_path_factory: pytest.TempPathFactory, called: Recorder) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def cli(aws: Services, tmp_path_factory: pytest.TempPathFactory) -> AwsFraudctl:
-    """The executable, turned to it."""
-    return AwsFraudctl(tmp_path_factory.mktemp("home"), aws.emulator.url, STACK)
+def cli(aws: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsFraudctl]:
+    """The executable, turned to it; at the end, whether a deployer may do what it did."""
+    with recording() as recorder:
+        yield AwsFraudctl(tmp_path_factory.mktemp("home"), aws.emulator.url, STACK, recorder)
+    assert {"Lambda.Invoke", "DynamoDB.Query"} <= recorder.calls
+    assert recorder.calls <= RECORDED | set(NOT_IN_THE_RUN)
+    needed = {action: call for call in recorder.calls for action in permissions(call)}
+    assert not {action: call for action, call in needed.items() if not allowed(action)}
 
 
 def test_deploy_starts_the_application(aws: Services, cli: AwsFraudctl) -> None:
