@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -18,7 +18,9 @@ from fraudctl.context import Context
 from fraudctl.errors import INTERRUPTED, FraudctlError, OperationFailed, Unreachable
 from fraudctl.hints import Invocation
 from fraudctl.pipeline.version import VERSION
-from fraudctl.render import Renderer
+
+if TYPE_CHECKING:
+    from fraudctl.render import Renderer
 
 _BUG: Final = 1
 _DISK_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
@@ -123,7 +125,9 @@ def _silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _renderer(ctx: Any) -> Renderer:  # noqa: ANN401 - Typer's vendored Context
+def _renderer(ctx: Any) -> "Renderer":  # noqa: ANN401 - Typer's vendored Context
+    from fraudctl.render import Renderer
+
     return ctx.obj.render if isinstance(ctx.obj, Context) else Renderer(invocation=Invocation(config.called_as()))
 
 
@@ -143,7 +147,7 @@ def _fail(ctx: Any, error: Exception) -> NoReturn:  # noqa: ANN401 - Typer's ven
     raise typer.Exit(_BUG) from error
 
 
-def _note(render: Renderer, text: str) -> None:
+def _note(render: "Renderer", text: str) -> None:
     for line in text.splitlines():
         render.note(line)
 
@@ -172,6 +176,8 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
+        from fraudctl.render import Renderer
+
         Renderer().text(f"fraudctl {VERSION}")
         raise typer.Exit
 
@@ -212,6 +218,8 @@ def root(  # noqa: PLR0913 - the global options
     """
     if ctx.obj is not None:
         return
+    from fraudctl.render import Renderer
+
     settings = config.load(
         {
             "target": target,

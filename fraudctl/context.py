@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.config import Settings, TargetName
 from fraudctl.errors import BadConfig, Unreachable
-from fraudctl.render import Renderer
 
 if TYPE_CHECKING:
+    from fraudctl.render import Renderer
     from fraudctl.target import Known, Target
 
 Note = Callable[[str], None]

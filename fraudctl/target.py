@@ -518,9 +518,6 @@ class Known(Protocol):
     def components(self) -> Sequence[str]:
         """Return the components that have a log."""
 
-    def savepoints(self) -> Sequence[str]:
-        """Return the states that the application can start from, newest first."""
-
     def accounts(self) -> Sequence[str]:
         """Return accounts that were flagged or cleared, newest first."""
 

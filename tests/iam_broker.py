@@ -83,20 +83,19 @@ class Roles:
         """Take what the roles of the template may do with Kafka."""
         policies = {role: kafka_rules(template, role, dict(names)) for role in template.of("AWS::IAM::Role")}
         region, account, stack = (names[f"AWS::{name}"] for name in ("Region", "AccountId", "StackName"))
-        roles = cls(
-            folder / "iam-roles.tsv",
-            folder / "iam.log",
-            region,
-            f"arn:aws:kafka:{region}:{account}:cluster/{stack}/{_UUID}",
-            policies,
-            {
-                role: Credentials(f"ASIA{number:016d}", f"secret of {role}/+=", f"token of {role}/+==")
-                for number, role in enumerate(sorted(policies))
-            },
-        )
+        arn = f"arn:aws:kafka:{region}:{account}:cluster/{stack}/{_UUID}"
+        roles = cls(folder / "iam-roles.tsv", folder / "iam.log", region, arn, {})
+        for role, rules in policies.items():
+            roles.add(role, rules)
         roles.log.touch()
         roles.write()
         return roles
+
+    def add(self, role: str, rules: list[tuple[str, str, str]]) -> None:
+        """Add a role that may do this, and give it a key; `write` tells the broker."""
+        number = len(self.keys)
+        self.policies[role] = rules
+        self.keys[role] = Credentials(f"ASIA{number:016d}", f"secret of {role}/+=", f"token of {role}/+==")
 
     def write(self) -> None:
         """Let the broker know."""

@@ -196,7 +196,8 @@ class ManagedFlink:
         )
         return [
             str(built.java),
-            *("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", *jvm.ALWAYS, f"-Djava.io.tmpdir={self.folder / 'tmp'}"),
+            *("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"),
+            *(*jvm.ALWAYS, f"-Djava.io.tmpdir={self.folder / 'tmp'}"),
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENS),
             f"-Djavax.net.ssl.trustStore={store}",
             f"-Djavax.net.ssl.trustStorePassword={_PASSWORD}",

@@ -83,12 +83,6 @@ def components(ctx: typer.Context, _incomplete: str) -> list[str]:
 
 
 @_silent
-def savepoints(ctx: typer.Context, _incomplete: str) -> list[str]:
-    """Complete the states that the application can start from, newest first."""
-    return list(_known(ctx).savepoints())
-
-
-@_silent
 def accounts(ctx: typer.Context, _incomplete: str) -> list[str]:
     """Complete the accounts that were flagged or cleared, newest first."""
     return _others(ctx, _known(ctx).accounts())

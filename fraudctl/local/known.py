@@ -3,18 +3,26 @@
 Imports little, since a Tab may take 150 ms: importing `LocalTarget` alone costs more than half of that.
 """
 
+from __future__ import annotations
+
+import importlib.util
+import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.ports import bootstrap_servers
 from fraudctl.local.processes.state import StackState
-from fraudctl.pipeline import kafka, topics
+from fraudctl.pipeline import topics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fraudctl.pipeline.reader import Record
 
 _ASK_SECONDS: Final = 0.1
-_FLAGS: Final = 500
+_FLAGS: Final = 200  # of each partition
 
 
 class LocalKnown:
@@ -32,33 +40,27 @@ class LocalKnown:
         """Return the components that have a log."""
         return sorted(file.stem for file in self._paths.logs.glob("*.log"))
 
-    def savepoints(self) -> Sequence[str]:
-        """Return the savepoints and checkpoints that are complete, newest first."""
-        folders = (self._paths.flink.savepoints, self._paths.flink.checkpoints)
-        found = [file for folder in folders for file in folder.rglob("_metadata")]
-        return [str(file.parent) for file in sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)]
-
     def accounts(self) -> Sequence[str]:
-        """Return the accounts of the last flag events, newest first; none when Kafka takes longer than 100 ms."""
-        import confluent_kafka  # noqa: F401 - loaded outside of the time that Kafka has
-
-        found: list[str] = []
+        """Return the accounts of the last flag events, newest first; those that Kafka gives within 100 ms."""
+        found: list[Record] = []
         state = StackState.load(self._paths.state)
         if state is None or "kafka" not in state.ports:
-            return found
+            return []
+        _load_client()  # outside of the time that Kafka has
         answered = threading.Event()
         # Left behind when Kafka hangs, and with its consumer, which takes its time to close.
         threading.Thread(target=self._read, args=(state, found, answered), daemon=True).start()
         answered.wait(_ASK_SECONDS)
-        return list(dict.fromkeys(reversed(found)))
+        newest = sorted(found, key=lambda record: (record.timestamp or 0, record.offset), reverse=True)
+        keys = (record.key.decode() for record in newest if record.key is not None and record.key.isdigit())
+        return list(dict.fromkeys(keys))
 
     @staticmethod
-    def _read(state: StackState, found: list[str], answered: threading.Event) -> None:
+    def _read(state: StackState, found: list[Record], answered: threading.Event) -> None:
         from confluent_kafka import KafkaException
 
-        from fraudctl.pipeline.reader import Reader, properties
-        from fraudctl.services.reading import batches
-        from fraudctl.target import From, Range
+        from fraudctl.pipeline import kafka
+        from fraudctl.pipeline.reader import Batch, Reader, Request, properties
 
         connection = {
             **kafka.client(bootstrap_servers(state.ports)),
@@ -66,8 +68,30 @@ class LocalKnown:
             "reconnect.backoff.ms": 0,
             "reconnect.backoff.max.ms": 0,
         }
-        wanted = Range(From.LAST, count=_FLAGS, follow=False)
+        topic = topics.FLAGGED.name
         with suppress(KafkaException):
-            for batch in batches(Reader(kafka.open_consumer(properties(connection))), topics.FLAGGED.name, wanted):
-                found += [one.key.decode() for one in batch.records if one.key is not None and one.key.isdigit()]
+            # A first fetch may ask for empty partitions alone: it comes back at once.
+            reader = Reader(kafka.open_consumer({**properties(connection), "fetch.wait.max.ms": 1}))
+            bounds = reader.bounds(topic)
+            starts = {number: max(low, bounds.highs[number] - _FLAGS) for number, low in bounds.lows.items()}
+            batch = Batch([], starts, bounds.highs)
+            while not batch.at_end:
+                batch = reader.poll(Request(topic, batch.positions, batch.ends))
+                found += batch.records
             answered.set()
+
+
+def _load_client() -> None:
+    """Load of confluent_kafka what a reader needs. The whole of it takes a third of a Tab's time, for asyncio mostly.
+
+    For a process that completes and ends. A test sees the accounts and counts the modules, so another layout of the
+    package is noticed.
+    """
+    if "confluent_kafka" in sys.modules:
+        return
+    for name, part in (("confluent_kafka", "cimpl"), ("confluent_kafka.admin", "_metadata")):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None  # noqa: S101 - it is a dependency
+        package = sys.modules[name] = importlib.util.module_from_spec(spec)  # not executed
+        found = vars(importlib.import_module(f"{name}.{part}"))
+        vars(package).update({name: value for name, value in found.items() if not name.startswith("_")})

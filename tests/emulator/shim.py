@@ -417,7 +417,7 @@ def _settled(name: str) -> Any:
     """Give an application with the state that it has outside."""
     record = _flink._applications.get(name)
     if record is not None and (found := _ask(f"/flink/{name}"))["state"]:
-        record["ApplicationStatus"], record["_driven"] = found["state"], True
+        record["ApplicationStatus"] = found["state"]
         for operation in _operations.get(name, [])[:1]:
             if found["state"] in {"RUNNING", "READY"} and operation["OperationStatus"] == "IN_PROGRESS":
                 operation |= {"OperationStatus": "FAILED" if found["error"] else "SUCCESSFUL"}
