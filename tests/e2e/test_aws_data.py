@@ -3,6 +3,10 @@
 The stack is the emulator's; what Lambda is asked goes to the local function runner, which speaks Lambda's API.
 """
 
+import json
+import re
+import shlex
+import signal
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +19,7 @@ import pytest
 from emulated import AwsFraudctl, Emulator, running
 from executable import Done
 from lambda_servers import Server, Servers, servers
-from lambda_tools import LAMBDAS
+from lambda_tools import LAMBDAS, wait_for
 from topic_functions import environment
 
 from fraudctl.local.kafka.admin import KafkaAdmin
@@ -128,6 +132,33 @@ def test_flags_and_transactions_go_in_and_come_out(fraudctl: Commands, tmp_path:
     (stats,) = [one for one in fraudctl.documents("topics", "list") if one["topic"] == "transactions"]
     assert stats["records"] == 30_000 + 10 + 500 + 5 + 20
     assert fraudctl("tail", "transactions", "--expect", "5", "--from-beginning", "--order", "partition").code == 0
+
+
+def test_an_interrupted_send_goes_on_by_the_command_it_shows(
+    fraudctl: Commands, kafka_servers: Servers, tmp_path: Path
+) -> None:
+    """Ctrl-C between batches, the command pasted: every transaction once, none twice."""
+    file = tmp_path / "large file.jsonl"
+    drawn, number = samples.stream(Random(2)), 120_000  # noqa: S311 - made-up data
+    file.write_bytes(b"".join(next(drawn)[1] + b"\n" for _ in range(number)))
+    admin = KafkaAdmin(lambda: kafka.client(kafka_servers.brokers))
+    places = [(topics.TRANSACTIONS.name, partition) for partition in range(topics.PARTITIONS)]
+
+    def written() -> int:
+        return sum(admin.offsets(places, latest=True).values())
+
+    before = written()
+    process = fraudctl.popen("transactions", "send", str(file))
+    wait_for(lambda: written() > before + 1000, "some are written", 60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert before + 1000 < written() < before + number, "it was interrupted too late to prove anything"
+    assert json.loads(out)["delivered"] == written() - before
+    (command,) = re.findall(r"Go on with `([^`]*)`", err)
+    _, *rest = shlex.split(command)
+    fraudctl(*rest)
+    assert written() == before + number
 
 
 def test_topics_are_listed_described_and_created(emulator: Emulator, fraudctl: Commands) -> None:
