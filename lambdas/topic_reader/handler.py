@@ -228,11 +228,12 @@ def _asking(ask: Callable[[Questions], dict[str, Any]]) -> dict[str, Any]:
     from confluent_kafka import KafkaException
 
     kept = questions()
+    opened = kept.get()
     try:
-        return ask(kept.get())
+        return ask(opened)
     except KafkaException as error:
         questions.cache_clear()
-        raise kafka.explained(error, kept.properties, kept.get().poll) from error
+        raise kafka.explained(error, kept.properties, opened.poll) from error
 
 
 def _open(properties: kafka.Properties) -> Open:

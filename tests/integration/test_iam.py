@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Cluster:
     folder: Path
     template: Template
     beside: Path
-    _made: int = field(default=0)
+    _numbers: Iterator[int] = field(default_factory=count)
 
     @property
     def roles(self) -> Roles:
@@ -59,8 +60,7 @@ class Cluster:
         self, name: str, *, credentials: Credentials | None = None, region: str | None = None, **spec: Any
     ) -> Iterator[ZipFunction]:
         """Run a function of the template with its role, and what else the test says."""
-        self._made += 1
-        folder = self.folder / str(self._made)
+        folder = self.folder / str(next(self._numbers))
         properties = self.template.properties(name)
         role = properties["Role"]["Fn::GetAtt"][0]
         names = {**NAMES, "BootstrapServers": self.broker.address}
@@ -293,6 +293,19 @@ def test_a_refused_login_is_named(cluster: Cluster) -> None:
         assert why in said, kind
         assert seconds < 20, kind
     assert len(everything(cluster, topics.FLAGGED.name)) == before
+
+
+def test_the_reader_says_why_it_is_refused(cluster: Cluster) -> None:
+    """Both of its clients: the one that reads, and the one that asks about partitions and groups."""
+    asks = ({"ask": "bounds", "topic": topics.FLAGGED.name}, {"ask": "partitions", "topics": [topics.FLAGGED.name]})
+
+    def refused(asked: dict[str, Any]) -> str:
+        with cluster.function("TopicReader", token="expired") as read:
+            return str(read(asked)["error"]["reason"])
+
+    with ThreadPoolExecutor(len(asks)) as threads:
+        for said in threads.map(refused, asks):
+            assert said.startswith("the brokers refuse the login: Access denied: the token expired at 20")
 
 
 # A denied action → what the function says. Only the first is about the login.
