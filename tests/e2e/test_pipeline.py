@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
 import pytest
 from executable import Fraudctl, alive, eventually
@@ -186,6 +187,34 @@ def test_more_partitions_lose_and_repeat_no_detection(fraudctl: Fraudctl, tmp_pa
     topics = {row["topic"]: row["partitions"] for row in fraudctl("topics", "list", "-o", "json").documents}
     assert topics == {"transactions": 7, "flagged": 7, "processed": 7, "dead-letters": 4}
     fraudctl.healthy()
+
+
+def test_verify_agrees_until_a_row_is_missing(fraudctl: Fraudctl) -> None:
+    """Recomputed from the topics, whatever was sent, copied and moved before; a deleted row is named."""
+
+    def verdicts() -> dict[str, Any]:
+        (found,) = fraudctl("audit", "verify", "-o", "json").documents
+        return dict(found)
+
+    # The application commits what it has read with its checkpoints, every ten seconds.
+    eventually(lambda: not verdicts()["in_flight"])
+    right = verdicts()
+    rows = fraudctl("audit", "query", "--all", "-o", "json").documents
+    assert (right["attempted"], right["ok"], right["unknown"], right["cases"]) == (len(rows), len(rows), 0, [])
+    programs = {one["name"]: one for one in fraudctl.status()["components"]}
+    options = dict.fromkeys(("region_name", "aws_access_key_id", "aws_secret_access_key"), "local")
+    client = boto3.client("dynamodb", endpoint_url=programs["dynamodb"]["address"], **options)  # type: ignore[call-overload]
+    row = rows[0]
+    key = {
+        "account_id": {"N": str(row["account_id"])},
+        "transaction_key": {"S": f"{row['transaction_date']}#{row['transaction_id']}"},
+    }
+    client.delete_item(TableName="fraud-detection-audit", Key=key)
+    done = fraudctl("audit", "verify", "-o", "json", code=8)
+    assert "audit verify: 1 lost" in done.err
+    (case,) = done.documents[0]["cases"]
+    assert (case["verdict"], case["transaction_id"]) == ("lost", row["transaction_id"])
+    assert case["processed"] == f"processed_topic/{row['processed_partition']}:{row['processed_offset']}"
 
 
 def test_teardown_leaves_nothing(fraudctl: Fraudctl) -> None:
