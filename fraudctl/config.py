@@ -43,6 +43,7 @@ class Format(StrEnum):
 class Settings:
     """Every setting. `home` holds the stacks' folders, `cache` the downloads, `runtime` the sockets.
 
+    `partitions` are a topic's, `parallelism` the application's; at their defaults a stack keeps what it has.
     `sources` says where each value came from.
     """
 
@@ -59,7 +60,13 @@ class Settings:
     runtime: Path
     hold_ms: int
     slack_ms: int
+    partitions: int
+    parallelism: int
     sources: Mapping[str, str]
+
+    def given(self, name: str) -> Any:  # noqa: ANN401 - the setting's own type
+        """Return a setting that somebody has set; None while it is at its default."""
+        return None if self.sources[name] == "default" else getattr(self, name)
 
 
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -76,7 +83,12 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "runtime": None,
     "hold_ms": 60_000,
     "slack_ms": 5_000,
+    "partitions": 4,
+    "parallelism": 1,
 }
+# As the template of the stack on AWS has them too.
+MOST_PARTITIONS: Final = 100
+MOST_PARALLELISM: Final = 32
 # As difflib measures it: HOLD is close to HOLD_MS (0.73), STACK_FOLDER, which a stack's processes carry, not to STACK.
 _CLOSE: Final = 0.7
 NAMES: Final = tuple(field.name for field in fields(Settings) if field.name != "sources")
@@ -117,6 +129,8 @@ def load(
         runtime=_folder(*values["runtime"], "runtime") or _runtime(),
         hold_ms=_hold(*values["hold_ms"], "hold_ms"),
         slack_ms=_slack(*values["slack_ms"], "slack_ms"),
+        partitions=_number(*values["partitions"], "partitions", MOST_PARTITIONS),
+        parallelism=_number(*values["parallelism"], "parallelism", MOST_PARALLELISM),
         sources={name: source for name, (_, source) in values.items()},
     )
 
@@ -257,6 +271,12 @@ def _hold(value: object, source: str, name: str) -> int:
 def _slack(value: object, source: str, name: str) -> int:
     # The application keeps a list for each half of hold, or each second, of hold and slack.
     return _milliseconds(value, source, name, 60 * 1000, "a minute")
+
+
+def _number(value: object, source: str, name: str, most: int) -> int:
+    if not isinstance(value, bool) and re.fullmatch(r"\d{1,9}", str(value), re.ASCII) and 0 < int(str(value)) <= most:
+        return int(str(value))
+    raise _bad(name, f"must be a number from 1 to {most}, got {value!r}", source)
 
 
 def _milliseconds(value: object, source: str, name: str, most: int, called: str) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.config import Settings, TargetName
 from fraudctl.errors import BadConfig, Unreachable
@@ -13,6 +13,8 @@ from fraudctl.errors import BadConfig, Unreachable
 if TYPE_CHECKING:
     from fraudctl.render import Renderer
     from fraudctl.target import Known, Target
+
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,16 @@ class Context:
     render: Renderer
     opened: Target | None = None
 
+    def having(self, **given: int | None) -> Context:
+        """Return a context with settings given to the command itself; those that are None were not given."""
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        sources = {**self.settings.sources, **{name: f"--{name}" for name in values}}
+        return replace(self, settings=replace(self.settings, **values, sources=sources))
+
     @cached_property
     def target(self) -> Target:
         """The chosen target. Constructing it does no I/O."""
-        return self.opened or open_target(self.settings)
+        return self.opened or open_target(self.settings, self.render.note)
 
     @cached_property
     def running(self) -> Target:
@@ -34,9 +42,11 @@ class Context:
 
         Raises:
             NotDeployed: There is no such stack.
-            Unreachable: It is deployed, but stopped.
+            Unreachable: It is deployed, but stopped or paused.
         """
         if not self.target.recover():
+            if self.target.stack.paused() is not None:
+                raise Unreachable(f"stack {self.settings.stack}: it is paused", hint="run `fraudctl resume`")
             raise Unreachable(
                 f"stack {self.settings.stack}: deployed, but not running",
                 hint="run `fraudctl deploy` to bring it back; its data is intact",
@@ -44,24 +54,24 @@ class Context:
         return self.target
 
 
-def _local(settings: Settings) -> Target:
+def _local(settings: Settings, _note: Note) -> Target:
     from fraudctl.local.target import LocalTarget
 
     return LocalTarget(settings)
 
 
-def _aws(settings: Settings) -> Target:
+def _aws(settings: Settings, note: Note) -> Target:
     from fraudctl.aws.target import AwsTarget
 
-    return AwsTarget(settings)
+    return AwsTarget(settings, note=note)
 
 
-_TARGETS: Final[dict[TargetName, Callable[[Settings], Target]]] = {TargetName.LOCAL: _local, TargetName.AWS: _aws}
+_TARGETS: Final[dict[TargetName, Callable[[Settings, Note], Target]]] = {TargetName.LOCAL: _local, TargetName.AWS: _aws}
 
 
-def open_target(settings: Settings) -> Target:
-    """Return the target that the settings name; constructing it does no I/O."""
-    return _TARGETS[settings.target](settings)
+def open_target(settings: Settings, note: Note = lambda _: None) -> Target:
+    """Return the target that the settings name; constructing it does no I/O. `note` tells people what is waited for."""
+    return _TARGETS[settings.target](settings, note)
 
 
 def known(settings: Settings) -> Known:

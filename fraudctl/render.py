@@ -18,7 +18,7 @@ from fraudctl import tables
 from fraudctl.config import Format
 from fraudctl.errors import Refused
 from fraudctl.hints import Invocation
-from fraudctl.pipeline.text import json_safe, shown
+from fraudctl.pipeline.text import json_safe, shown, spreadsheet_safe
 from fraudctl.progress import NAME_WIDTH, Progress
 from fraudctl.tables import Column
 
@@ -111,7 +111,7 @@ class Renderer:
             case Format.CSV:
                 writer = self._csv(names)
                 for row in rows:
-                    writer.writerow([_plain(row.get(name)) for name in names])
+                    writer.writerow([csv_cell(row.get(name)) for name in names])
                     self.out.flush()
                     count += 1
             case _:
@@ -159,7 +159,7 @@ class Renderer:
                 writer = self._csv(output.columns)
                 for batch in batches:
                     writer.writerows(
-                        [_plain(cells.get(column)) for column in output.columns] for cells in map(output.row, batch)
+                        [csv_cell(cells.get(column)) for column in output.columns] for cells in map(output.row, batch)
                     )
                     self.out.flush()
             case _:
@@ -368,6 +368,11 @@ class Renderer:
             highlight=False,
             soft_wrap=not terminal,
         )
+
+
+def csv_cell(value: object) -> str:
+    """Return a value as it stands in a CSV file: on one line, without control characters, and never a formula."""
+    return spreadsheet_safe(_plain(value))
 
 
 def _say(console: Any, text: str, style: str = "") -> None:  # noqa: ANN401 - rich is imported where it is used

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 _GAP: Final = 2
@@ -59,6 +60,17 @@ def fitting(given: Sequence[Column], widths: Mapping[str, int], available: int) 
 def count(value: Any) -> str:  # noqa: ANN401 - a number, or what stands for one
     """Return a number with thousands separators; anything else as it is."""
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def money(value: Any) -> str:  # noqa: ANN401 - a number, or what stands for one
+    """Return an amount with thousands separators and its decimals; anything else as it is."""
+    return f"{value:,}" if isinstance(value, int | Decimal) and not isinstance(value, bool) else str(value)
+
+
+def bar(value: int, longest: int, width: int) -> str:
+    """Return a bar of block characters, `width` cells for the longest; what is not nothing has at least a sliver."""
+    eighths = max(1, round(8 * width * value / longest)) if value else 0
+    return "█" * (eighths // 8) + ("▏▎▍▌▋▊▉"[eighths % 8 - 1] if eighths % 8 else "")
 
 
 def plural(number: int, what: str) -> str:

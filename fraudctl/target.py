@@ -177,11 +177,16 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a write ended: records delivered, and the first reasons of those that were not."""
+    """How a write ended: records delivered, and the first reasons of those that were not.
+
+    `stopped` is why it ended before its last record: nobody knows of those after the `delivered` and `failed` ones, and
+    the next of them may or may not have been written.
+    """
 
     delivered: int
     failed: int = 0
     reasons: tuple[str, ...] = ()
+    stopped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,20 +297,25 @@ class Savepoint:
 
 @dataclass(frozen=True, slots=True)
 class FlinkStatus:
-    """The application's state (RUNNING, STOPPED, …) and its newest checkpoint; times in epoch milliseconds."""
+    """The application's state (RUNNING, STOPPED, …) and its newest checkpoint; times in epoch milliseconds.
+
+    What a target does not tell is None. `note` is what a person should know of that state, and do about it.
+    """
 
     state: str
     job_id: str | None = None
     started_at: int | None = None
     web_ui: str | None = None
-    checkpoints_completed: int = 0
-    checkpoints_failed: int = 0
+    checkpoints_completed: int | None = 0
+    checkpoints_failed: int | None = 0
     checkpoint_at: int | None = None
     checkpoint_bytes: int | None = None
     restored_from: str | None = None
     exception: str | None = None
     metrics: Mapping[str, int | float] = field(default_factory=dict)
     metrics_at: int | None = None
+    note: str | None = None
+    last_operation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +325,27 @@ class ScheduleStatus:
     enabled: bool
     last_at: int | None = None
     last_result: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A web page of the stack, and what a person should know of it.
+
+    `command` has to run for the page to be there, until Ctrl-C, and needs `programs`; empty when it is there already.
+    """
+
+    address: str
+    note: str = ""
+    command: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Since when the stack is paused (epoch milliseconds), and whether sample transactions flowed until then."""
+
+    since: int
+    samples: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +392,21 @@ class Stack(Protocol):
     def outputs(self) -> Outputs:
         """Return the stack's outputs; raises `NotDeployed`."""
 
+    def paused(self) -> Paused | None:
+        """Return since when it is paused; None when it is not, or not deployed."""
+
+    def mark(self, paused: Paused | None) -> None:
+        """Remember that it is paused, or with None that it is not any more."""
+
+    def pause(self) -> Iterator[Event]:
+        """Switch off what is still on once samples and application are off; what it holds stays."""
+
+    def resume(self) -> Iterator[Event]:
+        """Switch on what `pause` has switched off: what application and samples need."""
+
+    def saving(self) -> Sequence[str]:
+        """Return what a pause saves and what goes on all the same, a line each."""
+
 
 class Flink(Protocol):
     """The Flink application."""
@@ -403,6 +449,9 @@ class Topics(Protocol):
     def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return how far each consumer of the pipeline is behind; with `timed`, in milliseconds too."""
 
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return, by consumer group, the offset in each of a topic's partitions that it has committed."""
+
 
 class Records(Protocol):
     """Reading and writing topics."""
@@ -415,6 +464,12 @@ class Records(Protocol):
 
     def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
         """Write records and check every delivery report."""
+
+    def generate(self, count: int) -> Iterator[Report] | None:
+        """Have sample transactions made beside the brokers, and yield a report of each part that is written.
+
+        None where they are made by this process.
+        """
 
 
 class Functions(Protocol):
@@ -442,6 +497,16 @@ class Logs(Protocol):
 
     def lines(self, component: str, *, last: int, follow: bool) -> Iterator[str]:
         """Yield a component's last lines, then new ones when following; raises `NotDeployed`."""
+
+
+class Pages(Protocol):
+    """Web pages of the stack. Both raise an error that says what is missing for one."""
+
+    def flink(self) -> Page:
+        """Return Flink's own page."""
+
+    def topics(self) -> Page:
+        """Return a page over the topics."""
 
 
 class Known(Protocol):
@@ -488,6 +553,10 @@ class Target(Protocol):
     def logs(self) -> Logs:
         """What the components say."""
 
+    @property
+    def pages(self) -> Pages:
+        """Web pages of the stack."""
+
     def recover(self) -> bool:
         """Return whether the stack runs, after bringing back what can be brought back without a deploy.
 
@@ -496,6 +565,9 @@ class Target(Protocol):
 
     def components(self) -> list[Component]:
         """Return a verdict for every component; raises `NotDeployed`."""
+
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield the documents of AuditWriter's on-failure destination (`fraudctl.pipeline.on_failure`)."""
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table; boto3 has no static types of its own
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""

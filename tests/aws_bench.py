@@ -120,16 +120,33 @@ class Bench:
         answer = {"BootstrapBrokerStringSaslIam": servers}
         self.aws.on("kafka").get_bootstrap_brokers(ClusterArn=CLUSTER).returns(answer)
 
-    def healthy(self, topics: Sequence[str] = TOPICS, mapping: str = "Enabled", flink: str = "RUNNING") -> None:
+    def healthy(
+        self,
+        topics: Sequence[str] = TOPICS,
+        mapping: str = "Enabled",
+        flink: str = "RUNNING",
+        *,
+        unlisted: Sequence[str] = (),
+    ) -> None:
         """Expect the look for drift."""
-        self.topics_and_mapping(topics, mapping)
+        self.topics_and_mapping(topics, mapping, unlisted=unlisted)
         self.application(flink)
 
-    def topics_and_mapping(self, topics: Sequence[str] = TOPICS, mapping: str = "Enabled") -> None:
-        """Expect the questions for the topics and for the event source mapping."""
+    def topics_and_mapping(
+        self, topics: Sequence[str] = TOPICS, mapping: str = "Enabled", *, unlisted: Sequence[str] = ()
+    ) -> None:
+        """Expect the questions for the topics and for the mapping; `unlisted` topics exist all the same."""
         listed = {"Topics": [{"TopicName": name} for name in topics]}
         self.aws.on("kafka").list_topics(ClusterArn=CLUSTER).returns(listed)
+        for name in TOPICS:
+            if name not in topics:
+                self.described(name, there=name in unlisted)
         self.aws.on("lambda").get_event_source_mapping(UUID=MAPPING).returns({"State": mapping})
+
+    def described(self, topic: str, *, there: bool) -> None:
+        """Expect the question for one topic that the list lacks."""
+        asked = self.aws.on("kafka").describe_topic(ClusterArn=CLUSTER, TopicName=topic)
+        asked.returns({"TopicName": topic}) if there else asked.fails("NotFoundException", "no such topic")
 
     def executed(self, set_id: str = SET_ID) -> None:
         """Expect the order to execute a change set."""

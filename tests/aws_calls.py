@@ -18,6 +18,7 @@ from fraudctl.artifacts.resources import resource
 POLICY: Final = resource("cfn") / "deployer-policy.json"
 PREFIXES: Final = {
     "CloudFormation": "cloudformation",
+    "CloudWatch": "cloudwatch",
     "CloudWatch Logs": "logs",
     "DynamoDB": "dynamodb",
     "EC2": "ec2",
@@ -33,7 +34,19 @@ PREFIXES: Final = {
 # Operations whose permissions are called differently. MSK's topic APIs are authorised as Kafka's own operations.
 OTHER: Final = {
     "Kafka.CreateTopic": ("kafka-cluster:Connect", "kafka-cluster:CreateTopic"),
+    "Kafka.DescribeTopic": (
+        "kafka-cluster:Connect",
+        "kafka-cluster:DescribeTopic",
+        "kafka-cluster:DescribeTopicDynamicConfiguration",
+    ),
+    "Kafka.UpdateTopic": (
+        "kafka-cluster:AlterTopic",
+        "kafka-cluster:AlterTopicDynamicConfiguration",
+        "kafka-cluster:Connect",
+        "kafka-cluster:DescribeTopic",
+    ),
     "Kafka.ListClustersV2": ("kafka:ListClustersV2",),
+    "Lambda.Invoke": ("lambda:InvokeFunction",),
     "Kafka.ListTopics": ("kafka-cluster:Connect", "kafka-cluster:DescribeTopic"),
     "S3.AbortMultipartUpload": ("s3:AbortMultipartUpload",),
     "S3.CompleteMultipartUpload": ("s3:PutObject",),
@@ -41,6 +54,7 @@ OTHER: Final = {
     "S3.DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
     "S3.HeadBucket": ("s3:ListBucket",),
     "S3.HeadObject": ("s3:GetObject",),
+    "S3.ListObjectsV2": ("s3:ListBucket",),
     "S3.ListBuckets": ("s3:ListAllMyBuckets",),
     "S3.ListObjectVersions": ("s3:ListBucketVersions",),
     "S3.PutBucketEncryption": ("s3:PutEncryptionConfiguration",),
@@ -52,6 +66,8 @@ OTHER: Final = {
     "SSM.GetParameter": ("ssm:GetParameter",),
     # CreateBucket with ObjectOwnership.
     "S3.CreateBucket": ("s3:CreateBucket", "s3:PutBucketOwnershipControls"),
+    # A transaction of puts (amazondynamodb: transaction-apis-iam.md).
+    "DynamoDB.TransactWriteItems": ("dynamodb:PutItem",),
     # Everybody may ask who they are.
     "STS.GetCallerIdentity": (),
 }
@@ -72,6 +88,9 @@ RECORDED: Final = frozenset(
         "CloudFormation.ListChangeSets",
         "CloudFormation.ListStackResources",
         "CloudWatch Logs.DescribeLogGroups",
+        "CloudWatch Logs.FilterLogEvents",
+        "CloudWatch.DescribeAlarms",
+        "CloudWatch.GetMetricData",
         "DynamoDB.DeleteTable",
         "DynamoDB.DescribeTable",
         "DynamoDB.ListTagsOfResource",
@@ -84,16 +103,25 @@ RECORDED: Final = frozenset(
         "EC2.DescribeNetworkInterfaces",
         "EC2.DescribeVolumes",
         "Kafka.CreateTopic",
+        "Kafka.DescribeClusterV2",
+        "Kafka.DescribeTopic",
         "Kafka.GetBootstrapBrokers",
         "Kafka.ListClustersV2",
         "Kafka.ListTopics",
+        "Kinesis Analytics V2.CreateApplicationPresignedUrl",
         "Kinesis Analytics V2.DeleteApplicationSnapshot",
         "Kinesis Analytics V2.DescribeApplication",
         "Kinesis Analytics V2.DescribeApplicationOperation",
+        "Kinesis Analytics V2.ListApplicationOperations",
         "Kinesis Analytics V2.ListApplicationSnapshots",
+        "Kinesis Analytics V2.ListTagsForResource",
         "Kinesis Analytics V2.StartApplication",
         "Kinesis Analytics V2.StopApplication",
+        "Kinesis Analytics V2.TagResource",
+        "Kinesis Analytics V2.UntagResource",
         "Lambda.GetEventSourceMapping",
+        "Lambda.GetFunctionConfiguration",
+        "Lambda.Invoke",
         "Lambda.ListFunctions",
         "Lambda.UpdateEventSourceMapping",
         "Resource Groups Tagging API.GetResources",
@@ -107,6 +135,7 @@ RECORDED: Final = frozenset(
         "S3.HeadObject",
         "S3.ListBuckets",
         "S3.ListObjectVersions",
+        "S3.ListObjectsV2",
         "S3.PutBucketEncryption",
         "S3.PutBucketLifecycleConfiguration",
         "S3.PutBucketPolicy",
@@ -123,10 +152,25 @@ RECORDED: Final = frozenset(
 )
 # What that run has no reason for, and why fraudctl calls it.
 NOT_IN_THE_RUN: Final = {
+    "EC2.DescribeSubnets": "a stack of an older version has no parameters for its zones",
+    "SSM.StartSession": "ui topics, by the AWS CLI",
     "CloudWatch Logs.DeleteLogGroup": "a late call of a function made its log group again",
+    "DynamoDB.GetItem": "`audit show` reads the row whose id it found",
+    "DynamoDB.Query": "`audit`",
     "EC2.DeleteNetworkInterface": "an interface that nothing uses holds a subnet back",
-    "Kinesis Analytics V2.ListApplicationOperations": "an operation of somebody else is waited for",
+    "Kafka.UpdateTopic": "`topics create` repairs a topic, or adds partitions",
     "S3.AbortMultipartUpload": "an upload breaks off",
+    "S3.GetObject": "`status` counts the records in what Lambda put aside",
+}
+
+
+# What the functions' own code was seen to call; tests/e2e compares.
+FUNCTION_CALLS: Final = {
+    "SampleTransactionGenerator": frozenset[str](),
+    "FlagAccountGenerator": frozenset[str](),
+    "TopicReader": frozenset[str](),
+    "TopicWriter": frozenset[str](),
+    "AuditWriter": frozenset({"DynamoDB.PutItem", "DynamoDB.TransactWriteItems", "S3.PutObject"}),
 }
 
 

@@ -55,7 +55,8 @@ def run(tmp_path: Path) -> Run:
     """Run fraudctl in this process: ``run(target, "tail", "processed", output="json")``."""
 
     def invoke(target: Target | Any, *arguments: str, output: str = "table", stdin: str | bytes = "") -> Result:
-        settings = config.load({"output": output}, environment={"FRAUDCTL_HOME": str(tmp_path)}, folder=tmp_path)
+        given = {"output": output, "verbose": "--verbose" in arguments or None}
+        settings = config.load(given, environment={"FRAUDCTL_HOME": str(tmp_path)}, folder=tmp_path)
         context = Context(settings, Renderer(settings.output, color=False), target)
         done = CliRunner().invoke(app, list(arguments), obj=context, input=stdin)
         return Result(done.exit_code, done.stdout, done.stderr)

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 import venv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,11 @@ class Emulator:
         """Let clusters not become ready until `heal`."""
         self._write({"held": True})
 
+    def order(self, **orders: Any) -> None:
+        """Let the shim do something beside what it does: `interfaces`, or `calls`, which count from now."""
+        faults = json.loads(self.faults.read_text(encoding="utf-8"))
+        self._write({**faults, **orders})
+
     def _write(self, orders: dict[str, Any]) -> None:
         aside = self.faults.with_suffix(".new")
         aside.write_text(json.dumps(orders), encoding="utf-8")
@@ -98,8 +103,8 @@ class AwsFraudctl(Fraudctl):
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Emulator]:
-    """Run an emulator; it listens on 127.0.0.1 only and is ended by its pid."""
+def running(folder: Path, environment_: Mapping[str, str] | None = None) -> Iterator[Emulator]:
+    """Run an emulator, with more variables for it; it listens on 127.0.0.1 only and is ended by its pid."""
     python = environment()  # may take a minute, in which somebody else could take the port
     chosen, _ = ports.choose(["emulator"], {}, lambda _: False)
     port = chosen["emulator"]
@@ -111,6 +116,7 @@ def running(folder: Path) -> Iterator[Emulator]:
         "BIND_HOST": "127.0.0.1",
         "LAMBDA_EXECUTOR": "local",
         "SHIM_FAULTS": str(emulator.faults),
+        **(environment_ or {}),
     }
     with emulator.log.open("wb") as log:
         process = subprocess.Popen(

@@ -25,7 +25,9 @@ from fraudctl.target import (
     Origin,
     Outgoing,
     Outputs,
+    Page,
     PartitionInfo,
+    Paused,
     Phase,
     Plan,
     Range,
@@ -83,6 +85,7 @@ class FakeStack:
     calls: list[Any] = field(default_factory=list)
     options: Options = NO_OPTIONS
     discarded: list[Plan] = field(default_factory=list)
+    marked: Paused | None = None
 
     def prepare(self) -> Iterator[Event]:
         """Nothing to prepare."""
@@ -127,6 +130,29 @@ class FakeStack:
         """Return the outputs."""
         return OUTPUTS
 
+    def paused(self) -> Paused | None:
+        """Return the mark."""
+        return self.marked
+
+    def mark(self, paused: Paused | None) -> None:
+        """Keep the mark."""
+        self.calls.append(("mark", paused is not None))
+        self.marked = paused
+
+    def pause(self) -> Iterator[Event]:
+        """Record the call, then give the events."""
+        self.calls.append("pause")
+        yield from self.events
+
+    def resume(self) -> Iterator[Event]:
+        """Record the call, then give the events."""
+        self.calls.append("resume")
+        yield from self.events
+
+    def saving(self) -> Sequence[str]:
+        """Return a line."""
+        return ("saved: $1 an hour",)
+
 
 @dataclass
 class FakeFlink:
@@ -164,6 +190,7 @@ class FakeTopics:
     missing: frozenset[str] = frozenset()
     calls: list[Any] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
+    positions: dict[str, dict[str, dict[int, int]]] = field(default_factory=dict)
 
     def create(self) -> Iterator[Event]:
         """Record the call."""
@@ -190,6 +217,10 @@ class FakeTopics:
     def consumers(self, *, timed: bool = False) -> Sequence[ConsumerLag]:
         """Return one consumer."""
         return [ConsumerLag("audit-writer", topics.PROCESSED.name, 7, behind_ms=2_500 if timed else None)]
+
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return what `positions` says of the topic."""
+        return self.positions.get(topic, {})
 
     def _info(self, topic: topics.Topic) -> TopicInfo:
         if topic.name in self.missing:
@@ -219,6 +250,9 @@ class FakeRecords:
     asked: list[tuple[str, Range]] = field(default_factory=list)
     written: list[Outgoing] = field(default_factory=list)
     topic: str = ""
+    parts: Sequence[Report] | None = None
+    asked_for: int = 0
+    most: int | None = None  # the write stops behind so many
 
     def read(self, topic: str, wanted: Range) -> Iterator[Record]:
         """Yield the records of all batches."""
@@ -242,7 +276,14 @@ class FakeRecords:
                 failed += 1
             else:
                 self.written.append(outgoing)
+            if self.most is not None and len(self.written) == self.most:
+                return Report(self.most, failed, stopped="TopicWriter: no answer in time")
         return Report(len(self.written), failed, ("Broker: refused",) if failed else ())
+
+    def generate(self, count: int) -> Iterator[Report] | None:
+        """Leave it to the caller, unless parts are prepared."""
+        self.asked_for = count
+        return None if self.parts is None else iter(self.parts)
 
 
 @dataclass
@@ -313,6 +354,22 @@ class FakeLogs:
 
 
 @dataclass
+class FakePages:
+    """Both pages; that over the topics needs a program."""
+
+    command: tuple[str, ...] = ("true",)
+    programs: tuple[str, ...] = ()
+
+    def flink(self) -> Page:
+        """Return one that is there."""
+        return Page("http://127.0.0.1:1/flink", "Open it soon.")
+
+    def topics(self) -> Page:
+        """Return one that needs a program."""
+        return Page("http://127.0.0.1:9000", command=self.command, programs=self.programs)
+
+
+@dataclass
 class FakeTarget:
     """All of it. With `error` set, everything of it raises that error, as for a stack that is not deployed."""
 
@@ -323,16 +380,22 @@ class FakeTarget:
     functions: FakeFunctions = field(default_factory=FakeFunctions)
     schedule: FakeSchedule = field(default_factory=FakeSchedule)
     logs: FakeLogs = field(default_factory=FakeLogs)
+    pages: FakePages = field(default_factory=FakePages)
+    running: bool = True
     table: Any = None
     locked: int = 0
 
     def recover(self) -> bool:
-        """Return True: it runs."""
-        return True
+        """Return whether it runs."""
+        return self.running
 
     def components(self) -> list[Component]:
         """Return one healthy component."""
         return [Component("kafka", Health.HEALTHY, pid=1)]
+
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield no documents."""
+        return iter(())
 
     def audit_table(self) -> Any:
         """Return the table."""

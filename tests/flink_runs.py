@@ -72,13 +72,14 @@ def running_broker(folder: Path, *, without: Sequence[str] = ()) -> Iterator[str
         try:
             address = f"127.0.0.1:{chosen['kafka']}"
             admin = AdminClient({"bootstrap.servers": address, "log_level": 0, "error_cb": lambda _: None})  # type: ignore[dict-item]
-            wait_until(lambda: _answers(admin), "Kafka answers", logs=[log])
+            wait_until(lambda: answers(admin), "Kafka answers", logs=[log])
             yield address
         finally:
             process.terminate()
 
 
-def _answers(admin: AdminClient) -> bool:
+def answers(admin: AdminClient) -> bool:
+    """Say whether the broker answers."""
     from confluent_kafka import KafkaException
 
     try:
@@ -314,6 +315,7 @@ class Application:
             topics=[self.topics.transactions, self.topics.flagged],
             unread=str(self.folder / "unread"),
             topic_ids=str(self.folder / "topic_ids.json"),
+            begun=str(self.folder / "begun.json"),
             lost=str(self.folder / "lost.jsonl"),
         )
 

@@ -62,16 +62,20 @@ class Bundles:
     sample_transaction_generator: Path
     flag_account_generator: Path
     audit_writer: Path
+    topic_reader: Path
+    topic_writer: Path
     flink_jar: Path
     kafdrop_auth_jar: Path
     zips: tuple[LambdaZip, ...] = ()
 
     def paths(self) -> tuple[Path, ...]:
-        """Return the five files."""
+        """Return the seven files."""
         return (
             self.sample_transaction_generator,
             self.flag_account_generator,
             self.audit_writer,
+            self.topic_reader,
+            self.topic_writer,
             self.flink_jar,
             self.kafdrop_auth_jar,
         )
@@ -82,6 +86,8 @@ class Bundles:
             "SampleTransactionGeneratorKey": self.sample_transaction_generator.name,
             "FlagAccountGeneratorKey": self.flag_account_generator.name,
             "AuditWriterKey": self.audit_writer.name,
+            "TopicReaderKey": self.topic_reader.name,
+            "TopicWriterKey": self.topic_writer.name,
             "FlinkJarKey": self.flink_jar.name,
             "KafdropAuthJarKey": self.kafdrop_auth_jar.name,
         }

@@ -1,8 +1,9 @@
 """AWS's errors, translated into fraudctl's own."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, Unreachable
 
@@ -17,6 +18,8 @@ DENIED: Final = frozenset(
 THROTTLED: Final = frozenset(
     {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 )
+# As most services name what is missing: User … is not authorized to perform … on resource …
+_ACTION: Final = re.compile(r"perform: ([\w-]+:\w+)", re.ASCII)
 SIGN_IN: Final = "sign in again (`aws sso login`), or name another profile with --profile"
 
 
@@ -40,18 +43,21 @@ def asking(what: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _answered(error.response["Error"]["Code"], error.response["Error"]["Message"], what) from error
+        raise _answered(dict(error.response["Error"]), what, error.operation_name) from error
     except BotoCoreError as error:
         raise _unanswered(error, what) from error
 
 
-def _answered(reason: str, message: str, what: str) -> FraudctlError:
+def _answered(answer: Mapping[str, Any], what: str, operation: str) -> FraudctlError:
+    reason, message = answer.get("Code", "Unknown"), " ".join(answer.get("Message", "no reason given").split())
     if reason in EXPIRED:
         return CredentialsExpired(f"{what}: AWS does not accept the credentials any more: {message}", hint=SIGN_IN)
     if reason in DENIED:
+        named = _ACTION.search(message)
+        action = named[1] if named else operation
         return Unreachable(
-            f"{what}: not allowed: {message}",
-            hint="ask for that permission (docs/aws.md: who may deploy), or use another --profile",
+            f"{what}: {action} is not allowed: {message}",
+            hint=f"ask for {action}, as in cfn/deployer-policy.json, or use another --profile",
         )
     if reason in THROTTLED:
         return Throttled(f"{what}: AWS is throttling: {message}", hint="wait a minute, then run the command again")

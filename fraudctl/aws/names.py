@@ -53,6 +53,21 @@ class Names:
         return tuple(sorted(names.function(self.stack, short) for short in names.FUNCTIONS.values()))
 
     @property
+    def application_log_group(self) -> str:
+        """The log group of the Flink application."""
+        return application_log_group(self.application)
+
+    @property
+    def broker_log_group(self) -> str:
+        """The log group of the brokers."""
+        return f"/aws/vendedlogs/{self.stack}/broker"
+
+    @property
+    def kafdrop_log_group(self) -> str:
+        """The log group of Kafdrop."""
+        return f"/fraudctl/{self.stack}/kafdrop"
+
+    @property
     def log_groups(self) -> tuple[str, ...]:
         """The log groups; one that ends in a slash is the beginning of several."""
         functions = [f"/aws/lambda/{name}" for name in self.functions]

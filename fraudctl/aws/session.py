@@ -7,10 +7,11 @@ from typing import Any, Final
 from fraudctl.aws.errors import asking
 from fraudctl.errors import BadConfig, Unreachable
 
-# Adaptive retries slow down by themselves when a service throttles, which hours of polling make likely.
 _ATTEMPTS: Final = 8
 _CONNECT_SECONDS: Final = 10
 _READ_SECONDS: Final = 60
+# Longer than any function of the stack may run; a test compares.
+ONCE_READ_SECONDS: Final = 120
 _LOG_IN: Final = "sign in (`aws sso login` or `aws configure`), or name another one with --profile"
 
 
@@ -27,13 +28,21 @@ class AwsSession:
         """Store what was asked for."""
         self._region, self._profile, self._make = region, profile, make
         self._session: Any = None
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, bool], Any] = {}
 
-    def client(self, service: str) -> Any:  # noqa: ANN401 - boto3 makes its clients' classes at run time
-        """Return the client of a service."""
-        if service not in self._clients:
-            self._clients[service] = self._make(service) if self._make else self._open(service)
-        return self._clients[service]
+    def client(self, service: str, *, once: bool = False) -> Any:  # noqa: ANN401 - boto3 makes its clients' classes at run time
+        """Return the client of a service; with `once`, one that never sends a request a second time.
+
+        That is for what must not happen twice, as writing. It waits for an answer longer than any function runs.
+        """
+        if (service, once) not in self._clients:
+            self._clients[service, once] = self._make(service) if self._make else self._open(service, once=once)
+        return self._clients[service, once]
+
+    def table(self, name: str) -> Any:  # noqa: ANN401 - see client
+        """Return a DynamoDB table as a boto3 ``Table``."""
+        with asking("AWS dynamodb"):
+            return self._boto().resource("dynamodb", region_name=self.region, config=_config()).Table(name)
 
     @property
     def region(self) -> str:
@@ -65,17 +74,9 @@ class AwsSession:
         end = getattr(found, "_expiry_time", None)
         return end if isinstance(end, datetime) else None
 
-    def _open(self, service: str) -> Any:  # noqa: ANN401 - see client
-        from botocore.config import Config
-
-        config = Config(
-            retries={"mode": "adaptive", "total_max_attempts": _ATTEMPTS},
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-            user_agent_extra="fraudctl",
-        )
+    def _open(self, service: str, *, once: bool) -> Any:  # noqa: ANN401 - see client
         with asking(f"AWS {service}"):
-            return self._boto().client(service, region_name=self.region, config=config)
+            return self._boto().client(service, region_name=self.region, config=_config(once=once))
 
     def _boto(self) -> Any:  # noqa: ANN401 - boto3.Session, imported where it is used
         if self._session is None:
@@ -84,3 +85,16 @@ class AwsSession:
             with asking("AWS profile"):
                 self._session = boto3.Session(profile_name=self._profile, region_name=self._region)
         return self._session
+
+
+def _config(*, once: bool = False) -> Any:  # noqa: ANN401 - botocore's Config, imported where it is used
+    from botocore.config import Config
+
+    return Config(
+        # Adaptive retries slow down by themselves when a service throttles, which hours of polling make likely.
+        retries={"total_max_attempts": 1} if once else {"mode": "adaptive", "total_max_attempts": _ATTEMPTS},
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=ONCE_READ_SECONDS if once else _READ_SECONDS,
+        tcp_keepalive=True,
+        user_agent_extra="fraudctl",
+    )

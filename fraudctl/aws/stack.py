@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fraudctl.aws import older, pausing
 from fraudctl.aws.cloudformation import guard, parameters, plans
 from fraudctl.aws.cloudformation.change_sets import ChangeSet, ChangeSets, Request
 from fraudctl.aws.cloudformation.describe import Described, describe
@@ -35,7 +36,7 @@ from fraudctl.aws.session import AwsSession
 from fraudctl.aws.teardown import Teardown
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, OperationFailed, Refused
-from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Phase, Plan
+from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Options, Outputs, Paused, Phase, Plan
 
 if TYPE_CHECKING:
     from fraudctl.aws.release import Release
@@ -124,6 +125,7 @@ class AwsStack:
         if found is not None:
             self._preflight.ours(found)
         relaid = found is not None and bool(found.outputs) and parameters.relaid(found.parameters, work.values)
+        grown = found is not None and bool(found.outputs) and parameters.grown(found.parameters, work.values)
         if found is not None and unfinished(found):
             yield from self._operations.clean(found)
             template = Template.read(self._release.template())
@@ -139,6 +141,9 @@ class AwsStack:
             yield from self._drift.repair(after)
         if relaid:
             yield from self._drift.start_fresh()
+        elif grown:
+            yield Event("flink", Phase.NOTE, "it starts again, to read the new partitions from the beginning")
+            yield from self._drift.flink.stop()
 
     def discard(self, plan: Plan) -> None:
         """Remove the plan's change set unless it was executed, and the empty stack around a first one."""
@@ -196,11 +201,15 @@ class AwsStack:
     def outputs(self) -> Outputs:
         """Return the stack's outputs; raises `NotDeployed`."""
         found = describe(self._cfn, self._name)
-        if found is None or not found.outputs or "FlinkApplicationName" not in found.outputs:
-            why = f"it is in {found.status}" if found else "not deployed"
-            raise NotDeployed(f"stack {self._name}: {why}", hint="run `fraudctl deploy` first")
+        if found is None:
+            raise NotDeployed(
+                f"stack {self._name}: not deployed in {self._session.region}",
+                hint="run `fraudctl deploy` first, or say where it is with --region",
+            )
         named = found.outputs
-        own = {"BootstrapServers", "AuditTableName", "FlinkApplicationName", "HoldMs", "SlackMs"}
+        own = ("BootstrapServers", "AuditTableName", "FlinkApplicationName", "HoldMs", "SlackMs")
+        if missing := [name for name in own if name not in named]:
+            raise older.lacking(found, missing)
         return Outputs(
             stack=self._name,
             target="aws",
@@ -211,6 +220,36 @@ class AwsStack:
             slack_ms=int(named["SlackMs"]),
             extra={name: value for name, value in named.items() if name not in own},
         )
+
+    def paused(self) -> Paused | None:
+        """Return since when it is paused, as a tag of the application says; None when not, or not deployed."""
+        found = describe(self._cfn, self._name)
+        return self._pausing.paused() if found is not None and "FlinkApplicationName" in found.outputs else None
+
+    def mark(self, paused: Paused | None) -> None:
+        """Set that tag, or remove it."""
+        self._pausing.mark(paused)
+
+    def pause(self) -> Iterator[Event]:
+        """Disable the event source mapping."""
+        return self._pausing.switch(self._mapping(), on=False)
+
+    def resume(self) -> Iterator[Event]:
+        """Enable the event source mapping."""
+        return self._pausing.switch(self._mapping(), on=True)
+
+    def saving(self) -> Sequence[str]:
+        """Return what a pause saves an hour and what goes on: MSK cannot be paused."""
+        found = describe(self._cfn, self._name)
+        template = Template.read(self._release.template())
+        return pausing.saving({**template.defaults, **(found.parameters if found else {})})
+
+    @property
+    def _pausing(self) -> pausing.Pausing:
+        return pausing.Pausing(self._session, self._clock, self._drift.flink)
+
+    def _mapping(self) -> str:
+        return older.output(self.outputs(), "EventSourceMappingId", "event source mapping")
 
     @property
     def _cfn(self) -> Any:  # noqa: ANN401 - a boto3 client
@@ -236,13 +275,15 @@ class AwsStack:
         *,
         samples: bool | None,
     ) -> dict[str, str]:
-        before = found.parameters if found is not None and found.outputs else {}
+        before = older.parameters(found) if found is not None and found.outputs else {}
         known: dict[str, str] = {}
         if arn := (found.outputs.get("ClusterArn") if found else None):
             known = {BOOTSTRAP: servers} if (servers := brokers(self._session.client("kafka"), arn)) else {}
         flow = {} if samples is None else {SAMPLES: ENABLED[samples]}
         layers = (before, kept, self._given, options.parameters, flow, known, self._release.parameters())
         values = parameters.merged(template, *layers)
+        if found is not None and before:
+            values = parameters.merged(template, values, older.zones(self._session, found, template.names))
         chosen = Placement(self._session).missing(template.names, {**template.defaults, **values}, before)
         return parameters.merged(template, values, chosen, options.parameters)
 

@@ -1,7 +1,7 @@
 """The commands: each declares its inputs, makes one call of a service and hands the result to the renderer.
 
 ============  =====================================================
-stack         deploy, teardown
+stack         deploy, pause, resume, teardown
 demo          demo
 status        status
 accounts      flag-accounts
@@ -11,6 +11,7 @@ transactions  transactions generate, send, start, stop
 topics        topics create, list, describe
 flink         flink start, stop, status, savepoints
 logs          logs
+ui            ui flink, topics
 ============  =====================================================
 """
 
@@ -20,7 +21,7 @@ from typing import Final
 
 import typer
 
-from fraudctl.commands import accounts, audit, demo, flink, logs, stack, status, tail, topics, transactions
+from fraudctl.commands import accounts, audit, demo, flink, logs, stack, status, tail, topics, transactions, ui
 
 _EXAMPLE: Final = re.compile(r"^Example: .*$", re.MULTILINE)
 _GLOBAL: Final = (
@@ -41,6 +42,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(topics.app, name="topics")
     app.add_typer(flink.app, name="flink")
     app.command()(logs.logs)
+    app.add_typer(ui.app, name="ui")
+    app.command()(stack.pause)
+    app.command()(stack.resume)
     app.command()(stack.teardown)
     for typers in (app, *(group.typer_instance for group in app.registered_groups if group.typer_instance)):
         for command in typers.registered_commands:

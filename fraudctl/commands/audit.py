@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from fraudctl import tables
 from fraudctl.commands import completion
 from fraudctl.context import Context
+from fraudctl.services.audit.by import By
 from fraudctl.tables import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from fraudctl.pipeline.audit_table import AuditRow
+    from fraudctl.services.audit.options import Prepared, Wanted
 
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
 
@@ -36,44 +35,224 @@ _OF_ALL: Final = (
     Column("merchant_type", drop=3),
     _ID,
 )
+_DEFAULT_LIMIT: Final = 20
+_BAR: Final = 30
+
+_Account = Annotated[
+    str | None, typer.Argument(help="Account; all accounts by default.", autocompletion=completion.accounts)
+]
+_Since = Annotated[
+    str | None, typer.Option(help="From this time on: 15m, 2h, 1d (ago), 09:30, 2026-11-24, 2026-11-24T10:15:30Z.")
+]
+_Until = Annotated[str | None, typer.Option(help="Before this time, written like --since, or now.")]
+_Where = Annotated[
+    str | None,
+    typer.Option(metavar="FILTER", help="Rows for which this holds: 'amount > 500 and flag_reason like \"stolen%\"'."),
+]
+_Fields = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Columns to show, in every format: transaction_date,amount.",
+        autocompletion=completion.audit_fields,
+    ),
+]
+_OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="Begin with the oldest row.")]
 
 
 @app.command()
-def query(
+def query(  # noqa: PLR0913 - the options
     ctx: typer.Context,
-    account: Annotated[
-        str | None, typer.Argument(help="Account; all accounts by default.", autocompletion=completion.accounts)
+    account: _Account = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000_000, help="Maximum number of rows that match.", show_default="20"),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Maximum number of rows.")] = 20,
-    since: Annotated[
-        str | None, typer.Option(help="From this time on: 15m, 2h, 1d (ago), 09:30, 2026-11-24, 2026-11-24T10:15:30Z.")
+    everything: Annotated[bool, typer.Option("--all", help="All rows that match.")] = False,
+    since: _Since = None,
+    until: _Until = None,
+    where: _Where = None,
+    oldest_first: _OldestFirst = False,
+    next_page: Annotated[
+        str | None, typer.Option("--next", metavar="TOKEN", help="The page behind the one that ended with this token.")
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Before this time, written like --since, or now.")] = None,
+    fields: _Fields = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the requests to DynamoDB, and send none.")] = False,
 ) -> None:
     """Show the newest detections, of one account or of all.
 
+    One account's rows are in the order of transaction_date, all accounts' in that of detected_at; --since and --until
+    bound that time.
+
     Example: fraudctl audit query
     Example: fraudctl audit query 1000000003 --limit 5
-    Example: fraudctl audit query --since 1h -o csv > detections.csv
+    Example: fraudctl audit query --since 1d --where 'amount > 500' --fields account_id,amount,flag_reason
+    Example: fraudctl audit query --since 1h --all -o csv > detections.csv
     """
-    from fraudctl.services import accounts, time_options
-    from fraudctl.services import audit as service
+    from fraudctl.errors import BadConfig
+    from fraudctl.services.audit import rows, table
+    from fraudctl.services.audit.options import prepare
 
     context: Context = ctx.obj
-    number = None if account is None else accounts.account(account)
-    first, end = time_options.span(since, until, note=context.render.note)
-    found = service.query(context.running.audit_table(), number, limit=limit, since=first, until=end)
-    columns = _OF_ALL if number is None else _OF_ONE
-    everything = number is None and first is None and end is None
+    if everything and limit is not None:
+        raise BadConfig("--all and --limit cannot be combined", hint="use one of them")
+    asked = _wanted(account, since, until, where, oldest_first=oldest_first)
+    prepared = prepare(asked, next_page, note=context.render.note)
+    chosen = None if fields is None else rows.Chosen(fields)
+    if explain:
+        for request in table.requests(prepared.query):
+            context.render.record({"operation": "Query", **request})
+        return
+    most = None if everything else limit or _DEFAULT_LIMIT
+    reader = table.AuditReader(context.running.audit_table(), context.render.note)
+    # One more than wanted tells whether there are more; behind a filter, nobody knows how many to ask for.
+    page = table.Page(reader.rows(prepared.query, most + 1 if most and where is None else table.LARGEST_PAGE))
     shown = context.render.rows(
-        map(row_of, found),
-        service.COLUMNS if context.render.structured else columns,
-        empty="No detections yet. Flag an account: `fraudctl flag-accounts`" if everything else "No detections found.",
+        map(rows.cells if chosen is None else chosen.cells, page.take(most)),
+        rows.columns(chosen) if chosen or context.render.structured else (_OF_ALL if account is None else _OF_ONE),
+        empty="No detections found."
+        if asked != type(asked)()
+        else "No detections yet. Flag an account: `fraudctl flag-accounts`",
     )
-    order = "by detection" if number is None else "by transaction date"
     if shown:
-        when = "UTC" if context.render.structured else tables.today()
-        context.render.note(f"{tables.plural(shown, 'row')}, newest first {order} ({when}).")
+        context.render.note(_summary(prepared, shown, "UTC" if context.render.structured else tables.today()))
+    if page.last is not None and page.more(known=where is None):
+        same = ["--limit", str(limit)] if limit is not None else []
+        same += ["--fields", fields] if fields is not None else []
+        context.render.note(f"More: `{prepared.next_command(page.last, *same)}`")
+    if context.settings.verbose:
+        context.render.note(f"Read {reader.cost} of {'the index by_time' if account is None else 'the table'}.")
+
+
+@app.command()
+def export(  # noqa: PLR0913 - the options
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="File to write, .jsonl or .csv; replaced when the new one is whole.")],
+    account: Annotated[
+        str | None, typer.Option(help="Account; all accounts by default.", autocompletion=completion.accounts)
+    ] = None,
+    since: _Since = None,
+    until: _Until = None,
+    where: _Where = None,
+    oldest_first: _OldestFirst = False,
+    fields: _Fields = None,
+) -> None:
+    """Write all detections to a file, of one account or of all.
+
+    Example: fraudctl audit export detections.jsonl
+    Example: fraudctl audit export yesterday.csv --since yesterday --until today --fields detected_at,account_id,amount
+    """
+    from fraudctl.render import csv_cell
+    from fraudctl.services.audit import export as service
+    from fraudctl.services.audit import rows, table
+    from fraudctl.services.audit.options import prepare
+
+    context: Context = ctx.obj
+    service.check(file)
+    prepared = prepare(_wanted(account, since, until, where, oldest_first=oldest_first), note=context.render.note)
+    chosen = None if fields is None else rows.Chosen(fields)
+    reader = table.AuditReader(context.running.audit_table(), context.render.note)
+    context.render.events(service.export(reader.rows(prepared.query), file, csv_cell, chosen))
+
+
+@app.command()
+def stats(
+    ctx: typer.Context,
+    by: Annotated[By, typer.Option(help="What to count by; hours and days are of detected_at, UTC.")] = By.ACCOUNT,
+    since: _Since = None,
+    until: _Until = None,
+    where: _Where = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Show the first N.")] = None,
+) -> None:
+    """Count detections, and sum their amounts, by account, merchant, type, reason, hour or day.
+
+    Example: fraudctl audit stats
+    Example: fraudctl audit stats --by hour --since 1d
+    Example: fraudctl audit stats --by reason --since 7d -o csv
+    """
+    from fraudctl.services.audit import stats as service
+    from fraudctl.services.audit import table
+    from fraudctl.services.audit.options import prepare
+
+    context: Context = ctx.obj
+    prepared = prepare(_wanted(None, since, until, where), note=context.render.note)
+    reader = table.AuditReader(context.running.audit_table(), context.render.note)
+    found = service.stats(reader.rows(prepared.query), by)
+    longest = max((group.count for group in found.groups), default=0)
+    people = not context.render.structured
+    context.render.rows(
+        (
+            {
+                by.value: group.value,
+                "count": group.count,
+                "amount": group.amount,
+                "accounts": len(group.accounts),
+                **({"bar": tables.bar(group.count, longest, _BAR)} if people else {}),
+            }
+            for group in found.groups[:limit]
+        ),
+        (
+            Column(by.value, wrap=by in {By.MERCHANT, By.REASON}, text=lambda value: value or "(none)"),
+            Column("count", text=tables.count),
+            Column("amount", text=tables.money),
+            Column("accounts", text=tables.count, drop=1),
+            *((Column("bar", heading=" ", drop=2),) if people else ()),
+        ),
+    )
+    total = found.total
+    if not total.count:
+        context.render.note("No detections found.")
+        return
+    groups = len(found.groups)
+    left = f", the first {limit:,} of {groups:,} shown" if limit is not None and limit < groups else ""
+    context.render.note(
+        f"{tables.plural(total.count, 'detection')}, {tables.money(total.amount)} in all, "
+        f"{tables.plural(len(total.accounts), 'account')}{left}."
+    )
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Transactions published from this time on, written like --since of `audit query`."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Transactions published before this time.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most N cases of each kind.")] = 10,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Exit 0 though something could not be checked.")
+    ] = False,
+) -> None:
+    """Recompute what had to be detected, and compare it with the topic and the table.
+
+    Reads transactions, flag events, detections, rows and the on-failure destination, and changes nothing. Exits 8 if
+    something is lost, unexpected or different, or could not be checked.
+
+    Example: fraudctl audit verify
+    Example: fraudctl audit verify --since 1d
+    Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
+    """
+    from fraudctl.services import time_options
+    from fraudctl.services.verify import report
+    from fraudctl.services.verify.reconcile import Reconciliation
+
+    context: Context = ctx.obj
+    first, end = time_options.span(since, until, note=context.render.note)
+    reconciliation = Reconciliation(context.running, first, end)
+    context.render.events(reconciliation.run())
+    result = reconciliation.result
+    cases = report.cases(result, limit)
+    if context.render.json:
+        context.render.rows([report.document(result, cases)], ())
+    elif context.render.structured:
+        context.render.rows(cases, report.CASE_COLUMNS)
+    else:
+        context.render.rows(report.summary(result), report.SUMMARY_COLUMNS)
+        context.render.rows(cases, report.CASE_COLUMNS)
+    for note in report.notes(result, limit):
+        context.render.note(note)
+    report.check(result, allow_unknown=allow_unknown)
 
 
 @app.command()
@@ -87,19 +266,29 @@ def show(
     Example: fraudctl audit show 5f1b0e6c
     Example: fraudctl audit show 5f1b0e6c -o json
     """
-    from fraudctl.services import audit as service
+    from fraudctl.services.audit import rows
+    from fraudctl.services.audit.find import find
 
     context: Context = ctx.obj
-    found = map(row_of, service.find(context.running.audit_table(), transaction))
+    found = map(rows.cells, find(context.running.audit_table(), transaction))
     if context.render.structured:
-        context.render.rows(found, service.COLUMNS)
+        context.render.rows(found, rows.COLUMNS)
         return
     for row in found:
         context.render.record(row)
 
 
-def row_of(row: AuditRow) -> Mapping[str, Any]:
-    """Return an audit row's fields."""
-    from fraudctl.services.record_formats import unescaped
+def _wanted(
+    account: str | None, since: str | None, until: str | None, where: str | None, *, oldest_first: bool = False
+) -> Wanted:
+    from fraudctl.services import accounts
+    from fraudctl.services.audit.options import Wanted
 
-    return {**asdict(row), "extra": row.extra and unescaped(row.extra)}
+    number = None if account is None else accounts.account(account)
+    return Wanted(number, since, until, where, oldest_first)
+
+
+def _summary(prepared: Prepared, shown: int, when: str) -> str:
+    order = "by detection" if prepared.query.account is None else "by transaction date"
+    first = "oldest" if prepared.query.oldest_first else "newest"
+    return f"{tables.plural(shown, 'row')}, {first} first {order} ({when})."

@@ -102,6 +102,17 @@ def fields(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 @_silent
+def audit_fields(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the last of several columns, ``a,b,c``, of the audit table."""
+    from fraudctl.pipeline.audit_table import AuditRow
+
+    before, comma, _ = incomplete.rpartition(",")
+    given = before.split(",")
+    names = [field.name for field in AuditRow.FIELDS]
+    return [f"{before}{comma}{name}" for name in names if name not in given]
+
+
+@_silent
 def outputs(_ctx: typer.Context, _incomplete: str) -> list[str]:
     """Complete the formats of ``--output``."""
     from fraudctl.config import Format

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from fraudctl.clock import Clock
-from fraudctl.commands.audit import row_of
 from fraudctl.context import Context
 
 
@@ -22,6 +21,7 @@ def demo(
     """
     from fraudctl.services import demo as service
     from fraudctl.services import deploy
+    from fraudctl.services.audit.rows import cells
 
     context: Context = ctx.obj
     target, render, clock = context.target, context.render, Clock()
@@ -33,7 +33,7 @@ def demo(
     render.note(f"Flagged accounts {', '.join(str(flag['account_id']) for flag in flagged.flags)}.")
     first = service.first_detection(target, flagged, clock)
     render.note("The first detection, as stored in the audit table:")
-    render.record(row_of(first.row))
+    render.record(cells(first.row))
     render.note(
         f"ready in {ready:.1f} s · flag to first processed record {first.to_processed:.2f} s"
         f" · flag to first audit row {first.to_audit:.2f} s"

@@ -29,6 +29,10 @@ _METRICS: Final = {
     "deadLetters": "dead letters",
     "lateFlagsApplied": "late flags applied",
     "eventTimeLagMs": "event time lag",
+    "restarts": "restarts",
+    "runningMs": "running for",
+    "restartingMs": "restarting for",
+    "recordsLagMax": "most records behind",
 }
 
 if TYPE_CHECKING:
@@ -95,7 +99,9 @@ def status(ctx: typer.Context) -> None:
         render.record(_for_people(found, now))
         return
     states = flink.savepoints()
-    render.record({"state": found.state, **(_resumes(states[0], now) if states else {})})
+    last = {"last operation": found.last_operation} if found.last_operation else {}
+    failure = {"last failure": found.exception} if found.exception else {}
+    render.record({"state": found.state, **last, **(_resumes(states[0], now) if states else {}), **failure})
     start = "from this state" if states else "without state: it reads both topics from the beginning"
     render.note(f"Start it {start} with `fraudctl flink start`.")
 
@@ -119,19 +125,25 @@ def savepoints(ctx: typer.Context) -> None:
 
 def _for_people(found: FlinkStatus, now: float) -> dict[str, Any]:
     """Return the status of a job in words; `now` is in epoch milliseconds."""
-    checkpoints = f"{found.checkpoints_completed:,} completed, {found.checkpoints_failed:,} failed"
+    counts = ((found.checkpoints_completed, "completed"), (found.checkpoints_failed, "failed"))
+    checkpoints = ", ".join(f"{number:,} {what}" for number, what in counts if number is not None)
+    size = "" if found.checkpoint_bytes is None else f", {tables.size(found.checkpoint_bytes)}"
     if found.checkpoint_at is not None:
-        checkpoints += f"; newest {_ago(found.checkpoint_at, now)}, {tables.size(found.checkpoint_bytes)}"
+        checkpoints += f"; newest {_ago(found.checkpoint_at, now)}{size}"
+    elif checkpoints and size:
+        checkpoints += f"; newest{size.removeprefix(',')}"
     metrics = {
         _METRICS.get(name, name): tables.duration(value) if name.endswith("Ms") else tables.count(value)
         for name, value in found.metrics.items()
     }
     rows = {
         "state": found.state,
+        "note": found.note,
+        "last operation": found.last_operation,
         "up": found.started_at and tables.duration((now - found.started_at) // 1000 * 1000),
         "job id": found.job_id,
         "web UI": found.web_ui,
-        "checkpoints": checkpoints,
+        "checkpoints": checkpoints or None,
         "restored from": found.restored_from,
         "last failure": found.exception,
         **metrics,
@@ -144,7 +156,8 @@ def _resumes(newest: Savepoint, now: float) -> dict[str, str]:
     """Return what is known of a stopped application: a savepoint was taken when it stopped, a checkpoint before."""
     when = f"{iso(newest.created_at)} ({_ago(newest.created_at, now)})"
     stopped = {"stopped": when} if newest.kind == "savepoint" else {"newest state of": when}
-    return {**stopped, newest.kind: newest.location, "size": tables.size(newest.size_bytes)}
+    size = {} if newest.size_bytes is None else {"size": tables.size(newest.size_bytes)}
+    return {**stopped, newest.kind: newest.location, **size}
 
 
 def _ago(moment: int, now: float) -> str:

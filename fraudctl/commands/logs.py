@@ -13,7 +13,7 @@ def logs(
     component: Annotated[
         str,
         typer.Argument(
-            help="kafka, dynamodb, lambda, flink, ..., as `fraudctl status` shows.",
+            help="kafka, lambda, flink, ..., as `fraudctl status` shows; on AWS each function too: audit-writer.",
             autocompletion=completion.components,
         ),
     ],

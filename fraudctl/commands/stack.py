@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fraudctl.config import MOST_PARALLELISM, MOST_PARTITIONS
 from fraudctl.context import Context
 from fraudctl.errors import BadConfig
 
@@ -22,6 +23,14 @@ def deploy(  # noqa: PLR0913 - the command's options
             help="Switch sample transactions on or off.",
             show_default="unchanged; on in a new stack",
         ),
+    ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_PARTITIONS, help="Partitions of each topic.", show_default="unchanged; 4"),
+    ] = None,
+    parallelism: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_PARALLELISM, help="Tasks of the application.", show_default="unchanged; 1"),
     ] = None,
     parameters: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter of the stack (AWS).")
@@ -45,12 +54,13 @@ def deploy(  # noqa: PLR0913 - the command's options
     Example: fraudctl deploy
     Example: fraudctl deploy --plan
     Example: fraudctl deploy --stack two --no-samples
+    Example: fraudctl deploy --partitions 8 --parallelism 4
     Example: fraudctl deploy --target aws --yes
     """
     from fraudctl.services import deploy as service
     from fraudctl.target import Options
 
-    context: Context = ctx.obj
+    context: Context = ctx.obj.having(partitions=partitions, parallelism=parallelism)
     target, render = context.target, context.render
     options = Options(_pairs(parameters or ()), frozenset(allowed or ()))
     if skip and not continue_rollback:
@@ -97,6 +107,43 @@ def teardown(
         return
     left = "its data is kept; `fraudctl deploy` brings it back" if keep_data else plan.outcome
     render.note(f"{plan.stack} is gone: {left}.")
+
+
+def pause(ctx: typer.Context) -> None:
+    """Switch off samples, application and event source mapping, and keep everything.
+
+    The application stops with a snapshot, from which `fraudctl resume` goes on. Locally every process stops; on AWS the
+    cluster goes on and costs, for it cannot be paused. `fraudctl deploy` resumes too.
+
+    Example: fraudctl pause
+    Example: fraudctl pause --target aws
+    """
+    from fraudctl.clock import Clock
+    from fraudctl.services import pausing
+
+    context: Context = ctx.obj
+    target, render = context.target, context.render
+    with target.lock():
+        render.events(pausing.pause(target, Clock()))
+        saving = target.stack.saving()
+    for line in saving:
+        render.note(line)
+    render.note("Paused. Next: `fraudctl resume`.")
+
+
+def resume(ctx: typer.Context) -> None:
+    """Switch on again what `fraudctl pause` switched off; samples only if they were on.
+
+    Example: fraudctl resume
+    Example: fraudctl resume --target aws
+    """
+    from fraudctl.services import pausing
+
+    context: Context = ctx.obj
+    target, render = context.target, context.render
+    with target.lock():
+        render.events(pausing.resume(target))
+    render.note(_READY)
 
 
 def _pairs(given: Sequence[str]) -> dict[str, str]:

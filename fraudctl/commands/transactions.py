@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fraudctl import tables
 from fraudctl.commands import completion
 from fraudctl.context import Context
+from fraudctl.errors import BadConfig
 from fraudctl.services.read_options import FileFormat, OnError
 
 if TYPE_CHECKING:
@@ -77,6 +80,9 @@ def send(  # noqa: PLR0913 - one for each option
             autocompletion=completion.topics,
         ),
     ] = "transactions",
+    skip: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Leave out the first N records of the file, valid or not.")
+    ] = 0,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the first records and what would be refused; send nothing.")
     ] = False,
@@ -84,7 +90,7 @@ def send(  # noqa: PLR0913 - one for each option
     """Send the transactions of a file; invalid lines are listed, and the exit code is 8.
 
     What `fraudctl tail -o json` has written is sent again with its keys and headers, so a slice of a topic can be
-    replayed.
+    replayed. An interrupted command says how to go on.
 
     Example: fraudctl transactions send transactions.csv
 
@@ -106,6 +112,8 @@ def send(  # noqa: PLR0913 - one for each option
     options = read_options.checked(file_format, mapping=mapping, zone=zone, delimiter=delimiter, encoding=encoding)
     times = None if pace is None else pacing.speed(pace)
     wanted = topics.named(topic)
+    if dry_run and skip:
+        raise BadConfig("--skip: not with --dry-run", hint="leave out one of them")
 
     if dry_run:
         with files.opened(file) as stream:
@@ -129,11 +137,28 @@ def send(  # noqa: PLR0913 - one for each option
             show=progress.show,
             times=times,
             topic=wanted,
+            skip=skip,
         )
     render.record(
         {"delivered": sent.delivered, "invalid": sent.invalid, "failed": sent.failed, "seconds": round(sent.seconds, 3)}
     )
-    sent.check()
+    given = {
+        "--format": file_format,
+        "--map": mapping,
+        "--zone": zone,
+        "--delimiter": delimiter,
+        "--encoding": encoding,
+        "--on-error": on_error if on_error is not OnError.SKIP else None,
+        "--pace": pace,
+        "--topic": topic if topic != "transactions" else None,
+        "--skip": sent.done,
+    }
+    options_again = [text for name, value in given.items() if value is not None for text in (name, str(value))]
+    again = f"fraudctl transactions send {shlex.join([file, *options_again])}"
+    if sent.interrupted:
+        same = " on the same input" if file == "-" else ""
+        render.note(f"Interrupted after {tables.plural(sent.done, 'record')}. Go on{same} with `{again}`.")
+    sent.check(again)
 
 
 def _show(render: Renderer, found: DryRun) -> None:

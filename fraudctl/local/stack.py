@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 from fraudctl.atomic import atomic_write, private_folder
@@ -21,7 +21,7 @@ from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.supervisor import Supervisor
 from fraudctl.local.processes.tools import Toolbox
 from fraudctl.pipeline import audit_table, kafka, names
-from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Health, Options, Outputs, Phase, Plan
+from fraudctl.target import NO_OPTIONS, Change, Consent, Event, Health, Options, Outputs, Paused, Phase, Plan
 
 # Without it a broker ends without a word somewhere on its way up; the first topics, logs and temporary files take half.
 _LEAST_BYTES: Final = 256_000_000
@@ -39,13 +39,18 @@ _THEN: Final = ("lambda", "flink")
 
 @dataclass(frozen=True, slots=True)
 class LocalStack:
-    """Kafka, DynamoDB Local, the function runner and the Flink application under one supervisord."""
+    """Kafka, DynamoDB Local, the function runner and the Flink application under one supervisord.
+
+    Without `partitions` of a topic or `parallelism` of the application the stack keeps what it has.
+    """
 
     paths: StackPaths
     supervisor: Supervisor
     toolbox: Toolbox
     hold_ms: int
     slack_ms: int
+    partitions: int | None = None
+    parallelism: int | None = None
     clock: Clock = Clock()  # noqa: RUF009 - frozen
 
     def prepare(self) -> Iterator[Event]:
@@ -61,6 +66,7 @@ class LocalStack:
             kept = "with the data that is there" if self._has_data() else ""
             changes = [Change("create", name, kept or HOLDS[name]) for name in NAMES]
             return Plan(self.paths.stack, tuple(changes), samples=samples)
+        self._check_growth(state)
         changes = list(self._repairs(state))
         if samples is not None and not changes and self._probes(state).samples() is not samples:
             changes.append(Change("start" if samples else "stop", "samples"))
@@ -88,7 +94,10 @@ class LocalStack:
         self.supervisor.start(SUPERVISED)
         yield from self._start(_FIRST, state)
         yield from self._create_table(state)
-        yield from self._topics(state).create()
+        topics = self._topics(state)
+        yield from topics.grow()
+        yield from topics.create()
+        yield from topics.grow()  # a broker that has just started may not have known them all
         yield from self._start(_THEN, state, wait_for=("lambda",))
         yield from self._repair_mapping(state)
         self._start_watchdog()
@@ -124,13 +133,7 @@ class LocalStack:
         """Stop everything, remove the folder, then look whether anything is left."""
         keep_data = plan.keep_data
         state = StackState.load(self.paths.state)
-        yield Event("processes", Phase.STARTED, "stopping")
-        supervisord = self.supervisor.process()
-        self.supervisor.shutdown()
-        if supervisord is not None:
-            process_table.wait([supervisord], _STOP_SECONDS)
-        process_table.end(process_table.of_stack(self.paths.root))
-        yield Event("processes", Phase.DONE, "stopped")
+        yield from self._stop_all()
         for path in self.paths.root.iterdir() if self.paths.root.exists() else ():
             if keep_data and path == self.paths.data:
                 continue
@@ -156,6 +159,30 @@ class LocalStack:
             extra={name: ports.address(name, port) for name, port in state.ports.items() if name != "controller"},
         )
 
+    def paused(self) -> Paused | None:
+        """Return since when it is paused, as its state says; None when it is not, or not deployed."""
+        state = StackState.load(self.paths.state)
+        return Paused(**state.paused) if state is not None and state.paused else None
+
+    def mark(self, paused: Paused | None) -> None:
+        """Write it into the stack's state."""
+        state = self.deployed()
+        state.change(paused=asdict(paused) if paused else None).save(self.paths.state)
+
+    def pause(self) -> Iterator[Event]:
+        """Stop every process, Kafka in order, and keep every file."""
+        yield from self._stop_all()
+
+    def resume(self) -> Iterator[Event]:
+        """Bring everything up as it was deployed, whatever the settings are now; versions are this fraudctl's."""
+        state = self.deployed()
+        as_it_was = replace(self, hold_ms=state.hold_ms, slack_ms=state.slack_ms, partitions=None, parallelism=None)
+        yield from as_it_was.apply(Plan(self.paths.stack, ()))
+
+    def saving(self) -> Sequence[str]:
+        """Return what is free and what is kept."""
+        return ("every process is stopped; topics, rows and snapshots are kept on disk",)
+
     def deployed(self) -> StackState:
         """Return what a stack that was deployed to the end remembers; raises `NotDeployed`."""
         state = StackState.load(self.paths.state)
@@ -164,12 +191,24 @@ class LocalStack:
             raise NotDeployed(f"stack {self.paths.stack}: {why}", hint="run `fraudctl deploy` first")
         return state
 
+    def _stop_all(self) -> Iterator[Event]:
+        yield Event("processes", Phase.STARTED, "stopping")
+        supervisord = self.supervisor.process()
+        self.supervisor.shutdown()
+        if supervisord is not None:
+            process_table.wait([supervisord], _STOP_SECONDS)
+        process_table.end(process_table.of_stack(self.paths.root))
+        yield Event("processes", Phase.DONE, "stopped")
+
     def _repairs(self, state: StackState) -> Iterator[Change]:
         if missing := self.toolbox.missing():
             yield Change("download", "packages", missing)
             return
         verdict = judge(self.paths, state, self.supervisor, self.toolbox.versions())
-        wanted = self._definitions(state.change(hold_ms=self.hold_ms, slack_ms=self.slack_ms))
+        asked = self._as_asked(state)
+        if asked.partitions != state.partitions:
+            yield Change("add", "partitions", f"{state.partitions} → {asked.partitions} of each topic")
+        wanted = self._definitions(asked)
         for component in sorted(verdict.components, key=lambda found: found.name != "supervisor"):
             definition = wanted.get(component.name)
             if component.health is Health.STOPPED:
@@ -192,7 +231,7 @@ class LocalStack:
 
     def _topics(self, state: StackState) -> LocalTopics:
         admin = KafkaAdmin(lambda: kafka.client(ports.bootstrap_servers(state.ports)))
-        return LocalTopics(admin, free_bytes=self.paths.free_bytes)
+        return LocalTopics(admin, free_bytes=self.paths.free_bytes, partitions=lambda: state.partitions)
 
     def _create_table(self, state: StackState) -> Iterator[Event]:
         from botocore.exceptions import ClientError
@@ -215,7 +254,24 @@ class LocalStack:
         state = before or StackState()
         mine = process_table.of_stack(self.paths.root)
         chosen, stolen = ports.choose(PORTS, state.ports, lambda port: process_table.listener(mine, port) is not None)
-        return state.change(ports=chosen, hold_ms=self.hold_ms, slack_ms=self.slack_ms), stolen
+        return self._as_asked(state.change(ports=chosen)), stolen
+
+    def _as_asked(self, state: StackState) -> StackState:
+        """Return the state with the settings of now."""
+        return state.change(
+            hold_ms=self.hold_ms,
+            slack_ms=self.slack_ms,
+            partitions=self.partitions or state.partitions,
+            parallelism=self.parallelism or state.parallelism,
+        )
+
+    def _check_growth(self, state: StackState) -> None:
+        """Raise `BadConfig` for fewer partitions than the stack has."""
+        if self.partitions is not None and self.partitions < state.partitions:
+            raise BadConfig(
+                f"partitions {self.partitions}: the stack has {state.partitions}, and Kafka's topics never shrink",
+                hint=f"leave it out, or give at least {state.partitions}",
+            )
 
     def _end_orphans(self) -> Iterator[Event]:
         for _ in self.clock.poll(0, within=_CONFIRM_SECONDS):
@@ -240,6 +296,8 @@ class LocalStack:
             if name in waiting_for:
                 yield Event(name, Phase.STARTED, "starting")
             yield from self._stop_hung(name, probes, state.ports[name])
+            if not self._runs(name):
+                self.paths.stopped_marker(name).unlink(missing_ok=True)
             self.supervisor.start_program(name)
 
         def settled() -> bool:
@@ -285,6 +343,10 @@ class LocalStack:
 
     def _probes(self, state: StackState) -> Probes:
         return Probes(state.ports, names.audit_table(self.paths.stack))
+
+    def _runs(self, name: str) -> bool:
+        info = self.supervisor.programs().get(name)
+        return info is not None and info.state in {"RUNNING", "STARTING"}
 
     def _alive(self, name: str) -> bool:
         info = self.supervisor.programs().get(name)

@@ -22,6 +22,7 @@ from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.local.kafka.unread import Ledger
 from fraudctl.local.logs import LocalLogs
+from fraudctl.local.pages import LocalPages
 from fraudctl.local.processes import recovery
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.ports import address, bootstrap_servers
@@ -53,6 +54,8 @@ class LocalTarget:
             Toolbox(self._settings.cache, self._settings.java_home),
             self._settings.hold_ms,
             self._settings.slack_ms,
+            self._settings.given("partitions"),
+            self._settings.given("parallelism"),
         )
 
     @property
@@ -79,6 +82,7 @@ class LocalTarget:
             data=self._paths.data / "kafka",
             free_bytes=self._paths.free_bytes,
             positions={GROUP: self.flink.positions},
+            partitions=lambda: self.stack.deployed().partitions,
         )
 
     @property
@@ -105,6 +109,11 @@ class LocalTarget:
         """What the components log."""
         return LocalLogs(self._paths.logs, (*NAMES, WATCHDOG, "supervisor"))
 
+    @property
+    def pages(self) -> LocalPages:
+        """Web pages of the stack."""
+        return LocalPages(self.flink.status)
+
     def recover(self) -> bool:
         """Return whether supervisord runs, after starting it again around programs that a dead one left behind.
 
@@ -126,6 +135,12 @@ class LocalTarget:
         verdict = judge(self._paths, self.stack.deployed(), self._supervisor, self.stack.toolbox.versions())
         self._silent = verdict.silent
         return list(verdict.components)
+
+    def on_failure(self) -> Iterator[bytes]:
+        """Yield the documents of AuditWriter's on-failure destination, a folder."""
+        for file in sorted(self._paths.on_failure.glob("*.json")):
+            with suppress(FileNotFoundError):
+                yield file.read_bytes()
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""

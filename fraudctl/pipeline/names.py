@@ -7,7 +7,14 @@ FUNCTIONS: Final = {
     "sample_transaction_generator": "SampleTransactionGenerator",
     "flag_account_generator": "FlagAccountGenerator",
     "audit_writer": "AuditWriter",
+    "topic_reader": "TopicReader",
+    "topic_writer": "TopicWriter",
 }
+# What a laptop does not need, where fraudctl itself reaches the brokers.
+ON_AWS_ONLY: Final = frozenset({"TopicReader", "TopicWriter"})
+
+# The Flink application's consumer group; each stack has brokers of its own.
+FLINK_GROUP: Final = "fraud-detection"
 
 
 def audit_table(stack: str) -> str:

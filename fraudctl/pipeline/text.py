@@ -10,6 +10,8 @@ from fraudctl.pipeline.dates import format_milliseconds, parse_moment
 # line separators, embeddings, overrides and isolates of the writing direction; and surrogates, which UTF-8 lacks.
 # Anything else is text: joiners, soft hyphens, combining marks and blanks of other scripts are parts of names.
 _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORMULA: Final = frozenset("=+-@\t\r＝＋－＠")
+_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
 # In JSON a C0 control can only be a blank between tokens, where an escape would be an error.
 _UNSAFE_IN_JSON: Final = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -30,6 +32,14 @@ def json_safe(text: str) -> str:
 
 def _json_escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
+
+
+def spreadsheet_safe(text: str) -> str:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula: with an apostrophe in front where it might.
+
+    Numbers stay as they are. See OWASP's page on CSV injection.
+    """
+    return f"'{text}" if text[:1] in _FORMULA and not _NUMBER.fullmatch(text) else text
 
 
 def iso(milliseconds: int | None) -> str | None:

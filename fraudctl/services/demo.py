@@ -9,10 +9,11 @@ from fraudctl.errors import TimedOut
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
-from fraudctl.services.audit import translated
+from fraudctl.services.audit.table import translated
 from fraudctl.target import From, Range, Target
 
-_WITHIN_SECONDS: Final = 60.0
+# On AWS the first sample transactions come up to a minute after the deploy.
+_WITHIN_SECONDS: Final = 180.0
 _EVERY_SECONDS: Final = 0.02
 
 
@@ -42,7 +43,7 @@ def flag(target: Target, clock: Clock) -> Flagged:
 
 
 def first_detection(target: Target, flagged: Flagged, clock: Clock) -> FirstDetection:
-    """Wait for the first detection by one of the flags and for its row; raises `TimedOut` after a minute."""
+    """Wait for the first detection by one of the flags and for its row; raises `TimedOut` after three minutes."""
     offsets = {(flag["partition"], flag["offset"]) for flag in flagged.flags}
     wanted = Range(start=From.TIME, since=flagged.since, until=flagged.since + int(_WITHIN_SECONDS * 1000))
     for record in target.records.read(topics.PROCESSED.name, wanted):

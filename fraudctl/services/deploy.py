@@ -7,11 +7,13 @@ transactions. What planning left behind is discarded in any case.
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from fraudctl.errors import NotDeployed, Refused
+from fraudctl.services import pausing
 from fraudctl.services.interrupts import interruptible
-from fraudctl.target import NO_OPTIONS, Event, Options, Phase, Plan, Stack, Target
+from fraudctl.target import NO_OPTIONS, Change, Event, Options, Paused, Phase, Plan, Stack, Target
 
 
 class Display(Protocol):
@@ -97,25 +99,40 @@ def attach(target: Target) -> Iterator[Event]:
 def _planned(stack: Stack, options: Options, *, samples: bool | None) -> Iterator[Plan]:
     plan = stack.plan(samples=samples, options=options)
     try:
+        if stack.paused() is not None:
+            resumed = Change("resume", "pipeline", "it is paused; a deploy ends with everything running")
+            plan = replace(plan, changes=(resumed, *plan.changes))
         yield plan
     finally:
         stack.discard(plan)
 
 
 def _run(target: Target, plan: Plan) -> Generator[Event, None, None]:
+    paused = target.stack.paused()  # an update may take the mark away
     yield from target.stack.apply(plan)
     yield from target.flink.start()
     if plan.samples is True:
         target.schedule.start()
     elif plan.samples is False:
         target.schedule.stop()
-    yield _samples(target)
+    yield _resumed(target, paused, samples=plan.samples)
 
 
 def _attach(target: Target) -> Generator[Event, None, None]:
+    paused = target.stack.paused()
     yield from target.stack.attach()
     yield from target.flink.start()
-    yield _samples(target)
+    yield _resumed(target, paused)
+
+
+def _resumed(target: Target, paused: Paused | None, *, samples: bool | None = None) -> Event:
+    """End a pause, if there is one, with the samples as they were before unless the deploy has decided on them."""
+    if paused is None:
+        return _samples(target)
+    if samples is None:
+        pausing.samples(target, paused)
+    target.stack.mark(None)
+    return _samples(target)
 
 
 def _teardown(target: Target, plan: Plan) -> Generator[Event, None, None]:

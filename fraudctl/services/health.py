@@ -13,7 +13,7 @@ from fraudctl.errors import FraudctlError, NotAsAsked
 from fraudctl.pipeline import topics as pipeline_topics
 from fraudctl.pipeline.text import iso
 from fraudctl.tables import Column
-from fraudctl.target import Component, ConsumerLag, Health, Outputs, PutAside, ScheduleStatus, Target, TopicInfo
+from fraudctl.target import Component, ConsumerLag, Health, Outputs, Paused, PutAside, ScheduleStatus, Target, TopicInfo
 
 # What a component's CSV row has; sizes in bytes, times in ISO 8601.
 COMPONENT_FIELDS: Final = (
@@ -51,6 +51,9 @@ _AGAIN_SECONDS: Final = 1.0
 # up.
 _SHORT_HEADROOM_MS: Final = 3_600_000
 
+# What a pause has stopped, on any target.
+_PAUSED: Final = frozenset({"flink", "audit mapping"})
+
 _Answer = TypeVar("_Answer")
 
 
@@ -66,6 +69,7 @@ class Status:
     samples: ScheduleStatus | None
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    paused: Paused | None = None
 
     @property
     def healthy(self) -> bool:
@@ -83,6 +87,8 @@ class Status:
         """Raise `NotAsAsked` unless everything is healthy."""
         if self.healthy:
             return
+        if self.paused:
+            raise NotAsAsked(f"{self.outputs.stack}: it is paused", hint="run `fraudctl resume`")
         ill = [component for component in self.components if component.health is not Health.HEALTHY]
         if not self.problems and ill and {component.health for component in ill} <= _COMING:
             what = ", ".join(f"{component.name} is {component.health}" for component in ill)
@@ -90,8 +96,10 @@ class Status:
                 f"{self.outputs.stack}: not everything is up yet: {what}",
                 hint="run `fraudctl status --watch` to see it come up",
             )
-        on_purpose = len(ill) == 1 and ill[0].health is Health.STOPPED and "`fraudctl flink stop`" in ill[0].detail
+        on_purpose = len(ill) == 1 and ill[0].health is Health.STOPPED and "`fraudctl flink st" in ill[0].detail
         hint = "run `fraudctl flink start`" if on_purpose else "run `fraudctl deploy` to repair"
+        if not self.problems and [component.name for component in ill] == ["alarms"]:
+            hint = "each alarm says what to do"
         raise NotAsAsked(f"{self.outputs.stack}: not everything is healthy", hint=hint)
 
     def document(self) -> dict[str, Any]:
@@ -100,6 +108,7 @@ class Status:
             "stack": self.outputs.stack,
             "target": self.outputs.target,
             "healthy": self.healthy,
+            "paused": self.paused and {**asdict(self.paused), "since": iso(self.paused.since)},
             "components": [
                 {
                     **asdict(component),
@@ -129,6 +138,8 @@ class Status:
 
     def headline(self) -> str:
         """Return the verdict in one line."""
+        if self.paused:
+            return f"{self.outputs.stack} on {self.outputs.target}: paused since {iso(self.paused.since)}"
         verdict = "healthy" if self.healthy else "not healthy"
         if self.healthy and self.notes:
             verdict += f", {len(self.notes)} {'note' if len(self.notes) == 1 else 'notes'} below"
@@ -200,7 +211,7 @@ def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - froz
 
     Takes a second longer where a consumer is far behind: whether it catches up shows in a second look.
     """
-    target.recover()
+    running = target.recover()
     outputs = target.stack.outputs()
     problems: list[str] = []
 
@@ -211,7 +222,10 @@ def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - froz
             problems.append(str(error))
             return None
 
+    paused = ask(target.stack.paused)
     components = tuple(target.components())
+    if paused is not None and not running:
+        return Status(outputs, components, None, None, None, None, (), paused=paused)
     topics = ask(lambda: tuple(target.topics.list()))
     consumers = ask(lambda: tuple(target.topics.consumers()))
     rows = ask(lambda: _rows(target))
@@ -225,8 +239,18 @@ def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - froz
     notes += _dead_letters(topics or ())
     for put_aside in filter(None, (component.put_aside for component in components)):
         _put_aside(put_aside, problems, notes)
+    if paused is not None and any(one.health is not Health.STOPPED for one in components if one.name in _PAUSED):
+        notes.append("the pause is not finished: `fraudctl pause` finishes it, `fraudctl resume` ends it")
     return Status(
-        outputs, components, topics, later or consumers, rows, samples, tuple(dict.fromkeys(problems)), tuple(notes)
+        outputs,
+        components,
+        topics,
+        later or consumers,
+        rows,
+        samples,
+        tuple(dict.fromkeys(problems)),
+        tuple(notes),
+        paused,
     )
 
 
@@ -284,7 +308,8 @@ def _dead_letters(topics: Sequence[TopicInfo]) -> list[str]:
 
 def _put_aside(found: PutAside, problems: list[str], notes: list[str]) -> None:
     """Add a problem on detections that could not be written, and a note on records that are none."""
-    look = f"grep -h -A3 '\"error\":' {shlex.quote(found.place)}/*.json"
+    where = shlex.quote(found.place)
+    look = f"aws s3 ls --recursive {where}" if "://" in where else f"grep -h -A3 '\"error\":' {where}/*.json"
     reasons = f"see why with `{look}`; delete the files when that is settled"
     if found.unwritten:
         records = tables.plural(found.unwritten, "record")
@@ -303,7 +328,7 @@ def _colour(health: Health) -> str:
 
 def _rows(target: Target) -> int:
     """Return the table's own count: exact locally, up to six hours old on AWS (DescribeTable)."""
-    from fraudctl.services.audit import translated
+    from fraudctl.services.audit.table import translated
 
     with translated():
         return int(target.audit_table().item_count)

@@ -66,7 +66,7 @@ class Cells:
                 data = decode((record.value or b"").decode())
             except (kinds.Malformed, UnicodeDecodeError):
                 data = {}
-        return {name: own(record) if own else _inside(data, path) for name, own, path in self._paths}
+        return {name: own(record) if own else inside(data, path) for name, own, path in self._paths}
 
     def document(self, record: Record) -> str:
         """Return the same as a JSON object, numbers as written."""
@@ -81,7 +81,8 @@ def _of_record(name: str) -> Callable[[Record], Any] | None:
     return _RECORD.get(own)
 
 
-def _inside(data: Any, path: Iterable[str]) -> Any:  # noqa: ANN401 - whatever JSON holds
+def inside(data: Any, path: Iterable[str]) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return what lies at a path of names inside decoded JSON; None where there is nothing."""
     for name in path:
         if not isinstance(data, dict):
             return None

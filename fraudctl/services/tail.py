@@ -386,12 +386,14 @@ class _Presence:
             return
         self._asked = now
         try:
-            stack = self._target.stack.outputs().stack
+            stack, running = self._target.stack.outputs().stack, self._target.recover()
         except NotDeployed as error:
             raise NotDeployed(
                 "tail: the stack was torn down, no more records come", hint="run `fraudctl deploy`"
             ) from error
-        if self._target.recover():
+        except Unreachable:  # AWS itself: what is wrong for good, the next question for records meets too
+            return
+        if running:
             self._stopped_since = None
         elif self._stopped_since is None:
             self._stopped_since = now

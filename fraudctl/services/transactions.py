@@ -2,8 +2,11 @@
 
 import io
 import math
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, TypeVar
 
 from fraudctl.clock import Clock
@@ -29,7 +32,10 @@ BytesRead = Callable[[], tuple[int, int] | None]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent: records delivered, invalid lines (the first of them by number), records that Kafka refused."""
+    """What was sent: records delivered, invalid lines (the first of them by number), records that Kafka refused.
+
+    `done` counts the lines of the file, valid or not, that need not be sent again; `stopped` is why it ended early.
+    """
 
     delivered: int = 0
     invalid: int = 0
@@ -38,16 +44,27 @@ class Sent:
     interrupted: bool = False
     seconds: float = 0.0
     invalid_lines: tuple[int, ...] = ()
+    done: int = 0
+    stopped: str = ""
 
-    def check(self) -> None:
-        """Raise `OperationFailed`, `NotAsAsked` or KeyboardInterrupt unless everything was sent."""
-        if self.failed:
+    def check(self, again: str | None = None) -> None:
+        """Raise `OperationFailed`, `NotAsAsked` or KeyboardInterrupt unless everything was sent.
+
+        `again` is the command that goes on with what `done` leaves.
+        """
+        if self.failed and not self.stopped:
             raise OperationFailed(
                 f"transactions: {self.failed:,} not delivered: {'; '.join(self.reasons)}",
                 hint="run `fraudctl status`, then send them again: a transaction that is sent twice is detected once",
             )
         if self.interrupted:
             raise KeyboardInterrupt
+        if self.stopped:
+            raise OperationFailed(
+                f"transactions: stopped after {self.delivered:,}: {self.stopped}",
+                hint=f"{f'go on with `{again}`' if again else 'run the command again'}; "
+                "a transaction that is sent twice is detected once",
+            )
         if self.invalid:
             numbers = ", ".join(map(str, self.invalid_lines)) + (
                 ", …" if self.invalid > len(self.invalid_lines) else ""
@@ -85,6 +102,10 @@ class Counter:
                 done, total = bytes_read() or (None, None)
                 self._show(Event(self._component, Phase.PROGRESS, f"{number:,} so far", done, total))
 
+    def show(self, number: int) -> None:
+        """Show how many there are so far."""
+        self._show(Event(self._component, Phase.PROGRESS, f"{number:,} so far"))
+
     def finish(self, text: str) -> None:
         """Show the result."""
         self._show(Event(self._component, Phase.DONE, text))
@@ -97,16 +118,24 @@ class _Valid:
         self._lines, self._on_invalid = lines, on_invalid
         self.invalid = 0
         self.invalid_lines: tuple[int, ...] = ()
+        self._valid = 0
+        self._valid_before = array("q")  # each invalid line
 
     def __iter__(self) -> Iterator[Outgoing]:
         for line in self._lines:
             if line.outgoing is not None:
+                self._valid += 1
                 yield line.outgoing
                 continue
             self.invalid += 1
+            self._valid_before.append(self._valid)
             if self.invalid <= _MOST_LINES_NAMED:
                 self.invalid_lines += (line.number,)
             self._on_invalid(line)
+
+    def lines(self, valid: int) -> int:
+        """Return how many lines end with the last of so many valid ones, and the invalid ones right behind it."""
+        return valid + bisect_right(self._valid_before, valid)
 
 
 def send(  # noqa: PLR0913 - the command's options and where it reports
@@ -120,8 +149,11 @@ def send(  # noqa: PLR0913 - the command's options and where it reports
     show: Show,
     times: float | None = None,
     topic: Topic = topics.TRANSACTIONS,
+    skip: int = 0,
 ) -> Sent:
     """Send a file's transactions to the target that `running` returns; call `on_invalid` with each invalid line.
+
+    The first `skip` lines, valid or not, are left out.
 
     To another `topic` go the records that `fraudctl tail -o json` wrote into the file, as they are.
 
@@ -133,8 +165,8 @@ def send(  # noqa: PLR0913 - the command's options and where it reports
 
     def lines(source: io.BufferedReader) -> Iterator[Line]:
         if topic is not topics.TRANSACTIONS:
-            return replay.lines(source, name, options)
-        return transaction_file.lines(source, None, name, options)
+            return islice(replay.lines(source, name, options), skip, None)
+        return islice(transaction_file.lines(source, None, name, options), skip, None)
 
     def write(source: io.BufferedReader) -> Sent:
         empty = not source.peek(1)
@@ -144,7 +176,8 @@ def send(  # noqa: PLR0913 - the command's options and where it reports
         if not (sent.delivered or sent.failed or valid.invalid or sent.interrupted):
             what = "transaction" if topic is topics.TRANSACTIONS else "record"
             show(Event("send", Phase.NOTE, f"{name}: {'the file is empty' if empty else f'no {what} in it'}"))
-        return replace(sent, invalid=valid.invalid, invalid_lines=valid.invalid_lines)
+        done = skip + valid.lines(sent.done)
+        return replace(sent, invalid=valid.invalid, invalid_lines=valid.invalid_lines, done=done)
 
     if on_error is OnError.SKIP:
         return write(stream)
@@ -182,6 +215,8 @@ def generate(
         number = DEFAULT_COUNT if count is None else count
     elif seconds is not None:
         number = round(per_second * seconds)
+    if per_second is None and seed is None and (parts := target.records.generate(number or 0)) is not None:
+        return _made(parts, Counter("generate", show))
     drawn = samples.stream(Random(seed))  # noqa: S311 - made-up data
     turns = range(number or 0) if per_second is None else _at_rate(number, per_second, clock)
     return _write(target, (Outgoing(*next(drawn)) for _ in turns), Counter("generate", show))
@@ -198,10 +233,29 @@ def _write(
     with stop.on_interrupt():
         counted = counter.count(stop.items(records), bytes_read)
         report: Report = target.records.write(topic.name, counted)
+    return _sent(report, counter, interrupted=stop.requested)
+
+
+def _made(parts: Iterable[Report], counter: Counter) -> Sent:
+    """Add up what is made elsewhere, part by part; the part that is being made at Ctrl-C is waited for."""
+    stop, report = GracefulStop(), Report(0)
+    with stop.on_interrupt():
+        for part in parts:
+            report = replace(part, delivered=report.delivered + part.delivered)
+            counter.show(report.delivered)
+            if stop.requested:
+                break
+    return _sent(report, counter, interrupted=stop.requested)
+
+
+def _sent(report: Report, counter: Counter, *, interrupted: bool) -> Sent:
     seconds = counter.seconds
     rate = f", {report.delivered / seconds:,.0f} a second" if seconds > 0 and report.delivered else ""
     counter.finish(f"{report.delivered:,} delivered{rate}")
-    return Sent(report.delivered, 0, report.failed, report.reasons, stop.requested, seconds)
+    done = report.delivered + report.failed
+    return Sent(
+        report.delivered, 0, report.failed, report.reasons, interrupted, seconds, done=done, stopped=report.stopped
+    )
 
 
 def _at_rate(number: int | None, per_second: float, clock: Clock) -> Iterator[int]:

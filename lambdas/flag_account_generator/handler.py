@@ -57,13 +57,18 @@ def flags(event: Mapping[str, Any], rng: Random, now: datetime) -> list[AccountF
         raise ValueError(str(error)) from error
 
 
-def write(producer: Any, events: Sequence[AccountFlag]) -> list[dict[str, Any]]:  # noqa: ANN401 - Kafka's or a test's
+def write(
+    producer: Any,  # noqa: ANN401 - Kafka's or a test's
+    events: Sequence[AccountFlag],
+    refusals: kafka.Refusals | None = None,
+) -> list[dict[str, Any]]:
     """Write the flag events; return each with its partition, its offset and when the broker published it."""
     places: dict[bytes | None, Message] = {}
     delivery = kafka.deliver(
         producer,
         [kafka.Outgoing(topics.FLAGGED.name, key(event.account_id), event.to_json()) for event in events],
         on_delivered=lambda message: places.__setitem__(message.key(), message),
+        refusals=refusals,
     )
     if delivery.failed:
         lost = ", ".join((failed.record.key or b"").decode() for failed in delivery.failed)
@@ -93,7 +98,8 @@ def warm() -> None:
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Write the flag events; return them with their partitions, offsets and times in Kafka."""
     events = flags(event, SystemRandom(), datetime.now(UTC))
-    return {"flags": write(producer().get(), events)}
+    kept = producer()
+    return {"flags": write(kept.get(), events, kept.refusals)}
 
 
 def _place(message: "Message") -> dict[str, Any]:

@@ -94,11 +94,12 @@ def handler(event: Mapping[str, Any], context: Context) -> dict[str, int]:
 
     Raises RuntimeError when one was not confirmed.
     """
-    request, left = Request.of(event), context.get_remaining_time_in_millis
+    request, left, kept = Request.of(event), context.get_remaining_time_in_millis, producer()
     delivery = kafka.deliver(
-        producer().get(),
+        kept.get(),
         records(request, lambda: left() < RESERVE_MS),
         timeout_s=lambda: max((left() - ANSWER_MS) / 1000, SHORTEST_FLUSH_S),
+        refusals=kept.refusals,
     )
     if delivery.failed:
         raise RuntimeError(f"{len(delivery.failed)} transactions were not delivered: {delivery.failed[0].reason}")

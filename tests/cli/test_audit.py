@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import re
+import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,7 +63,9 @@ def test_the_order_is_said(run: Run, audit: Any) -> None:
     assert done.err == "3 rows, newest first by detection (UTC).\n"
     done = run(FakeTarget(table=audit), "audit", "query", "7", "--limit", "2", output="json")
     assert [json.loads(line)["transaction_id"] for line in done.out.splitlines()] == ["t-3", "t-2"]
-    assert done.err == "2 rows, newest first by transaction date (UTC).\n"
+    said, more = done.err.splitlines()
+    assert said == "2 rows, newest first by transaction date (UTC)."
+    assert more.startswith("More: `fraudctl audit query 7 --limit 2 --next ")
 
 
 def test_the_table_fits_120_columns(run: Run, audit: Any) -> None:
@@ -216,3 +221,103 @@ def test_show_of_several_accounts_is_one_csv(run: Run, audit: Any) -> None:
     fill(audit, 1, account=8)
     done = run(FakeTarget(table=audit), "audit", "show", "t-1", output="csv")
     assert sorted(row["account_id"] for row in csv.DictReader(io.StringIO(done.out))) == ["7", "8"]
+
+
+def ids(out: str) -> list[str]:
+    """Give the transactions of JSON Lines."""
+    return [json.loads(line)["transaction_id"] for line in out.splitlines()]
+
+
+def test_the_next_page_is_a_command_to_paste(run: Run, audit: Any) -> None:
+    """Until there are no more rows; other options with its token are refused."""
+    fill(audit, *range(1, 8))
+    arguments = ["audit", "query", "--where", "amount > 10", "--limit", "3"]
+    found: list[str] = []
+    for _ in range(3):
+        done = run(FakeTarget(table=audit), *arguments, output="json")
+        assert done.code == 0, done.err
+        found += ids(done.out)
+        more = re.search("More: `fraudctl (.*)`", done.err)
+        if more is not None:
+            arguments = shlex.split(more[1])
+    assert more is None
+    assert found == [f"t-{number}" for number in range(7, 0, -1)]
+    done = run(FakeTarget(table=audit), *arguments, "--oldest-first", output="json")
+    assert (done.code, done.out) == (2, "")
+    assert "--next: the token is of a query with other options" in done.err
+
+
+def test_all_rows_oldest_first_with_chosen_columns(run: Run, audit: Any) -> None:
+    """--all has no limit, and none can be given with it."""
+    fill(audit, *range(1, 31))
+    done = run(
+        *(FakeTarget(table=audit), "audit", "query", "--all", "--oldest-first"),
+        *("--fields", "transaction_id,amount"),
+        output="csv",
+    )
+    assert done.out.splitlines() == ["transaction_id,amount", *(f"t-{number},12.50" for number in range(1, 31))]
+    assert done.err == "30 rows, oldest first by detection (UTC).\n"
+    done = run(FakeTarget(table=audit), "audit", "query", "--all", "--limit", "3")
+    assert (done.code, done.out) == (2, "")
+
+
+def test_explain_sends_nothing(run: Run) -> None:
+    """The requests as DynamoDB would get them."""
+    done = run(Undeployed(), "audit", "query", "7", "--since", "2026-11-24T00:00:00Z", "--explain", output="json")
+    assert done.code == 0
+    request = json.loads(done.out)
+    assert request["operation"] == "Query"
+    assert request["ExpressionAttributeValues"] == {":part": 7, ":low": "2026-11-24T00:00:00.000Z", ":high": ":"}
+    assert len(run(Undeployed(), "audit", "query", "--explain", output="json").out.splitlines()) == 4
+
+
+def test_verbose_says_what_it_cost(run: Run, audit: Any) -> None:
+    """Which index, requests and capacity."""
+    fill(audit, 1, 2)
+    done = run(FakeTarget(table=audit), "audit", "query", "7", "--verbose", output="json")
+    assert "Read 2 rows in 1 request, " in done.err
+    assert done.err.endswith(" read capacity units of the table.\n")
+    done = run(FakeTarget(table=audit), "audit", "query", "--verbose", output="json")
+    assert "in 4 requests, " in done.err
+    assert done.err.endswith(" of the index by_time.\n")
+
+
+def test_a_filter_that_asks_for_a_kafka_record(run: Run) -> None:
+    """Has none here; an error of the filter has its caret."""
+    done = run(Undeployed(), "audit", "query", "--where", "record.offset > 5")
+    assert (done.code, done.out) == (2, "")
+    assert "an audit row is no Kafka record" in done.err
+    done = run(Undeployed(), "audit", "query", "--where", "amount >")
+    assert done.code == 2
+    assert "^" in done.err
+
+
+def test_export_writes_a_file(run: Run, audit: Any, tmp_path: Path) -> None:
+    """Of one account, since a time, with a filter; the table is not asked when the file cannot be written."""
+    fill(audit, *range(1, 6))
+    file = tmp_path / "found.jsonl"
+    done = run(FakeTarget(table=audit), "audit", "export", str(file), "--account", "7", "--oldest-first")
+    assert (done.code, done.out) == (0, "")
+    assert "5 rows" in done.err
+    assert ids(file.read_text()) == ["t-1", "t-2", "t-3", "t-4", "t-5"]
+    done = run(Undeployed(), "audit", "export", str(tmp_path / "found.xlsx"))
+    assert (done.code, done.out) == (2, "")
+    assert "neither .jsonl nor .csv" in done.err
+
+
+def test_stats_for_people_and_for_programs(run: Run, audit: Any) -> None:
+    """A bar for each group; numbers alone for programs; the sum of all below."""
+    fill(audit, 1, 2, 3)
+    fill(audit, 4, account=8)
+    done = run(FakeTarget(table=audit), "audit", "stats", output="json")
+    assert [json.loads(line) for line in done.out.splitlines()] == [
+        {"account": "7", "count": 3, "amount": 37.5, "accounts": 1},
+        {"account": "8", "count": 1, "amount": 12.5, "accounts": 1},
+    ]
+    assert done.err == "4 detections, 50.00 in all, 2 accounts.\n"
+    done = run(FakeTarget(table=audit), "audit", "stats", "--limit", "1", output="table")
+    assert "█" * 30 in done.out
+    assert "account 8" not in done.out
+    assert done.err == "4 detections, 50.00 in all, 2 accounts, the first 1 of 2 shown.\n"
+    done = run(FakeTarget(table=audit), "audit", "stats", "--where", "amount > 99")
+    assert (done.code, done.out, done.err) == (0, "", "No detections found.\n")

@@ -1,9 +1,14 @@
 """The options of fraudctl deploy that not every target has, on a target in memory."""
 
+from pathlib import Path
+
 import pytest
 from conftest import Run
 from fakes import FakeStack, FakeTarget
 
+from fraudctl import config
+from fraudctl.context import Context
+from fraudctl.render import Renderer
 from fraudctl.target import Change, Options, Plan
 
 CHANGE = Change("update", "Cluster", "MSK Cluster")
@@ -70,3 +75,18 @@ def test_continue_rollback(run: Run) -> None:
     assert done.code == 0
     assert target.stack.calls == [("continue_rollback", ("Cluster", "Writer"))]
     assert "Next: `fraudctl deploy`" in done.err
+
+
+def test_partitions_and_parallelism_are_settings_that_the_command_can_give(run: Run, tmp_path: Path) -> None:
+    """A flag wins over file and environment; what is not given stays as it is, and its source is kept."""
+    (tmp_path / "fraudctl.toml").write_text("partitions = 6\n", encoding="utf-8")
+    context = Context(config.load(environment={}, folder=tmp_path), Renderer())
+    assert context.having(partitions=None).settings.given("partitions") == 6
+    having = context.having(partitions=8, parallelism=None)
+    assert (having.settings.given("partitions"), having.settings.given("parallelism")) == (8, None)
+    assert having.settings.sources["partitions"] == "--partitions"
+    for arguments in (("--partitions", "0"), ("--partitions", "101"), ("--parallelism", "33")):
+        target = FakeTarget()
+        done = run(target, "deploy", *arguments)
+        assert (done.code, target.stack.calls) == (2, [])
+    assert run(FakeTarget(), "deploy", "--partitions", "8", "--parallelism", "4").code == 0

@@ -39,6 +39,9 @@ def test_the_commands_are_those_of_the_design() -> None:
         "tail",
         "audit query",
         "audit show",
+        "audit stats",
+        "audit export",
+        "audit verify",
         "transactions generate",
         "transactions send",
         "transactions start",
@@ -51,6 +54,10 @@ def test_the_commands_are_those_of_the_design() -> None:
         "flink status",
         "flink savepoints",
         "logs",
+        "ui flink",
+        "ui topics",
+        "pause",
+        "resume",
         "teardown",
     }
 

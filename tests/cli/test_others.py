@@ -403,6 +403,17 @@ def test_teardown_needs_a_yes(run: Run) -> None:
     assert target.stack.calls[-1] == ("teardown", replace(plan, keep_data=True), True)
 
 
+def test_an_alarm_alone_is_nothing_that_a_deploy_repairs(run: Run) -> None:
+    """Exit 8 with another hint: its own description says what to do."""
+    target = FakeTarget(table=SimpleNamespace(item_count=0))
+    raised = Component("alarms", Health.UNHEALTHY, "dead-letters: fix its source")
+    target.components = lambda: [Component("kafka", Health.HEALTHY), raised]  # type: ignore[method-assign]
+    done = run(target, "status")
+    assert done.code == 8
+    assert "dead-letters: fix its source" in done.out
+    assert "Hint: each alarm says what to do" in done.err
+
+
 NEED_A_STACK = pytest.mark.parametrize(
     "arguments",
     [
@@ -411,6 +422,9 @@ NEED_A_STACK = pytest.mark.parametrize(
         ("tail", "processed"),
         ("audit", "query"),
         ("audit", "show", "t-1"),
+        ("audit", "stats"),
+        ("audit", "verify"),
+        ("audit", "export", "detections.jsonl"),
         ("transactions", "generate"),
         ("transactions", "start"),
         ("transactions", "stop"),
@@ -422,6 +436,10 @@ NEED_A_STACK = pytest.mark.parametrize(
         ("flink", "status"),
         ("flink", "savepoints"),
         ("logs", "kafka"),
+        ("ui", "flink"),
+        ("ui", "topics"),
+        ("pause",),
+        ("resume",),
     ],
     ids=" ".join,
 )

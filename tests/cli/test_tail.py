@@ -159,6 +159,22 @@ def test_nobody_waits_in_silence(run: Run, topic: str, what: str) -> None:
     assert done.err.startswith("No records there; ")
 
 
+def test_tail_waits_while_aws_cannot_be_asked_either() -> None:
+    """A network that is away for a while takes the stack's description with it; that is no reason to end."""
+    batches = [batch(record(1, b"1")), batch(unreachable="no network"), batch(record(2, b"2"))]
+    target = FakeTarget(records=FakeRecords(batches))
+
+    class Away(FakeStack):
+        def outputs(self) -> Outputs:
+            raise Unreachable("stack fraud-detection: no network")
+
+    target.stack = Away()
+    notes: list[str] = []
+    found = [seen.offset for some in tail.records(target, WHOLE, notes.append) for seen in some]
+    assert found == [1, 2]
+    assert notes == ["Kafka does not answer; waiting.", "Kafka is back."]
+
+
 def test_tail_ends_when_its_stack_was_torn_down() -> None:
     """It does not wait for ever for a Kafka that will not come back."""
     down = [batch(unreachable="down")] * 9

@@ -1,6 +1,10 @@
 """fraudctl transactions, on a target in memory."""
 
 import json
+import re
+import shlex
+import signal
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ from conftest import Run
 from fakes import FakeRecords, FakeSchedule, FakeTarget, Undeployed
 
 from fraudctl.pipeline.records import Transaction
+from fraudctl.target import Outgoing, Report
 
 GOOD = (
     '{"transaction_id":"t-1","account_id":1000000001,"customer_name":"Ada","transaction_date":'
@@ -195,3 +200,84 @@ def test_start_and_stop_switch_the_schedule(run: Run) -> None:
     assert target.schedule.on is False
     done = run(target, "transactions", "stop")
     assert (done.code, done.err) == (0, "Sample transactions are already off.\n")
+
+
+def lines(number: int) -> str:
+    """Return a file of so many transactions, every third line of it invalid."""
+    text = (GOOD.replace("t-1", f"t-{n}") if n % 3 else "nonsense" for n in range(1, number + 1))
+    return "\n\n".join(text) + "\n"
+
+
+@pytest.mark.parametrize("ending", ["stopped", "interrupted"])
+def test_what_is_left_of_a_file_is_sent_by_the_command_that_is_shown(run: Run, tmp_path: Path, ending: str) -> None:
+    """Typed as it stands: every valid line once, however it ended; the exit code is that of the end."""
+    file = tmp_path / "my file.jsonl"
+    file.write_text(lines(20))
+    written: list[bytes | None] = []
+    first = FakeTarget()
+    if ending == "stopped":
+        first.records = FakeRecords(most=6)
+    else:
+        first.records = Interrupted(after=6)
+    done = run(first, "transactions", "send", str(file), "--zone", "Europe/Berlin")
+    written += [outgoing.value for outgoing in first.records.written]
+    assert len(written) == 6
+    assert done.code == (5 if ending == "stopped" else 130)
+    (command,) = re.findall(r"go on with `([^`]*)`", done.err, re.IGNORECASE)
+    assert "--zone Europe/Berlin" in command
+    assert ("a transaction that is sent twice is detected once" in done.err) is (ending == "stopped")
+    second = FakeTarget()
+    done = run(second, *shlex.split(command)[1:])
+    written += [outgoing.value for outgoing in second.records.written]
+    assert done.code == 8  # for the invalid lines among the others
+    assert written == [GOOD.replace("t-1", f"t-{n}").encode() for n in range(1, 21) if n % 3]
+
+
+class Interrupted(FakeRecords):
+    """Ctrl-C is pressed while a record is written."""
+
+    def __init__(self, after: int) -> None:
+        """Press it behind so many."""
+        super().__init__()
+        self.after = after
+
+    def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
+        """Write what comes."""
+
+        def pressed() -> Iterator[Outgoing]:
+            for number, outgoing in enumerate(records, 1):
+                if number == self.after:
+                    signal.raise_signal(signal.SIGINT)
+                yield outgoing
+
+        return super().write(topic, pressed())
+
+
+def test_skip_leaves_out_lines_of_any_kind(run: Run, tmp_path: Path) -> None:
+    """The elements of an array and the rows of a CSV file too; it cannot be tried out."""
+    array = tmp_path / "a.json"
+    array.write_text(f"[{GOOD},\n{GOOD.replace('t-1', 't-2')}]")
+    target = FakeTarget()
+    assert run(target, "transactions", "send", str(array), "--skip", "1").code == 0
+    (outgoing,) = target.records.written
+    assert b"t-2" in (outgoing.value or b"")
+    done = run(FakeTarget(), "transactions", "send", str(array), "--skip", "1", "--dry-run")
+    assert (done.code, "--skip: not with --dry-run" in done.err) == (2, True)
+
+
+def test_generating_where_the_brokers_are(run: Run) -> None:
+    """On AWS a function makes them, in parts; with a seed this process does."""
+    target = FakeTarget()
+    target.records = FakeRecords(parts=[Report(20_000), Report(5_000)])
+    done = run(target, "transactions", "generate", "--count", "25000", output="json")
+    assert json.loads(done.out)["delivered"] == 25_000
+    assert target.records.asked_for == 25_000
+    assert target.records.written == []
+    target.records = FakeRecords(parts=[Report(20_000), Report(0, stopped="SampleTransactionGenerator: throttled")])
+    done = run(target, "transactions", "generate", "--count", "25000")
+    assert done.code == 5
+    assert "stopped after 20,000: SampleTransactionGenerator: throttled" in done.err
+    seeded = FakeTarget()
+    seeded.records = FakeRecords(parts=[])
+    assert run(seeded, "transactions", "generate", "--count", "3", "--seed", "1").code == 0
+    assert len(seeded.records.written) == 3

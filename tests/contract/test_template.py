@@ -17,7 +17,7 @@ from fraudctl.local.flink import definition as flink_definition
 from fraudctl.local.lambda_runner import definition as lambda_runner
 from fraudctl.local.processes.paths import StackPaths
 from fraudctl.local.processes.state import StackState
-from fraudctl.pipeline import audit_table, names, records, topics
+from fraudctl.pipeline import audit_table, names, reader, records, topics
 from fraudctl.pipeline.kafka import client
 from fraudctl.pipeline.names import FUNCTIONS
 
@@ -109,17 +109,30 @@ def test_flink_gets_the_local_properties_and_the_login(template: Template, tmp_p
     )
 
 
-def test_flink_logs_in_like_every_other_client(template: Template) -> None:
-    """Java's login and Python's use the same mechanism, and Kafdrop's file says what Flink's properties say."""
-    python = client("host:9098", security="iam", region="eu-west-1")
+def test_flink_logs_in_with_the_mechanism_for_its_class_loaders(template: Template) -> None:
+    """Kafka's own mechanism, OAUTHBEARER, serves one class loader of a JVM: tests/integration/test_iam.py."""
     configuration = template.properties("FlinkApplication")["ApplicationConfiguration"]
     found = configuration["EnvironmentProperties"]["PropertyGroups"][0]["PropertyMap"]
-    assert found["kafka.security.protocol"] == python["security.protocol"]
-    assert found["kafka.sasl.mechanism"] == python["sasl.mechanisms"]
-    script = user_data(template)
-    login = {name.removeprefix("kafka."): value for name, value in found.items() if name.startswith(("kafka.s",))}
-    lines = script.split("<<'END'\n", 1)[1].split("\nEND\n", 1)[0].splitlines()
-    assert login.items() <= dict(line.split("=", 1) for line in lines).items()
+    login = {name.removeprefix("kafka."): value for name, value in found.items() if name.startswith("kafka.s")}
+    assert login == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "AWS_MSK_IAM",
+        "sasl.jaas.config": "software.amazon.msk.auth.iam.IAMLoginModule required;",
+        "sasl.client.callback.handler.class": "software.amazon.msk.auth.iam.IAMClientCallbackHandler",
+    }
+
+
+def test_kafdrop_logs_in_like_the_functions(template: Template) -> None:
+    """It has one class loader, and the mechanism of every other client."""
+    python = client("host:9098", security="iam", region="eu-west-1")
+    lines = user_data(template).split("<<'END'\n", 1)[1].split("\nEND\n", 1)[0].splitlines()
+    found = dict(line.split("=", 1) for line in lines)
+    assert (found["security.protocol"], found["sasl.mechanism"]) == (
+        python["security.protocol"],
+        python["sasl.mechanisms"],
+    )
+    handlers = {found[f"sasl.{kind}.callback.handler.class"] for kind in ("login", "client")}
+    assert handlers == {"software.amazon.msk.auth.iam.IAMOAuthBearerLoginCallbackHandler"}
 
 
 def test_flink_takes_only_settings_that_are_the_templates(template: Template) -> None:
@@ -151,13 +164,15 @@ def test_functions_are_built_for_their_runtime(template: Template, tmp_path: Pat
     """Runtime, architecture and handler fit the zips; time-outs and names are those of the local runner."""
     local = local_functions(tmp_path)["functions"]
     functions = template.of("AWS::Lambda::Function")
-    assert set(functions) == set(local) == set(FUNCTIONS.values())
+    assert set(functions) == set(FUNCTIONS.values())
+    assert set(local) == set(functions) - names.ON_AWS_ONLY
     for name, properties in functions.items():
         assert properties["Runtime"] == f"python{wheels.PYTHON}"
         assert properties["Architectures"] == ["arm64"]
         assert wheels.PLATFORM.endswith("aarch64")
         assert properties["Handler"] == "handler.handler"
-        assert properties["Timeout"] == local[name]["timeout_s"]
+        if name in local:
+            assert properties["Timeout"] == local[name]["timeout_s"]
         assert text(properties["FunctionName"], {"AWS::StackName": "demo"}) == names.function("demo", name)
         assert properties["Code"]["S3Key"] == {"Ref": f"{name}Key"}
         assert properties["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
@@ -202,6 +217,15 @@ def test_consumer_groups_are_the_local_ones(template: Template) -> None:
     for role, name in (("AuditWriterRole", group), ("FlinkRole", flink_definition.GROUP)):
         arns = [text(found["Resource"], pseudo) for found in template.statements(role) if found["Sid"] == "Group"]
         assert [arn.rsplit("/", 1)[1] for arn in arns] == [name]
+    # TopicReader sees both, and changes neither: it may alter none but the one that its client names and never joins.
+    groups = {flink_definition.GROUP, group}
+    own = reader.properties({})["group.id"]
+    environment = template.properties("TopicReader")["Environment"]["Variables"]
+    assert set(text(environment["TOPIC_READER_GROUPS"], pseudo).split(",")) == groups
+    statements = {found["Sid"]: found for found in template.statements("TopicReaderRole")}
+    seen = {text(arn, pseudo).rsplit("/", 1)[1] for arn in statements["Groups"]["Resource"]}
+    assert seen == {*groups, own}
+    assert text(statements["OwnGroup"]["Resource"], pseudo).rsplit("/", 1)[1] == own
 
 
 def test_mapping_feeds_detections_to_the_writer(template: Template, tmp_path: Path) -> None:
@@ -334,6 +358,7 @@ def test_interface_is_the_agreed_one(template: Template) -> None:
     parameters, outputs = template.data["Parameters"], template.data["Outputs"]
     assert set(outputs) == {
         *("ClusterArn", "AuditTableName", "FlinkApplicationName", "SampleTransactionGeneratorName"),
+        *("TopicReaderName", "TopicWriterName"),
         *("FlagAccountGeneratorName", "AuditWriterName", "EventSourceMappingId", "ScheduleName", "OnFailureBucket"),
         *("KafdropInstanceId", "HoldMs", "SlackMs", "BootstrapServers", "VpcId"),
     }
@@ -347,15 +372,17 @@ def test_interface_is_the_agreed_one(template: Template) -> None:
     # Every other parameter has a default, so that the template can be used by hand.
     assert {name for name, found in parameters.items() if "Default" not in found} == {
         *("ArtifactBucket", "SampleTransactionGeneratorKey", "FlagAccountGeneratorKey", "AuditWriterKey"),
+        *("TopicReaderKey", "TopicWriterKey"),
         *("FlinkJarKey", "ZoneA", "ZoneB", "S3PrefixListId", "KafdropImageId"),
     }
 
 
 def test_bundles_fill_the_keys(template: Template) -> None:
     """Every key that the template asks for is one of the bundles."""
-    built = bundles.Bundles(Path("a.zip"), Path("b.zip"), Path("c.zip"), Path("d.zip"), Path("e.zip")).parameters()
+    a, b, c, d, e, f, g = (Path(f"{name}.zip") for name in "abcdefg")
+    built = bundles.Bundles(a, b, c, d, e, f, g).parameters()
     assert set(built) == {name for name in template.data["Parameters"] if name.endswith("Key")}
-    assert set(built.values()) == {"a.zip", "b.zip", "c.zip", "d.zip", "e.zip"}
+    assert set(built.values()) == {f"{name}.zip" for name in "abcdefg"}
 
 
 def test_costs_name_resources_of_the_template(template: Template) -> None:

@@ -48,6 +48,8 @@ CONSUME = {
 ROLES = {
     "SampleTransactionGeneratorRole": PRODUCE | LOGS,
     "FlagAccountGeneratorRole": PRODUCE | LOGS,
+    "TopicReaderRole": CONSUME | LOGS,
+    "TopicWriterRole": PRODUCE | LOGS,
     "AuditWriterRole": CONSUME
     | LOGS
     | INTERFACES
@@ -70,6 +72,8 @@ ROLES = {
 ACCESS = {
     "SampleTransactionGeneratorRole": {("WriteData", "demo_transactions")},
     "FlagAccountGeneratorRole": {("WriteData", "flagged_accounts")},
+    "TopicReaderRole": {("ReadData", topic.name) for topic in topics.ALL},
+    "TopicWriterRole": {("WriteData", topic.name) for topic in topics.ALL},
     "AuditWriterRole": {("ReadData", "processed_topic")},
     "FlinkRole": {
         ("ReadData", "demo_transactions"),
@@ -112,7 +116,7 @@ def test_roles_touch_only_their_topics(template: Template, role: str) -> None:
     for statement in template.statements(role):
         for arn in map(text, (value for value in listed(statement["Resource"]) if "Fn::GetAtt" not in value)):
             if ":kafka:" in arn:
-                assert re.search(rf":(cluster|topic|group)/{LONGEST['AWS::StackName']}/\*", arn), arn
+                assert re.search(rf":(cluster|topic|group|transactional-id)/{LONGEST['AWS::StackName']}/\*", arn), arn
             if ":topic/" in arn:
                 verbs = {action.split(":")[1] for action in listed(statement["Action"])} & {"ReadData", "WriteData"}
                 found |= {(verb, arn.rsplit("/", 1)[1]) for verb in verbs}
@@ -140,7 +144,8 @@ def test_every_role_is_known(template: Template) -> None:
     shared = {
         name for name, role in roles.items() if {"Ref": "FunctionNetworkPolicy"} in role.get("ManagedPolicyArns", [])
     }
-    assert shared == {"SampleTransactionGeneratorRole", "FlagAccountGeneratorRole"}
+    writers = {"SampleTransactionGeneratorRole", "FlagAccountGeneratorRole", "TopicWriterRole"}
+    assert shared == writers | {"TopicReaderRole"}
     (allowed, denied) = template.properties("FunctionNetworkPolicy")["PolicyDocument"]["Statement"]
     assert all(action.startswith("ec2:") and "*" not in action for action in allowed["Action"])
     assert (denied["Effect"], denied["Action"]) == ("Deny", "ec2:*")

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -246,6 +247,49 @@ def test_drift_is_repaired_and_kept_data_adopted(emulator: Emulator, cli: AwsFra
     cli("teardown", "--yes")
     assert table not in emulator.client("dynamodb").list_tables()["TableNames"]
     assert not [name for name in buckets(emulator) if name.startswith(cli.stack)]
+
+
+def test_operations(emulator: Emulator, cli: AwsFraudctl) -> None:
+    """Status, the application by its operations, its page, logs, a pause that a deploy ends; no function runs here."""
+    cli("deploy", "--yes")
+    document = cli("status", "-o", "json", code=8).documents[0]
+    verdicts = {item["name"]: item["health"] for item in document["components"]}
+    assert {"kafka", "flink", "audit mapping", "audit-writer", "audit table", "alarms"} <= set(verdicts)
+    assert set(verdicts.values()) == {"healthy"}
+    assert any("TopicReader" in problem for problem in document["problems"])
+    assert document["paused"] is None
+
+    page = cli("ui", "flink", "-o", "json").documents[0]["address"]
+    assert page.startswith("https://flink.example/")
+    assert "Kafdrop: it is off in this stack" in cli("ui", "topics", code=3).err
+    emulator.client("logs").put_log_events(
+        logGroupName=f"/aws/kinesis-analytics/{cli.stack}-detection",
+        logStreamName="application",
+        logEvents=[{"timestamp": int(time.time() * 1000), "message": "\tit says something"}],
+    )
+    assert cli("logs", "flink").out.rstrip().endswith("it says something")
+
+    assert "stopped, snapshot " in cli("flink", "stop").err
+    stopped = cli("flink", "status", "-o", "json").documents[0]
+    assert (stopped["state"], stopped["exception"]) == ("STOPPED", None)
+    assert re.fullmatch(r"StopApplication of .*: SUCCESSFUL", stopped["last_operation"])
+    cli("flink", "start")
+
+    done = cli("pause")
+    assert "still costs: about $0.42 an hour" in done.err
+    document = cli("status", "-o", "json", code=8).documents[0]
+    assert document["paused"]["samples"] is True
+    verdicts = {item["name"]: item["health"] for item in document["components"]}
+    assert (verdicts["flink"], verdicts["audit mapping"], verdicts["kafka"]) == ("stopped", "stopped", "healthy")
+    cli("resume")
+    assert emulator.client("scheduler").get_schedule(Name=f"{cli.stack}-samples")["State"] == "ENABLED"
+    cli("pause")
+    done = cli("deploy", "--yes", "--partitions", "6")
+    assert "resume pipeline it is paused" in single_spaced(done.err)
+    assert "10 sample transactions a second" in done.err
+    assert cli("flink", "status", "-o", "json").documents[0]["state"] == "RUNNING"
+    assert "is up to date." in cli("deploy").err
+    cli("teardown", "--yes")
 
 
 def test_ctrl_c_and_attach(emulator: Emulator, cli: AwsFraudctl) -> None:

@@ -124,6 +124,38 @@ def test_flink_stops_with_a_savepoint_and_goes_on_from_it(deployed: Fraudctl) ->
     assert Path(newest["location"]).name in str(status["restored_from"])
 
 
+def test_a_pause_stops_every_process_and_a_resume_brings_all_back(deployed: Fraudctl) -> None:
+    """Paused, nothing runs and status says so; then rows, samples and detection go on where they were."""
+    before, pids = rows(deployed), [item["pid"] for item in deployed.status(code=None)["components"] if item["pid"]]
+    done = deployed("pause")
+    assert done.err.rstrip().endswith("Paused. Next: `fraudctl resume`.")
+    assert alive(pids) == []
+    status = deployed.status(code=8)
+    assert status["paused"]["samples"] is True
+    assert {item["health"] for item in status["components"]} == {"stopped"}
+    assert "it is paused" in deployed("audit", "query", code=4).err
+    deployed("pause")  # what is paused stays paused
+    deployed("resume")
+    document = deployed.healthy()
+    assert document["paused"] is None
+    assert document["samples"]["enabled"] is True
+    assert set(before) <= set(rows(deployed))
+    assert "it is not paused" in deployed("resume", code=7).err
+    eventually(lambda: len(rows(deployed)) > len(before))
+
+
+def test_more_partitions_and_tasks_are_a_deploy(deployed: Fraudctl) -> None:
+    """On a running stack: topics grow, the application starts again from its state, and both stay so."""
+    done = deployed("deploy", "--partitions", "5", "--parallelism", "2")
+    assert "4 → 5 of each topic" in done.err
+    listed = deployed("topics", "list", "-o", "json").documents
+    assert {topic["partitions"] for topic in listed} == {5}
+    before = rows(deployed)
+    eventually(lambda: len(rows(deployed)) > len(before))
+    eventually(deployed.is_up_to_date)
+    assert "Kafka's topics never shrink" in deployed("deploy", "--partitions", "4", code=2).err
+
+
 def test_damaged_state_does_not_keep_the_application_down(deployed: Fraudctl) -> None:
     """A snapshot whose bytes are garbage is tried twice, then an older one or, as here, none."""
     eventually(lambda: deployed("flink", "savepoints", "-o", "json").documents)

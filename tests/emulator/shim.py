@@ -6,19 +6,30 @@ used as it is. Its tables are private, so its version is pinned in requirements.
 
 Environment: SHIM_FAULTS names a JSON file, ``{"create": {"AuditWriter": {"reason": "…", "after": 0, "times": 1}}}``. It
 is read again at each step; ``update`` and ``delete`` work alike. While its ``held`` is true, no cluster is made ready.
+With ``interfaces`` functions leave the network interfaces that they have in their subnets and groups.
+
+SHIM_SERVICES names an address where the harness runs what AWS would run (tests/aws_services.py): functions are invoked
+there, and the Flink application is started and stopped there. Without it neither runs.
+
+``calls`` is a list of what happens to requests before ministack sees them, or to its answers. `match` is an expression
+over ``service METHOD path operation``; each entry counts for the first `times` requests that match it, or with `each`
+for the first of every different match. With `code` and `status` they are refused in the words of their protocol, where
+``throttle`` stands for the service's own; `merge` changes a JSON answer.
 """
 
+import asyncio
 import base64
 import json
 import os
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
+from urllib.request import Request, urlopen
 
 Properties = dict[str, Any]
 Made = tuple[str, dict[str, Any]]
@@ -247,6 +258,7 @@ def _delete_topic(_physical: str, properties: Properties) -> None:
 
 
 _ALL_TOPICS: Final = re.compile(r"/v1/clusters/(.+?)/topics")
+_ONE_CLUSTER: Final = re.compile(r"/api/v2/clusters/(.+)")
 _ONE_TOPIC: Final = re.compile(r"/v1/clusters/(.+?)/topics/([^/]+)")
 
 
@@ -259,6 +271,12 @@ async def _kafka(method: str, path: str, headers: Any, body: Any, query: dict[st
             if item["ClusterName"].startswith(wanted)
         ]
         return _msk._json(_camel_keys({"ClusterInfoList": found}))
+    if (match := _ONE_CLUSTER.fullmatch(path)) and method == "GET":
+        one = _msk._clusters.get(unquote(match.group(1)))
+        if one is None:
+            return _msk._not_found("The cluster does not exist.")
+        kept = {key: one[key] for key in ("ClusterArn", "ClusterName", "State")}
+        return _msk._json({"ClusterInfo": kept | {"ClusterType": "PROVISIONED"}})
     if match := _ALL_TOPICS.fullmatch(path):
         return _all_topics(method, unquote(match.group(1)), body)
     if match := _ONE_TOPIC.fullmatch(path):
@@ -312,6 +330,19 @@ def _one_topic(method: str, cluster: str, name: str) -> Any:
 # --- Flink ------------------------------------------------------------------------------------------------------------
 
 
+def _starting(handler: Callable[[Properties], Any]) -> Callable[[Properties], Any]:
+    """Refuse to restore the latest snapshot when there is none: AWS does not say what it does then."""
+
+    def handle(data: Properties) -> Any:
+        run = data.get("RunConfiguration", {}).get("ApplicationRestoreConfiguration", {})
+        latest = run.get("ApplicationRestoreType") == "RESTORE_FROM_LATEST_SNAPSHOT"
+        if latest and not _flink._snapshots.get(data["ApplicationName"]):
+            return _flink._error("InvalidArgumentException", "the application has no snapshot")
+        return handler(data)
+
+    return handle
+
+
 def _operating(kind: str, handler: Callable[[Properties], Any]) -> Callable[[Properties], Any]:
     def handle(data: Properties) -> Any:
         fault = _fault("flink", kind)
@@ -325,13 +356,17 @@ def _operating(kind: str, handler: Callable[[Properties], Any]) -> Callable[[Pro
             "OperationId": uuid.uuid4().hex,
             "StartTime": now,
             "EndTime": now,
-            "OperationStatus": "FAILED" if fault else "SUCCESSFUL",
+            "OperationStatus": "FAILED" if fault else "IN_PROGRESS" if _SERVICES else "SUCCESSFUL",
             "OperationFailureDetails": {"ErrorInfo": {"ErrorString": fault or ""}},
         }
         _operations.setdefault(data["ApplicationName"], []).insert(0, made)
         return _flink.json_response({"OperationId": made["OperationId"]})
 
     return handle
+
+
+def _presigned_url(data: Properties) -> Any:
+    return _flink.json_response({"AuthorizedUrl": f"https://flink.example/{data['ApplicationName']}?authToken=x"})
 
 
 def _list_operations(data: Properties) -> Any:
@@ -346,12 +381,62 @@ def _list_operations(data: Properties) -> Any:
 
 
 def _describe_operation(data: Properties) -> Any:
+    _flink._get(data["ApplicationName"])  # settles what is under way
     for made in _operations.get(data["ApplicationName"], []):
         if made["OperationId"] == data["OperationId"]:
             hidden = set() if made["OperationStatus"] == "FAILED" else {"OperationFailureDetails"}
             details = {key: value for key, value in made.items() if key not in {"OperationId", *hidden}}
             return _flink.json_response({"ApplicationOperationInfoDetails": details})
     return _flink._error("ResourceNotFoundException", "no such operation")
+
+
+# --- What runs outside ------------------------------------------------------------------------------------------------
+
+_SERVICES: Final = os.environ.get("SHIM_SERVICES", "")
+
+
+def _ask(path: str, body: Any = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(f"{_SERVICES}{path}", data), timeout=300) as answer:  # noqa: S310 - on 127.0.0.1
+        return json.loads(answer.read())
+
+
+async def _invoked(name: str, event: Any, headers: dict[str, str], *_rest: Any) -> Any:
+    """Let the harness run the function; as Lambda, refuse one that does not exist."""
+    if name not in _lambda._functions:
+        return await _invoke_before(name, event, headers)
+    answer = await asyncio.to_thread(_ask, f"/invoke/{name}", event)
+    own = {"Content-Type": "application/json", "X-Amz-Executed-Version": "$LATEST"}
+    own["X-Amz-Log-Result"] = base64.b64encode(answer["log"].encode()[-4096:]).decode()
+    if answer["failed"]:
+        own["X-Amz-Function-Error"] = "Unhandled"
+    return 200, own, json.dumps(answer["answer"]).encode()
+
+
+def _settled(name: str) -> Any:
+    """Give an application with the state that it has outside."""
+    record = _flink._applications.get(name)
+    if record is not None and (found := _ask(f"/flink/{name}"))["state"]:
+        record["ApplicationStatus"] = found["state"]
+        for operation in _operations.get(name, [])[:1]:
+            if found["state"] in {"RUNNING", "READY"} and operation["OperationStatus"] == "IN_PROGRESS":
+                operation |= {"OperationStatus": "FAILED" if found["error"] else "SUCCESSFUL"}
+                operation["OperationFailureDetails"] = {"ErrorInfo": {"ErrorString": found["error"]}}
+    return record
+
+
+def _outside(kind: str, handler: Callable[[Properties], Any]) -> Callable[[Properties], Any]:
+    """Start or stop outside what ministack only notes."""
+
+    def handle(data: Properties) -> Any:
+        answer = handler(data)
+        if answer[0] < 400:
+            name = data["ApplicationName"]
+            kept = list(_flink._snapshots.get(name) or {})
+            _ask(f"/flink/{name}/{kind}", {"request": data, "snapshots": kept})
+        return answer
+
+    return handle
 
 
 # --- Alarms -----------------------------------------------------------------------------------------------------------
@@ -374,6 +459,128 @@ def _plain_alarms(handler: dict[str, Any]) -> tuple[Any, Any, Any]:
         return handler["update"](physical, plain(old), plain(new), stack, *named)
 
     return create, handler["delete"], update
+
+
+# --- Network interfaces of functions ----------------------------------------------------------------------------------
+
+
+def _attached(handler: dict[str, Any]) -> dict[str, Any]:
+    """Let a function in the network have an interface in each subnet, which outlives it when that is ordered."""
+
+    def create(name: str, properties: Properties, stack: str) -> Any:
+        made = handler["create"](name, properties, stack)
+        network = properties.get("VpcConfig", {}) if _orders().get("interfaces") else {}
+        for subnet in network.get("SubnetIds", []):
+            for group in network["SecurityGroupIds"]:
+                _ec2._create_network_interface(_query(SubnetId=subnet, SecurityGroupId__1=group))
+        return made
+
+    return {**handler, "create": create}
+
+
+def _held_by_interfaces(handler: dict[str, Any]) -> dict[str, Any]:
+    """Let a subnet or a group not be deleted while an interface is in it, as on AWS."""
+
+    def delete(physical: str, properties: Properties, *rest: Any) -> None:
+        if any(physical in json.dumps(found) for found in _ec2._network_interfaces.values()):
+            raise ValueError(f"resource {physical} has a dependent object (DependencyViolation)")
+        handler["delete"](physical, properties, *rest)
+
+    return {**handler, "delete": delete}
+
+
+# --- Requests ---------------------------------------------------------------------------------------------------------
+
+_THROTTLED: Final = {
+    "s3": ("SlowDown", 503),
+    "ec2": ("RequestLimitExceeded", 503),
+    "cloudformation": ("Throttling", 400),
+    "sts": ("Throttling", 400),
+    "lambda": ("TooManyRequestsException", 429),
+    "kafka": ("TooManyRequestsException", 429),
+}
+_LARGEST_READ: Final = 1 << 20
+_seen: dict[str, int] = {}
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def _front(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
+    """Apply ``calls`` and hand the rest to ministack."""
+    calls = _orders().get("calls", []) if scope["type"] == "http" else []
+    if not calls:
+        await _app(scope, receive, send)
+        return
+    headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    given = await receive() if int(headers.get("content-length") or 0) < _LARGEST_READ else None
+
+    async def again() -> dict[str, Any]:
+        nonlocal given
+        first, given = given, None
+        return first or await receive()
+
+    service = (re.search(r"Credential=[^/]+/[^/]+/[^/]+/([^/]+)/", headers.get("authorization", "")) or ["", ""])[1]
+    operation = headers.get("x-amz-target", "").rpartition(".")[2]
+    if not operation and given and "x-www-form-urlencoded" in headers.get("content-type", ""):
+        operation = parse_qs(given["body"].decode("latin-1")).get("Action", [""])[0]
+    told = f"{service} {scope['method']} {unquote(scope['path'])} {operation}"
+    for call in calls:
+        found = re.search(call["match"], told)
+        if not found:
+            continue
+        key = json.dumps(call) + (found[0] if call.get("each") else "")
+        _seen[key] = _seen.get(key, 0) + 1
+        if _seen[key] > call.get("times", 1):
+            continue
+        if "merge" in call:
+            send = _merging(send, call["merge"])
+            continue
+        code, status = _THROTTLED.get(service, ("ThrottlingException", 400))
+        if call["code"] != "throttle":
+            code, status = call["code"], call["status"]
+        await _refuse(send, headers, service, code, status)
+        return
+    await _app(scope, again, send)
+
+
+async def _refuse(send: Send, headers: dict[str, str], service: str, code: str, status: int) -> None:
+    text = f"<Code>{code}</Code><Message>refused by the shim</Message>"
+    own, body = [], json.dumps({"__type": code, "message": "refused by the shim"})
+    if service == "s3":
+        body = f"<Error>{text}</Error>"
+    elif service == "ec2":
+        body = f"<Response><Errors><Error>{text}</Error></Errors><RequestID>0</RequestID></Response>"
+    elif "x-www-form-urlencoded" in headers.get("content-type", ""):
+        body = f"<ErrorResponse><Error><Type>Sender</Type>{text}</Error><RequestId>0</RequestId></ErrorResponse>"
+    else:
+        own = [(b"x-amzn-errortype", code.encode()), (b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": own})
+    await send({"type": "http.response.body", "body": body.encode()})
+
+
+def _merging(send: Send, changes: Properties) -> Send:
+    """Change a JSON answer, also below the top."""
+    start: dict[str, Any] = {}
+    parts: list[bytes] = []
+
+    async def sending(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            start.update(message)
+            return
+        parts.append(message.get("body", b""))
+        if message.get("more_body"):
+            return
+        body = json.dumps(_merged(json.loads(b"".join(parts)), changes)).encode()
+        kept = [pair for pair in start["headers"] if pair[0].lower() not in {b"content-length", b"x-amz-crc32"}]
+        await send({**start, "headers": [*kept, (b"content-length", str(len(body)).encode())]})
+        await send({"type": "http.response.body", "body": body})
+
+    return sending
+
+
+def _merged(value: Any, changes: Any) -> Any:
+    if isinstance(value, dict) and isinstance(changes, dict):
+        return {**value, **{key: _merged(value.get(key), changed) for key, changed in changes.items()}}
+    return changes
 
 
 # --- Faults -----------------------------------------------------------------------------------------------------------
@@ -445,6 +652,9 @@ _register(
 )
 _HANDLERS["AWS::S3::Bucket"] = _tagged_buckets(_HANDLERS["AWS::S3::Bucket"])
 _register("AWS::CloudWatch::Alarm", *_plain_alarms(_HANDLERS["AWS::CloudWatch::Alarm"]))
+_HANDLERS["AWS::Lambda::Function"] = _attached(_HANDLERS["AWS::Lambda::Function"])
+for _kind in ("AWS::EC2::SecurityGroup", "AWS::EC2::Subnet"):
+    _HANDLERS[_kind] = _held_by_interfaces(_HANDLERS[_kind])
 for _kind in list(_HANDLERS):
     _HANDLERS[_kind] = _with_faults(_HANDLERS[_kind])
 
@@ -452,16 +662,29 @@ _threaded: Callable[[str], bool] = _stacks._runs_on_worker_thread
 _stacks._runs_on_worker_thread = lambda kind: kind == "AWS::MSK::Cluster" or _threaded(kind)
 _kafka_before: Any = _msk.handle_request
 _msk.handle_request = _kafka
+_flink._HANDLERS["StartApplication"] = _starting(_flink._HANDLERS["StartApplication"])
+if _SERVICES:
+    _flink._get = _settled
+    _lambda: Any = import_module("ministack.services.lambda_svc")
+    _invoke_before: Any = _lambda._invoke
+    _lambda._invoke = _invoked
+    for _kind in ("StartApplication", "StopApplication"):
+        _flink._HANDLERS[_kind] = _outside(_kind, _flink._HANDLERS[_kind])
 for _kind in ("StartApplication", "StopApplication"):
     _flink._HANDLERS[_kind] = _operating(_kind, _flink._HANDLERS[_kind])
 _flink._HANDLERS |= {
     "ListApplicationOperations": _list_operations,
     "DescribeApplicationOperation": _describe_operation,
+    "CreateApplicationPresignedUrl": _presigned_url,
 }
 
 _ec2._ACTION_MAP["DescribeInstanceTypeOfferings"] = _offerings
 _public: dict[str, str] = import_module("ministack.services.ssm")._PUBLIC_AMI_PARAMETERS
 _public[f"{_IMAGES}-arm64"] = _public[f"{_IMAGES}-x86_64"]
 
+_main: Any = import_module("ministack.app")
+_app: Any = _main.app
+_main.app = _front
+
 if __name__ == "__main__":
-    import_module("ministack.app").main()
+    _main.main()

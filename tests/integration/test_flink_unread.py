@@ -194,6 +194,29 @@ def test_an_application_that_is_too_slow_fails_by_name(case: Case) -> None:
     case.wait_for(case.send(40))
 
 
+def test_what_was_lost_before_the_first_checkpoint(case: Case) -> None:
+    """No state and no committed offset say where it was: what counts is where it first began."""
+    case.application.properties = {
+        "flink.execution.checkpointing.interval": "600s",
+        "flink.execution.checkpointing.min-pause": "600s",
+        "consumer.max.poll.records": "1",
+        "consumer.max.partition.fetch.bytes": "1",
+    }
+    case.application.start()
+    before = dict.fromkeys(case.ends(), 0)
+    case.send(20_000)
+    case.delete(case.ends())
+    wait_until(lambda: case.application.ended() not in (None, 0), "the job fails", logs=[case.application.log])
+    assert case.admin.committed(case.topics.transactions) == {}
+    case.application.launch()
+    assert f"were deleted before {case.topics.transactions} read them" in case.waits()
+    found = case.guard.check(fresh=False, running=False)
+    assert found == case.gaps(before, case.ends())
+    case.guard.accept(found)
+    wait_until(case.application.running, "the application runs", logs=[case.application.log])
+    case.wait_for(case.send(40))
+
+
 def test_a_start_without_state_counts_what_was_not_committed(case: Case) -> None:
     """A fresh start reads what is left; what lies between the committed offsets and that is a gap all the same."""
     case.application.start()

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from aws_bench import FIRST, Bench, change
 from botocore import exceptions
-from stubs import BEGIN, STACK, Aws, missing
+from stubs import BEGIN, STACK, Aws, missing, stack
 
 from fraudctl import config
 from fraudctl.aws import errors
 from fraudctl.aws.errors import ConnectionLost, CredentialsExpired, asking
 from fraudctl.aws.session import AwsSession
 from fraudctl.aws.target import AwsTarget
-from fraudctl.errors import BadConfig, FraudctlError, OperationFailed, Unreachable
+from fraudctl.errors import BadConfig, FraudctlError, NotDeployed, OperationFailed, Unreachable
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def _client_error(code: str) -> Callable[[], Exception]:
     ("make", "kind", "exit_code", "message"),
     [
         (_client_error("ExpiredToken"), CredentialsExpired, 4, "AWS does not accept the credentials any more: because"),
-        (_client_error("AccessDenied"), Unreachable, 4, "not allowed: because"),
+        (_client_error("AccessDenied"), Unreachable, 4, "Operation is not allowed: because"),
         (_client_error("Throttling"), errors.Throttled, 4, "AWS is throttling: because"),
         (_client_error("ValidationError"), OperationFailed, 5, "because"),
         (
@@ -147,8 +147,29 @@ def test_constructing_the_target_does_nothing(tmp_path: Path) -> None:
         raise AssertionError(service)
 
     target = AwsTarget(settings, AwsSession("eu-west-1", None, refuse))
-    for ask in (lambda: target.topics, lambda: target.records, lambda: target.functions, lambda: target.logs):
-        with pytest.raises(BadConfig, match="not on AWS in this version"):
-            ask()
+    assert all((target.topics, target.records, target.functions, target.schedule, target.flink, target.pages))
+    assert target.logs.groups().keys() >= {"kafka", "lambda", "flink", "audit-writer"}
     with target.lock():
         assert [path.name for path in (tmp_path / "stacks").iterdir()] == [f"aws-eu-west-1-default-{STACK}.lock"]
+
+
+def test_a_stack_that_is_elsewhere_or_half_deployed(tmp_path: Path) -> None:
+    """Where it was looked for is said; without its brokers' address it does not run yet."""
+    settings = config.load({"stack": STACK, "target": "aws"}, environment={"FRAUDCTL_HOME": str(tmp_path)})
+    with Aws() as aws:
+        missing(aws)
+        with pytest.raises(NotDeployed, match=f"stack {STACK}: not deployed in eu-west-1") as caught:
+            AwsTarget(settings, aws.session()).recover()
+    assert "--region" in str(caught.value.hint)
+    for brokers, runs in (("PENDING", False), ("b-1.x:9098", True)):
+        outputs = {
+            "BootstrapServers": brokers,
+            "AuditTableName": "a",
+            "FlinkApplicationName": "f",
+            "HoldMs": "1",
+            "SlackMs": "1",
+        }
+        with Aws() as aws:
+            described = stack("UPDATE_COMPLETE", outputs=outputs)
+            aws.on("cloudformation").describe_stacks(StackName=STACK).returns(described)
+            assert AwsTarget(settings, aws.session()).recover() is runs

@@ -295,7 +295,7 @@ def test_drift_is_in_the_plan_and_repaired() -> None:
         bench.identity()
         bench.found("UPDATE_COMPLETE")
         bench.brokers()
-        bench.healthy(TOPICS[1:], mapping="Disabled", flink="READY")
+        bench.healthy(TOPICS[2:], mapping="Disabled", flink="READY", unlisted=TOPICS[1:2])
         bench.change_set("UPDATE", SAME)
         subject = bench.stack()
         plan = subject.plan()
@@ -311,15 +311,18 @@ def test_drift_is_in_the_plan_and_repaired() -> None:
         aws.on("kafka").list_topics(ClusterArn=CLUSTER).returns(
             {"Topics": [{"TopicName": name} for name in TOPICS[1:]]}
         )
-        aws.on("kafka").create_topic(
-            ClusterArn=CLUSTER,
-            TopicName="demo_transactions",
-            PartitionCount=4,
-            ReplicationFactor=2,
+        bench.described("demo_transactions", there=False)
+        created = {
+            "ClusterArn": CLUSTER,
+            "TopicName": "demo_transactions",
+            "PartitionCount": 4,
+            "ReplicationFactor": 2,
             # message.timestamp.type=LogAppendTime, compression.type=uncompressed, retention.ms=604800000, a line each
-            Configs="bWVzc2FnZS50aW1lc3RhbXAudHlwZT1Mb2dBcHBlbmRUaW1lCmNvbXByZXNzaW9uLnR5cGU9dW5j"
+            "Configs": "bWVzc2FnZS50aW1lc3RhbXAudHlwZT1Mb2dBcHBlbmRUaW1lCmNvbXByZXNzaW9uLnR5cGU9dW5j"
             "b21wcmVzc2VkCnJldGVudGlvbi5tcz02MDQ4MDAwMDAK",
-        ).returns()
+        }
+        aws.on("kafka").create_topic(**created).fails("NotControllerException", "the controller moved")
+        aws.on("kafka").create_topic(**created).returns()
         for state in ("Disabled", "Disabled"):
             aws.on("lambda").get_event_source_mapping(UUID=MAPPING).returns({"State": state})
         aws.on("lambda").update_event_source_mapping(UUID=MAPPING, Enabled=True).returns()

@@ -103,7 +103,7 @@ class Scene:
             self.aws.on("logs").describe_log_groups(logGroupNamePrefix=prefix).returns({"logGroups": found})
 
 
-FUNCTIONS = ("AuditWriter", "FlagAccountGenerator", "SampleTransactionGenerator")
+FUNCTIONS = ("AuditWriter", "FlagAccountGenerator", "SampleTransactionGenerator", "TopicReader", "TopicWriter")
 
 
 def scene(aws: Aws) -> Scene:

@@ -298,6 +298,7 @@ def test_aws_versions_are_the_local_ones() -> None:
 
 def test_parameters_name_the_files() -> None:
     """A file's name is its key."""
-    built = bundles.Bundles(Path("x/a.zip"), Path("x/b.zip"), Path("x/c.zip"), Path("x/d.jar"), Path("y/login.jar"))
+    a, b, c, d, e = (Path(f"x/{name}.zip") for name in "abcde")
+    built = bundles.Bundles(a, b, c, d, e, Path("x/f.jar"), Path("y/login.jar"))
     assert built.parameters()["KafdropAuthJarKey"] == "login.jar"
-    assert len(built.paths()) == 5
+    assert len(built.paths()) == 7

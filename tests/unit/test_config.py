@@ -49,6 +49,14 @@ def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
     ]
 
 
+def test_what_nobody_has_set_is_told_apart_from_a_default(tmp_path: Path) -> None:
+    """A stack keeps its partitions until somebody asks for others, also for as many as the default."""
+    loaded = config.load(environment={"FRAUDCTL_PARTITIONS": "4"}, folder=tmp_path)
+    assert (loaded.given("partitions"), loaded.given("parallelism"), loaded.parallelism) == (4, None, 1)
+    (tmp_path / "fraudctl.toml").write_text("parallelism = 2\n", encoding="utf-8")
+    assert config.load(environment={}, folder=tmp_path).given("parallelism") == 2
+
+
 def test_no_color(tmp_path: Path) -> None:
     """The convention of no-color.org, and an empty value does not count."""
     assert load(tmp_path).color is True
@@ -69,6 +77,9 @@ def test_no_color(tmp_path: Path) -> None:
         ({"FRAUDCTL_HOLD_MS": "1e3"}, "hold ms: must be milliseconds"),
         ({"FRAUDCTL_HOLD_MS": "86400001"}, "hold ms: must be milliseconds from 1 to a day"),
         ({"FRAUDCTL_SLACK_MS": "60001"}, "slack ms: must be milliseconds from 1 to a minute"),
+        ({"FRAUDCTL_PARTITIONS": "0"}, "partitions: must be a number from 1 to 100, got '0'"),
+        ({"FRAUDCTL_PARTITIONS": "101"}, "partitions: must be a number from 1 to 100"),
+        ({"FRAUDCTL_PARALLELISM": "1.5"}, "parallelism: must be a number from 1 to 32"),
         ({"FRAUDCTL_VERBOSE": "maybe"}, "verbose: must be true or false"),
         ({"FRAUDCTL_HOME": "a\nb"}, "home: must be a folder"),
     ],

@@ -42,6 +42,7 @@ def signer(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_clients_are_plain_data() -> None:
     """The pipeline's properties are those that the design and the facts ask for."""
     connection = kafka.client("127.0.0.1:9092")
+    before = dict(connection)
     assert connection["bootstrap.servers"] == "127.0.0.1:9092"
     assert "security.protocol" not in connection
     producer = kafka.producer(connection)
@@ -53,7 +54,7 @@ def test_clients_are_plain_data() -> None:
     consumer = kafka.consumer(connection, "audit")
     assert (consumer["group.id"], consumer["isolation.level"]) == ("audit", "read_committed")
     assert (consumer["auto.offset.reset"], consumer["enable.auto.commit"]) == ("earliest", False)
-    assert connection == kafka.client("127.0.0.1:9092"), "producer and consumer must not change what they are given"
+    assert connection == before, "producer and consumer must not change what they are given"
 
 
 def test_one_account_lies_where_java_puts_it(brokers: str) -> None:
@@ -120,6 +121,66 @@ def test_an_iam_producer_is_renewed() -> None:
     now[0] = 601.0
     assert kept.get() is not first
     assert len(opened) == 2
+
+
+@pytest.mark.parametrize("failure", [{"_heard": (0.0, "no")}, {"fatal": "no"}, {"denied": True}])
+def test_a_producer_that_was_not_let_in_is_renewed(failure: dict[str, Any]) -> None:
+    """The next call gets a new one, which may be let in by then, and knows nothing of the old one's failure."""
+    opened: list[dict[str, Any]] = []
+    properties = {"error_cb": kafka.Refusals(lambda: 0.0)}
+    kept = kafka.KeptProducer(properties, opener=_opener(opened), clock=lambda: 0.0)
+    first = kept.get()
+    for name, value in failure.items():
+        setattr(kept.refusals, name, value)
+    second = kept.get()
+    assert second is not first
+    assert kept.get() is second
+    assert not kept.refusals.failed()
+
+
+# librdkafka's texts, as a broker with IAM made it say them.
+BROKER = "sasl_ssl://b-1.x.kafka.eu-west-1.amazonaws.com:9098/bootstrap: "
+SAID = [
+    (
+        KafkaError._AUTHENTICATION,
+        f'{BROKER}SASL authentication error: {{"status":"Access denied: why"}} (after 5ms in state AUTH_REQ)',
+        "the brokers refuse the login: Access denied: why",
+    ),
+    (
+        KafkaError._TRANSPORT,
+        f"{BROKER}SASL authentication error: SaslAuthenticateRequest failed (after 0ms in state DOWN)",
+        "the brokers refuse the login: SaslAuthenticateRequest failed",
+    ),
+    (
+        KafkaError._SSL,
+        f"{BROKER}SSL handshake failed: certificate verify failed (after 4ms in state SSL_HANDSHAKE)",
+        f"{BROKER}SSL handshake failed: certificate verify failed",
+    ),
+    (KafkaError._TRANSPORT, f"{BROKER}Connection refused (after 0ms in state CONNECT)", None),
+    (KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down", None),
+]
+
+
+@pytest.mark.parametrize(("code", "text", "reason"), SAID)
+def test_a_refused_login_is_told_from_other_errors(code: int, text: str, reason: str | None) -> None:
+    """What the brokers say is kept without librdkafka's wrapping, until a record is confirmed."""
+    refusals = kafka.Refusals()
+    refusals(KafkaError(code, text))
+    assert refusals.reason() == reason
+    assert refusals.failed() == (reason is not None)
+    refusals.answered()
+    assert not refusals.failed()
+
+
+def test_a_login_that_stays_refused_is_given_up() -> None:
+    """Some seconds are left for a policy that was just changed; the first refusal counts."""
+    now = [0.0]
+    refusals = kafka.Refusals(lambda: now[0])
+    for now[0] in (1.0, 4.0, 6.0):
+        refusals(KafkaError(*SAID[0][:2]))
+        assert not refusals.hopeless()
+    now[0] = 6.1
+    assert refusals.hopeless()
 
 
 def test_every_record_is_confirmed(brokers: str) -> None:

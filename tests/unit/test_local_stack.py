@@ -2,13 +2,15 @@
 
 import shutil
 import xmlrpc.client
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from fraudctl.errors import NotDeployed, OperationFailed, Unreachable
+from fraudctl.errors import BadConfig, NotDeployed, OperationFailed, Unreachable
 from fraudctl.local.processes.paths import StackPaths
+from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.supervisor import Supervisor
 from fraudctl.local.processes.tools import Toolbox
 from fraudctl.local.stack import LocalStack
@@ -45,6 +47,20 @@ def test_a_new_stack_is_planned_whole(stack: LocalStack) -> None:
         ("create", name) for name in ("kafka", "dynamodb", "lambda", "flink")
     ]
     assert plan.consent is Consent.NONE
+
+
+def test_partitions_never_shrink_and_stay_unless_asked(stack: LocalStack) -> None:
+    """Exit 2 at once, with the least that is possible; without a word the stack keeps what it has."""
+    stack.paths.make_folders()
+    StackState(ports={}, deployed=True, partitions=8, parallelism=4).save(stack.paths.state)
+    fewer = replace(stack, partitions=4)
+    with pytest.raises(BadConfig, match="partitions 4: the stack has 8, and Kafka's topics never shrink") as caught:
+        fewer.plan()
+    assert caught.value.hint == "leave it out, or give at least 8"
+    before = StackState(partitions=8, parallelism=4)
+    for made, wanted in ((stack, (8, 4)), (replace(stack, partitions=12, parallelism=2), (12, 2))):
+        state, _ = made._choose_ports(before)
+        assert (state.partitions, state.parallelism) == wanted
 
 
 def test_an_interrupted_deploy_counts_as_not_deployed(stack: LocalStack) -> None:

@@ -15,11 +15,11 @@ from confluent_kafka.admin import AdminClient
 
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, Unreachable
-from fraudctl.local.kafka.errors import missing
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.pipeline import kafka, reader
 from fraudctl.pipeline.reader import Batch, Bounds, Positions, Reader, Record, Records, Request
 from fraudctl.services import reading
+from fraudctl.services.kafka_errors import missing
 from fraudctl.target import From, Outgoing, Range
 
 START = 1_790_000_000_000
@@ -149,8 +149,12 @@ def test_a_look_goes_on_where_another_reader_s_look_ended(topic: Topic) -> None:
     assert sorted(found) == list(range(40))
 
 
-def test_a_missing_topic_is_not_deployed(topic: Topic) -> None:
+def test_a_missing_topic_is_not_deployed() -> None:
     """With the topics that exist, and the command that helps."""
+    host = Producer({"test.mock.num.brokers": 1, "log_level": 0})  # without the topics of other tests
+    found = next(iter(host.list_topics(timeout=10).brokers.values()))
+    topic = Topic(f"{found.host}:{found.port}")
+    topic.write(range(4))
     with pytest.raises(NotDeployed, match="topic nowhere: does not exist in Kafka, which has ") as raised:
         list(topic.records.read("nowhere", Range()))
     assert topic.name in str(raised.value)

@@ -1,7 +1,7 @@
 """A stack as CloudFormation describes it."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -12,7 +12,10 @@ from fraudctl.aws.session import items
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One stack that is there in any state, a shell in REVIEW_IN_PROGRESS included."""
+    """One stack that is there in any state, a shell in REVIEW_IN_PROGRESS included.
+
+    `resolved` has what CloudFormation has looked up for parameters that name something else.
+    """
 
     id: str
     name: str
@@ -22,6 +25,7 @@ class Described:
     outputs: Mapping[str, str]
     tags: Mapping[str, str]
     protected: bool
+    resolved: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def busy(self) -> bool:
@@ -60,6 +64,11 @@ def describe(cfn: Any, name: str) -> Described | None:  # noqa: ANN401 - a boto3
         outputs={item["OutputKey"]: item.get("OutputValue", "") for item in found.get("Outputs", [])},
         tags={item["Key"]: item["Value"] for item in found.get("Tags", [])},
         protected=bool(found.get("EnableTerminationProtection")),
+        resolved={
+            item["ParameterKey"]: item["ResolvedValue"]
+            for item in found.get("Parameters", [])
+            if "ResolvedValue" in item
+        },
     )
 
 

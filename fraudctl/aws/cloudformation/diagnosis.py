@@ -15,6 +15,11 @@ _CONSEQUENCE: Final = re.compile(
 )
 _ADVICE: Final = (
     (
+        # kafka-consumer-group-id.md; a configuration of MSK keeps its versions, and its name.
+        r"custom-named resource requires replac|ConsumerGroupId.*(cannot|can not|not supported|immutable)",
+        "an older version made this; `fraudctl teardown --keep-data`, then `fraudctl deploy`: rows stay, topics do not",
+    ),
+    (
         r"Unsupported InstanceType|instance type .* not supported",
         "run `fraudctl deploy --set KafkaInstanceType=kafka.m7g.large`",
     ),

@@ -63,9 +63,15 @@ def check_growth(before: Mapping[str, str], after: Mapping[str, str]) -> None:
     for name, what in _GROWING.items():
         if name in before and name in after and int(after[name]) < int(before[name]):
             raise BadConfig(
-                f"--set {name}={after[name]}: the stack has {before[name]}, and {what} never shrink",
+                f"{name}={after[name]}: the stack has {before[name]}, and {what} never shrink",
                 hint=f"leave it out, or give at least {before[name]}",
             )
+
+
+def grown(before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+    """Return whether topics get more partitions, which the application finds at once only when it starts again."""
+    name = "Partitions"
+    return name in before and name in after and int(after[name]) > int(before[name])
 
 
 def relaid(before: Mapping[str, str], after: Mapping[str, str]) -> bool:

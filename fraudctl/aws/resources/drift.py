@@ -23,6 +23,19 @@ from fraudctl.pipeline import topics
 from fraudctl.target import Change, Event, Phase
 
 REPLICATION: Final = 2
+# What Kafka says while its controller moves or its brokers restart (the errors of MSK's CreateTopic); botocore repeats
+# none of them.
+_PASSING: Final = frozenset(
+    {
+        "ClusterConnectivityException",
+        "ControllerMovedException",
+        "KafkaTimeoutException",
+        "NotControllerException",
+        "ReassignmentInProgressException",
+    }
+)
+_POLL_SECONDS: Final = 3.0
+_PASSING_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +74,18 @@ class DriftDetector:
             gone_topics = []
         why = "the topic is gone: deleted by hand; it comes back empty"
         changes += [Change("repair", topic.name, why) for topic in gone_topics]
-        match event_source_mapping.state(self.session.client("lambda"), stack.outputs.get("EventSourceMappingId", "")):
-            case "":
-                gone.append("EventSourceMapping")
-            case "Disabled" | "Disabling":
-                changes.append(Change("repair", "mapping", "it is disabled; the audit writer gets nothing"))
+        if uuid := stack.outputs.get("EventSourceMappingId"):  # a stack of an older version may not say it
+            match event_source_mapping.state(self.session.client("lambda"), uuid):
+                case "":
+                    gone.append("EventSourceMapping")
+                case "Disabled" | "Disabling":
+                    changes.append(Change("repair", "mapping", "it is disabled; the audit writer gets nothing"))
         try:
             if (state := self.flink.state()) != "RUNNING":
                 changes.append(Change("start", "flink", f"the application is {state}"))
         except NotDeployed:
             gone.append("FlinkApplication")
-        if samples is not None and self.schedule.status().enabled is not samples:
+        if samples is not None and stack.outputs.get("ScheduleName") and self.schedule.status().enabled is not samples:
             changes.append(Change("start" if samples else "stop", "samples"))
         changes += [Change("repair", name, "it is gone: deleted by hand") for name in gone]
         return Drift(tuple(changes), tuple(notes), tuple(gone))
@@ -104,23 +118,40 @@ class DriftDetector:
         with asking("topics of the cluster"):
             listed = items(self.session.client("kafka"), "list_topics", "Topics", ClusterArn=arn)
             found = {item["TopicName"] for item in listed}
-        return [topic for topic in topics.ALL if topic.name not in found]
+        return [topic for topic in topics.ALL if topic.name not in found and not self._exists(arn, topic)]
+
+    def _exists(self, cluster: str, topic: topics.Topic) -> bool:
+        """Return whether a topic is there although MSK's list, which is up to a minute old, lacks it."""
+        with asking(f"topic {topic.name}"):
+            try:
+                self.session.client("kafka").describe_topic(ClusterArn=cluster, TopicName=topic.name)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in {"NotFoundException", "UnknownTopicOrPartitionException"}:
+                    raise
+                return False
+        return True
 
     def _create(self, stack: Described, topic: topics.Topic) -> None:
         lines = "".join(f"{key}={value}\n" for key, value in topic.config.items())
-        with asking(f"topic {topic.name}"):
-            try:
-                self.session.client("kafka").create_topic(
-                    ClusterArn=stack.outputs["ClusterArn"],
-                    TopicName=topic.name,
-                    PartitionCount=int(stack.parameters.get("Partitions", topics.PARTITIONS)),
-                    ReplicationFactor=REPLICATION,
-                    Configs=base64.b64encode(lines.encode()).decode(),
-                )
-            except ClientError as error:
-                # What MSK lists is up to a minute old: the topic may be back already.
-                if error.response["Error"]["Code"] != "TopicExistsException":
-                    raise
+        for waited in self.clock.poll(_POLL_SECONDS):
+            with asking(f"topic {topic.name}"):
+                try:
+                    self.session.client("kafka").create_topic(
+                        ClusterArn=stack.outputs["ClusterArn"],
+                        TopicName=topic.name,
+                        PartitionCount=int(stack.parameters.get("Partitions", topics.PARTITIONS)),
+                        ReplicationFactor=REPLICATION,
+                        Configs=base64.b64encode(lines.encode()).decode(),
+                    )
+                except ClientError as error:
+                    code = error.response["Error"]["Code"]
+                    # What MSK lists is up to a minute old: the topic may be back already.
+                    if code == "TopicExistsException":
+                        return
+                    if code not in _PASSING or waited > _PASSING_SECONDS:
+                        raise
+                else:
+                    return
 
     def _mapping_off(self, stack: Described) -> bool:
         uuid = stack.outputs.get("EventSourceMappingId", "")

@@ -1,17 +1,60 @@
-"""The audit table, which outlives the stack: counted, kept or deleted."""
+"""The audit table, which outlives the stack: queried, counted, kept or deleted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from fraudctl.aws.errors import asking
+from fraudctl.aws.errors import THROTTLED, asking
 from fraudctl.clock import Clock
-from fraudctl.errors import Refused, TimedOut
+from fraudctl.errors import NotDeployed, Refused, TimedOut
 from fraudctl.target import Event, Phase
 
 _POLL_SECONDS: Final = 2.0
 _WAIT_SECONDS: Final = 600.0
+# What `fraudctl.services.audit` waits out itself, and says so.
+_WAITED_OUT: Final = THROTTLED | {"ProvisionedThroughputExceededException"}
+
+
+class AuditTable:
+    """The table as boto3's ``Table`` has it, with AWS's errors told as everywhere; `table` gives that at first use."""
+
+    def __init__(self, name: str, table: Callable[[str], Any]) -> None:
+        """Store where it is; no I/O."""
+        self._name, self._make = name, table
+        self._made: Any = None
+
+    def query(self, **request: Any) -> Any:  # noqa: ANN401 - boto3's
+        """Return one page; raises `NotDeployed` for a table that is gone; throttling is botocore's own."""
+        return self._ask("query", request)
+
+    def get_item(self, **request: Any) -> Any:  # noqa: ANN401 - boto3's
+        """Return one item's answer; raises as `query` does."""
+        return self._ask("get_item", request)
+
+    @property
+    def item_count(self) -> int:
+        """The number of rows, which DynamoDB counts every six hours; raises as `query` does."""
+        with asking(f"table {self._name}"):
+            return int(self._table().item_count)
+
+    def _ask(self, operation: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - boto3's
+        with asking(f"table {self._name}"):
+            try:
+                return getattr(self._table(), operation)(**request)
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code == "ResourceNotFoundException":
+                    raise NotDeployed(f"table {self._name}: it is not there", hint="run `fraudctl deploy`") from error
+                if code not in _WAITED_OUT:
+                    raise
+                throttled = error
+        raise throttled
+
+    def _table(self) -> Any:  # noqa: ANN401 - boto3's
+        if self._made is None:
+            self._made = self._make(self._name)
+        return self._made
 
 
 def rows(dynamodb: Any, table: str) -> int | None:  # noqa: ANN401 - a boto3 client

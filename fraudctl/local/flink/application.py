@@ -11,10 +11,10 @@ from fraudctl.clock import Clock
 from fraudctl.errors import FraudctlError, OperationFailed, Refused, TimedOut, Unreachable
 from fraudctl.local.flink.rest import NAME, FlinkRest, StopResult, all_running
 from fraudctl.local.flink.unread import Guard
-from fraudctl.local.kafka.admin import Place
 from fraudctl.local.kafka.unread import ACCEPT, listed
 from fraudctl.local.processes.paths import FlinkFolders
 from fraudctl.local.processes.supervisor import ProgramInfo, Supervisor
+from fraudctl.pipeline.questions import Place
 from fraudctl.services.interrupts import interruptible
 from fraudctl.target import Event, FlinkStatus, Phase, Savepoint
 

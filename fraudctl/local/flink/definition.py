@@ -14,9 +14,9 @@ from fraudctl.local.processes.paths import StackPaths, hosts_file
 from fraudctl.local.processes.ports import LOOPBACK, address, bootstrap_servers
 from fraudctl.local.processes.state import StackState
 from fraudctl.local.processes.tools import Tools
-from fraudctl.pipeline import records, topics
+from fraudctl.pipeline import names, records, topics
 
-GROUP: Final = "fraud-detection"
+GROUP: Final = names.FLINK_GROUP
 _CHECKPOINT_INTERVAL: Final = "10 s"
 _KEPT_CHECKPOINTS: Final = "3"
 # Flink reaches into these packages by reflection: its own bin/config.sh opens more; these are what the application met.
@@ -52,6 +52,7 @@ def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition
         topics=[topics.TRANSACTIONS.name, topics.FLAGGED.name],
         unread=str(folders.unread),
         topic_ids=str(folders.topic_ids),
+        begun=str(folders.begun),
         lost=str(paths.lost),
     )
     file = paths.flink_spec
@@ -71,6 +72,8 @@ def definition(paths: StackPaths, state: StackState, tools: Tools) -> Definition
         (*launch.PYTHON, "fraudctl.local.flink.launcher", str(file)),
         paths.root,  # the launcher empties the temporary folder
         files={file.name: spec.to_json()},
+        # It looks for new partitions every five minutes, and what it has not found is not in its clock.
+        inputs=json.dumps(state.partitions),
         set_up=set_up,
     )
 
@@ -95,7 +98,9 @@ def _properties(paths: StackPaths, state: StackState, temporary: Path) -> dict[s
         "rest.profiling.enabled": "false",
         "web.submit.enable": "false",
         "web.cancel.enable": "false",
-        "parallelism.default": 1,
+        "parallelism.default": state.parallelism,
+        "taskmanager.memory.network.min": _network(state.parallelism),
+        "taskmanager.memory.network.max": _network(state.parallelism),
         # As on Managed Flink, which does not follow Flink 2.3's new default: managed-flink, flink-2-3.md.
         "pipeline.watermark-alignment.max-drift": "0 ms",
         "state.backend.type": "hashmap",
@@ -129,3 +134,11 @@ def _properties(paths: StackPaths, state: StackState, temporary: Path) -> dict[s
         **records.flink_properties(),
         **{f"flink.{name}": value for name, value in flink.items()},
     }
+
+
+def _network(parallelism: int) -> str:
+    """Return the memory for exchanges between tasks: every task has buffers for every other; Flink's default is 64 MB.
+
+    With 32 tasks the default is not enough for some 10,000 buffers of 32 kB.
+    """
+    return f"{max(64, parallelism * parallelism // 2)} mb"

@@ -12,7 +12,7 @@ from typing import Any, Final
 from fraudctl.clock import Clock
 from fraudctl.errors import FraudctlError
 from fraudctl.local.clients import JsonClient
-from fraudctl.local.kafka.admin import Place
+from fraudctl.pipeline.questions import Place
 
 NAME: Final = "flink"
 # The group that Managed Flink sends to CloudWatch; the application uses it on both targets.

@@ -23,7 +23,7 @@ class Spec:
     `servers` is Kafka's address, ``host:port``: while nothing listens there nothing is started, since a start that
     fails for want of Kafka would count against the snapshot.
     `topics` are those that the application reads as `group`; none of them: nothing is compared with what it has read.
-    `unread`, `topic_ids` and `lost` are files: see `fraudctl.local.processes.paths`.
+    `unread`, `topic_ids`, `begun` and `lost` are files: see `fraudctl.local.processes.paths`.
     """
 
     java: str
@@ -41,6 +41,7 @@ class Spec:
     topics: list[str] = field(default_factory=list)
     unread: str = ""
     topic_ids: str = ""
+    begun: str = ""
     lost: str = ""
 
     def to_json(self) -> str:

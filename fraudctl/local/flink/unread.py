@@ -2,8 +2,8 @@
 
 import json
 import subprocess
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +13,8 @@ from fraudctl.errors import OperationFailed, Unreachable
 from fraudctl.local.clients import JsonClient
 from fraudctl.local.flink import snapshots
 from fraudctl.local.kafka.admin import KafkaAdmin
-from fraudctl.local.kafka.errors import translated
 from fraudctl.local.kafka.unread import Gap, Ledger, Place, compare
+from fraudctl.services.kafka_errors import translated
 
 AUDIT_WRITER: Final = "AuditWriter"
 _READER: Final = "io.fraudctl.flink.Positions"
@@ -26,7 +26,8 @@ class Verdict:
     """How a start would go: `gaps` stand against it, `moves` go on elsewhere than the state says.
 
     `anew` are topics that were deleted and created anew since the last start, `cut` those that end before the state's
-    position: both are read from their beginning. `ids` are the topics' ids now.
+    position: both are read from their beginning. `ids` are the topics' ids now. `begun` is where a start without state
+    began, the first one if no offsets were committed since.
     """
 
     gaps: tuple[Gap, ...]
@@ -34,6 +35,7 @@ class Verdict:
     anew: tuple[str, ...]
     cut: tuple[str, ...]
     ids: Mapping[str, str]
+    begun: Mapping[Place, int] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
         """Return a sentence for each topic that is read from its beginning."""
@@ -53,7 +55,8 @@ class Unread:
         """Judge a start from a snapshot, or from no state; raises KafkaException.
 
         The state is read, by a JVM of a second, only where something may be missing. Without state the application
-        reads from the beginning, and what it has not read yet lies behind the offsets that its group has committed.
+        reads from the beginning, and what it has not read yet lies behind the offsets that its group has committed; as
+        long as it has committed none, behind the place where it first began.
         """
         spec, admin = self._spec, self._admin
         ids = admin.topic_ids(spec.topics)
@@ -62,14 +65,18 @@ class Unread:
         existing = admin.topics()
         places = [(topic, number) for topic in ids for number in existing.get(topic, ())]
         earliest = admin.offsets(places, latest=False)
+        before_any = {place: at for place, at in _places(_load(Path(spec.begun))) if place[0] not in anew}
+        begun = {} if snapshot is not None else {**earliest, **before_any}
         if not (anew or any(earliest.values()) or Path(spec.unread).exists()):
-            return Verdict((), {}, (), (), ids)
+            return Verdict((), {}, (), (), ids, begun)
         found = admin.committed(spec.group) if snapshot is None else self._positions(snapshot)
         positions = {place: at for place, at in found.items() if place in earliest and at >= 0}
+        if snapshot is None:
+            positions = {**{place: at for place, at in before_any.items() if place in earliest}, **positions}
         kept = {place: at for place, at in positions.items() if place[0] not in anew}
         behind = compare(admin, self._ledger, spec.group, kept)
         if snapshot is None:
-            return Verdict(behind.gaps, {}, anew, (), ids)
+            return Verdict(behind.gaps, {}, anew, (), ids, begun)
         latest = admin.offsets(places, latest=True)
         beyond = {place for place, at in kept.items() if at > latest[place]}
         again = {place: (at, earliest[place]) for place, at in positions.items() if place[0] in anew or place in beyond}
@@ -77,8 +84,11 @@ class Unread:
         return Verdict(behind.gaps, {**behind.moves, **again}, anew, cut, ids)
 
     def remember(self, verdict: Verdict) -> None:
-        """Note which topics the application is started with."""
+        """Note which topics the application is started with, and where it begins if it has no state."""
         atomic_write(Path(self._spec.topic_ids), json.dumps(dict(verdict.ids)).encode())
+        if verdict.begun:
+            begun = {f"{topic}/{number}": str(at) for (topic, number), at in verdict.begun.items()}
+            atomic_write(Path(self._spec.begun), json.dumps(begun).encode())
 
     def _positions(self, snapshot: Path) -> dict[Place, int]:
         """Return no positions of a snapshot that cannot be read: the application then fails with it, or by name."""
@@ -192,6 +202,13 @@ def positions_of(spec: snapshots.Spec, snapshot: Path) -> dict[Place, int]:
             f"{snapshot.name}: its positions cannot be read: {said[0] if said else error}",
             hint="run `fraudctl flink savepoints` for the others",
         ) from error
+
+
+def _places(begun: Mapping[str, str]) -> Iterator[tuple[Place, int]]:
+    for place, at in begun.items():
+        topic, _, number = place.rpartition("/")
+        if number.isdecimal() and at.isdecimal():
+            yield (topic, int(number)), int(at)
 
 
 def _load(path: Path) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""Kafka's admin protocol in the few questions that are asked here; every method raises KafkaException."""
+"""Kafka's admin protocol as far as it changes or explains topics; every method raises KafkaException."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 from fraudctl.clock import Clock
+from fraudctl.pipeline.questions import Place, Questions
 from fraudctl.pipeline.topics import PARTITIONS
 from fraudctl.target import OpenTransaction
 
@@ -12,11 +12,8 @@ _ANSWER_SECONDS: Final = 10.0
 _REPLICATION: Final = 1
 _PAUSE_SECONDS: Final = 0.02
 _FIRST_ATTEMPT_SECONDS: Final = 1.0
-_READ_SECONDS: Final = 1.0
-_FETCH_BYTES: Final = 16 * 1024
 
 Configs = dict[str, dict[str, str]]
-Place = tuple[str, int]  # topic and partition
 
 
 class Found(NamedTuple):
@@ -31,8 +28,8 @@ class Found(NamedTuple):
     own: bool
 
 
-class KafkaAdmin:
-    """Opens its client at first use."""
+class KafkaAdmin(Questions):
+    """Asks the brokers, and changes topics."""
 
     def __init__(
         self,
@@ -41,15 +38,11 @@ class KafkaAdmin:
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         """Store what gives the client properties; no I/O."""
-        self._connection, self._clock = connection, clock
+        super().__init__(connection, monotonic=clock.monotonic)
+        self._clock = clock
 
-    def topics(self) -> dict[str, dict[int, Any]]:
-        """Return every topic's partitions, as confluent_kafka's PartitionMetadata by number."""
-        found = self._client.list_topics(timeout=_ANSWER_SECONDS).topics
-        return {name: metadata.partitions for name, metadata in found.items()}
-
-    def create(self, configs: Configs) -> None:
-        """Create topics with their configurations, unless they exist.
+    def create(self, configs: Configs, partitions: int = PARTITIONS) -> None:
+        """Create topics with their configurations and so many partitions, unless they exist.
 
         They cannot be used before their partitions have leaders: see `have_leaders`.
         """
@@ -58,7 +51,7 @@ class KafkaAdmin:
 
         if not configs:
             return
-        new = [NewTopic(name, PARTITIONS, _REPLICATION, config=config) for name, config in configs.items()]
+        new = [NewTopic(name, partitions, _REPLICATION, config=config) for name, config in configs.items()]
         answers = self._client.create_topics(new, operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS)
         for answer in answers.values():
             try:
@@ -72,7 +65,7 @@ class KafkaAdmin:
         from confluent_kafka import KafkaException
 
         try:
-            self._offsets(list(places), _latest(), timeout=_FIRST_ATTEMPT_SECONDS)
+            self.offsets_once(places, latest=True, timeout=_FIRST_ATTEMPT_SECONDS)
         except KafkaException as error:
             if error.args[0].code() not in _not_yet():
                 raise
@@ -87,7 +80,9 @@ class KafkaAdmin:
             [NewPartitions(name, number)], operation_timeout=_ANSWER_SECONDS, request_timeout=_ANSWER_SECONDS
         )
         answers[name].result()
-        self.offsets(((name, partition) for partition in range(number)), latest=True)
+        # A client that has asked for the topic's offsets before goes on answering from the partitions that it knew.
+        fresh = KafkaAdmin(self._connection, clock=self._clock)
+        fresh.offsets(((name, partition) for partition in range(number)), latest=True)
 
     def configs(self, names: Sequence[str]) -> Configs:
         """Return each topic's own configuration, the broker's defaults left out."""
@@ -159,11 +154,10 @@ class KafkaAdmin:
         """
         from confluent_kafka import KafkaException
 
-        spec = _latest() if latest else _earliest()
         places, timeout, last = list(places), _FIRST_ATTEMPT_SECONDS, None
         for waited in self._clock.poll(_PAUSE_SECONDS, within=_ANSWER_SECONDS):
             try:
-                return self._offsets(places, spec, committed=committed, timeout=timeout)
+                return self.offsets_once(places, latest=latest, committed=committed, timeout=timeout)
             except KafkaException as error:
                 if error.args[0].code() not in _not_yet():
                     raise
@@ -173,45 +167,6 @@ class KafkaAdmin:
             timeout = min(2 * timeout, max(_FIRST_ATTEMPT_SECONDS, _ANSWER_SECONDS - waited))
         assert last is not None  # noqa: S101 - the loop has at least one turn
         raise last
-
-    def _offsets(
-        self, places: Sequence[Place], spec: object, *, timeout: float, committed: bool = False
-    ) -> dict[Place, int]:
-        """Ask once.
-
-        librdkafka asks for the leaders once per request, and waits for the whole `timeout` when the broker did not know
-        one of them at that moment.
-        """
-        from confluent_kafka import IsolationLevel, TopicPartition
-
-        asked = {TopicPartition(topic, partition): spec for topic, partition in places}
-        if not asked:
-            return {}
-        isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        answers = self._client.list_offsets(asked, isolation_level=isolation, request_timeout=timeout)
-        return {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
-
-    def offsets_at(self, places: Iterable[Place], epoch_ms: int) -> dict[Place, int]:
-        """Return the offset of the first record at or after a moment; of a partition without one, nothing."""
-        from confluent_kafka import TopicPartition
-        from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
-
-        specs: Any = OffsetSpec  # it has no types
-        asked = {TopicPartition(topic, partition): specs.for_timestamp(epoch_ms) for topic, partition in places}
-        answers = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS) if asked else {}
-        found = {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
-        return {place: offset for place, offset in found.items() if offset >= 0}
-
-    def newest(self, places: Iterable[Place]) -> dict[Place, int]:
-        """Return the latest time of the records in each partition (epoch milliseconds); of an empty one, nothing."""
-        from confluent_kafka import TopicPartition
-        from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
-
-        specs: Any = OffsetSpec  # it has no types
-        asked = {TopicPartition(topic, partition): specs.max_timestamp() for topic, partition in places}
-        answers = self._client.list_offsets(asked, request_timeout=_ANSWER_SECONDS) if asked else {}
-        found = {(place.topic, place.partition): answer.result() for place, answer in answers.items()}
-        return {place: at.timestamp for place, at in found.items() if at.offset >= 0 and at.timestamp >= 0}
 
     def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
         """Return the ids of those topics that exist; one that is deleted and created anew has another."""
@@ -241,77 +196,6 @@ class KafkaAdmin:
         held = {place: at for place, at in sorted(stable.items()) if at < ends[place]}
         times = {place: time for place, (offset, time) in self.published(held).items() if offset == held[place]}
         return [OpenTransaction(*place, at, ends[place] - at, times.get(place)) for place, at in held.items()]
-
-    def published(self, places: Mapping[Place, int]) -> dict[Place, tuple[int, int]]:
-        """Return the offset and the time (epoch milliseconds) of the first record at or after each of these offsets.
-
-        Of a partition that has none within a second, nothing.
-        """
-        from confluent_kafka import Consumer, TopicPartition
-
-        if not places:
-            return {}
-        own = {
-            "group.id": "fraudctl-reader",
-            "enable.auto.commit": False,
-            "isolation.level": "read_uncommitted",
-            "auto.offset.reset": "earliest",
-            # One record of each partition is wanted, and what comes with it is thrown away.
-            "max.partition.fetch.bytes": _FETCH_BYTES,
-            "fetch.wait.max.ms": 100,
-        }
-        consumer = Consumer({**self._connection(), **own})
-        found: dict[Place, tuple[int, int]] = {}
-        try:
-            consumer.assign([TopicPartition(*place, offset) for place, offset in places.items()])
-            deadline = self._clock.monotonic() + _READ_SECONDS
-            while len(found) < len(places) and (left := deadline - self._clock.monotonic()) > 0:
-                message = consumer.poll(left)
-                if message is None or message.error() is not None:
-                    continue
-                topic, partition, offset = message.topic(), message.partition(), message.offset()
-                assert topic is not None and partition is not None and offset is not None  # noqa: S101, PT018 - it has no error
-                if (topic, partition) not in found:
-                    found[topic, partition] = offset, message.timestamp()[1]
-                    consumer.pause([TopicPartition(topic, partition)])
-        finally:
-            consumer.close()
-        return found
-
-    def groups(self) -> list[str]:
-        """Return the consumer groups."""
-        listed = self._client.list_consumer_groups(request_timeout=_ANSWER_SECONDS).result()
-        return sorted(found.group_id for found in listed.valid)
-
-    def committed(self, group: str) -> dict[Place, int]:
-        """Return what a group has committed; nothing for one that does not exist."""
-        from confluent_kafka import ConsumerGroupTopicPartitions
-
-        # Before its first group a broker has no coordinator, and confluent_kafka 2.16 ends the process on that answer.
-        if group not in self.groups():
-            return {}
-        answers = self._client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group)], request_timeout=_ANSWER_SECONDS
-        )
-        return {(p.topic, p.partition): p.offset for p in answers[group].result().topic_partitions if p.offset >= 0}
-
-    @cached_property
-    def _client(self) -> Any:  # noqa: ANN401 - half of AdminClient has no types
-        from confluent_kafka.admin import AdminClient
-
-        return AdminClient(dict(self._connection()))
-
-
-def _latest() -> object:
-    from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
-
-    return OffsetSpec.latest()  # type: ignore[no-untyped-call]
-
-
-def _earliest() -> object:
-    from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined] # not in its __all__
-
-    return OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 
 
 def _not_yet() -> frozenset[int]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from fraudctl.local.kafka.errors import is_missing, missing, translated
 from fraudctl.pipeline import kafka, reader
 from fraudctl.pipeline.reader import Batch, Reader, Record
 from fraudctl.services import reading
+from fraudctl.services.kafka_errors import is_missing, missing, translated
 from fraudctl.target import Outgoing, Range, Report
 
 _ANSWER_SECONDS: Final = 5.0
@@ -57,3 +57,6 @@ class LocalRecords:
             done = kafka.deliver(producer, sent)
         reasons = tuple(dict.fromkeys(failed.reason for failed in done.failed))
         return Report(done.delivered, len(done.failed), reasons[:_REASONS])
+
+    def generate(self, count: int) -> None:
+        """Return None: this process makes sample transactions itself."""

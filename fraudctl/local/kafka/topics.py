@@ -7,10 +7,11 @@ from typing import Final
 
 from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed, TimedOut
-from fraudctl.local.kafka.admin import Found, KafkaAdmin, Place
-from fraudctl.local.kafka.errors import translated
+from fraudctl.local.kafka.admin import Found, KafkaAdmin
 from fraudctl.local.kafka.headroom import headroom_ms, partition_bytes
+from fraudctl.pipeline.questions import Place
 from fraudctl.pipeline.topics import ALL, PARTITIONS, Topic
+from fraudctl.services.kafka_errors import translated
 from fraudctl.target import ConsumerLag, Event, Origin, PartitionInfo, Phase, Setting, TopicInfo
 
 _NAME: Final = "topics"
@@ -42,13 +43,16 @@ class LocalTopics:
         data: Path | None = None,
         free_bytes: Callable[[], int] | None = None,
         positions: Mapping[str, Positions] = {},
+        partitions: Callable[[], int] = lambda: PARTITIONS,
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         """Store the admin client and the topics' definitions; no I/O.
 
         `data` is Kafka's data folder. With `free_bytes`, the free space there, topics bounded by size get what that
-        allows. `positions` has the groups that commit seldom, and asks them where they are.
+        allows. `positions` has the groups that commit seldom, and asks them where they are. `partitions` gives how many
+        a topic shall have.
         """
+        self._partitions = partitions
         self._admin, self._topics, self._clock = admin, tuple(topics), clock
         self._data, self._free_bytes, self._positions = data, free_bytes, positions
 
@@ -68,9 +72,9 @@ class LocalTopics:
         for note in notes:
             yield Event(_NAME, Phase.NOTE, note)
         for name, number in existing.items():
-            if number != PARTITIONS:
+            if number != (wanted := self._partitions()):
                 # More move accounts to other partitions, so somebody has to ask for them; fewer cannot be had.
-                yield Event(_NAME, Phase.NOTE, f"{name} has {number} partitions, not {PARTITIONS}")
+                yield Event(_NAME, Phase.NOTE, f"{name} has {number} partitions, not {wanted}")
         new = [f"all {len(created)}"] if len(created) == len(existing) else created
         done = [f"{name} created" for name in new] + [f"{name} repaired" for name in repaired]
         yield Event(_NAME, Phase.DONE, ", ".join(done) or f"all {len(existing)} as they should be")
@@ -87,7 +91,7 @@ class LocalTopics:
         wanted = {topic.name: self._wanted(topic) for topic in self._topics}
         try:
             missing = {name: config for name, config in wanted.items() if name not in before}
-            self._admin.create(missing)
+            self._admin.create(missing, self._partitions())
             created += [name for name in missing if name not in created]
             found = self._admin.configs([name for name in wanted if name in before])
             # Other settings stay as somebody may have made them.
@@ -115,7 +119,17 @@ class LocalTopics:
     def _bounded(self, config: Mapping[str, str]) -> dict[str, str]:
         if _SIZE not in config or self._free_bytes is None:
             return dict(config)
-        return {**config, _SIZE: str(retention_bytes(self._free_bytes()))}
+        return {**config, _SIZE: str(retention_bytes(self._free_bytes(), self._partitions()))}
+
+    def grow(self) -> Iterator[Event]:
+        """Add partitions to every topic that has fewer than it shall have; raises `Unreachable`."""
+        wanted = self._partitions()
+        with translated(_NAME):
+            short = {name: len(found) for name, found in self._admin.topics().items() if len(found) < wanted}
+        for topic in self._topics:
+            if topic.name in short:
+                self.add_partitions(topic.name, wanted)
+                yield Event(_NAME, Phase.DONE, f"{topic.name}: {short[topic.name]} → {wanted} partitions")
 
     def add_partitions(self, name: str, number: int) -> None:
         """Raise a topic's number of partitions; raises `NotDeployed`, `Unreachable`, or `OperationFailed` for fewer."""
@@ -233,6 +247,15 @@ class LocalTopics:
                     lags.append(ConsumerLag(group, name, lag, headroom, as_of_checkpoint=old, behind_ms=behind))
         return lags
 
+    def committed(self, topic: str) -> Mapping[str, Mapping[int, int]]:
+        """Return, by consumer group, the offset in each partition that it has committed; raises `Unreachable`."""
+        with translated("consumers"):
+            found = {group: self._admin.committed(group) for group in self._admin.groups()}
+        return {
+            group: {number: at for (name, number), at in places.items() if name == topic}
+            for group, places in found.items()
+        }
+
     def _complete(
         self, now: Mapping[Place, int | None], committed: Mapping[Place, int], ends: Mapping[Place, int]
     ) -> dict[Place, int]:
@@ -271,12 +294,12 @@ class LocalTopics:
         return min((value for value in found if value is not None), default=None)
 
 
-def retention_bytes(free: int) -> int:
+def retention_bytes(free: int, partitions: int = PARTITIONS) -> int:
     """Return how many bytes of a partition are kept: together a quarter of the disk's `free` bytes at most.
 
     A power of two, so that it rarely changes; at least a segment, since less cannot be deleted.
     """
-    each = max(_LEAST_BYTES, min(_MOST_BYTES, free // _SHARE // PARTITIONS))
+    each = max(_LEAST_BYTES, min(_MOST_BYTES, free // _SHARE // partitions))
     return 1 << (each.bit_length() - 1)
 
 

@@ -27,7 +27,7 @@ class FlinkFolders:
     """Where the application's state lies; a file `fresh` asks the launcher to start without any.
 
     `unread` says, while it exists, which records were deleted unread and keep the application from starting;
-    `topic_ids` has the ids of the topics that it was started with.
+    `topic_ids` has the ids of the topics that it was started with, `begun` where it began when it had no state.
     """
 
     checkpoints: Path
@@ -37,6 +37,7 @@ class FlinkFolders:
     fresh: Path
     unread: Path
     topic_ids: Path
+    begun: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class StackPaths:
             fresh=data / "fresh",
             unread=data / "unread",
             topic_ids=data / "topic_ids.json",
+            begun=data / "begun.json",
         )
 
     @property

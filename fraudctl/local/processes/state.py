@@ -7,19 +7,26 @@ from pathlib import Path
 from typing import Any, Self
 
 from fraudctl.atomic import atomic_write
+from fraudctl.pipeline import topics
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class StackState:
-    """The contents of stack.json. `programs` has a digest of what each running program was started with."""
+    """The contents of stack.json. `programs` has a digest of what each running program was started with.
+
+    `paused` has the fields of `Paused`; None while the stack is not paused.
+    """
 
     ports: Mapping[str, int] = field(default_factory=dict)
     deployed: bool = False
     hold_ms: int = 60_000
     slack_ms: int = 5_000
+    partitions: int = topics.PARTITIONS
+    parallelism: int = 1
     programs: Mapping[str, str] = field(default_factory=dict)
+    paused: Mapping[str, Any] | None = None
     format: int = _FORMAT
 
     @classmethod

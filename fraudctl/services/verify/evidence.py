@@ -1,0 +1,268 @@
+"""What is known of each transaction: from the topics, the audit table and the on-failure destination.
+
+Evidence lies in a SQLite file in the folder for temporary files, so memory does not grow with the number of
+detections; only the flag events of all accounts are held.
+"""
+
+import hashlib
+import json
+import re
+import sqlite3
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
+
+from fraudctl.pipeline import topics
+from fraudctl.pipeline.audit_table import AuditRow
+from fraudctl.pipeline.fields import decode, dump
+from fraudctl.pipeline.reader import Records as Columns
+from fraudctl.pipeline.records import AccountFlag, FlaggedTransaction, Malformed, Status, Transaction
+from fraudctl.services.verify.rule import FlagEvent, History
+from fraudctl.target import From, Range, Records
+
+Identity = tuple[int, str, str]  # account_id, transaction_date, transaction_id
+Place = tuple[int, int]  # partition and offset
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_CENT: Final = ".2f"
+# Most transactions are of accounts that were never flagged. To find that out, the whole record need not be decoded.
+_ACCOUNT: Final = re.compile(rb'"account_id"\s*:\s*(\d{1,19})(?!\d)')
+_AT_ONCE: Final = 5_000
+_NOT: Final = frozenset({None})
+
+
+def milliseconds(date: str) -> int:
+    """Return a record's date in epoch milliseconds."""
+    return (datetime.fromisoformat(date) - _EPOCH) // _MILLISECOND
+
+
+class Sent(NamedTuple):
+    """A transaction as it lies in its topic; `flags` are the places of the events of every right outcome."""
+
+    place: Place
+    published: int
+    flags: tuple[Place | None, ...]
+    digest: str
+
+
+class Claim(NamedTuple):
+    """What says that a transaction was detected: a processed record, a row or an on-failure document.
+
+    `place` is that of the processed record; `why` the flag event's date, reason and author as they are said there.
+    """
+
+    place: Place
+    transaction: Place
+    flag: Place
+    why: tuple[str, str | None, str]
+    digest: str
+
+
+@dataclass(slots=True)
+class Evidence:
+    """All that is known of one transaction, and of its copies."""
+
+    identity: Identity
+    sent: list[Sent] = field(default_factory=list)
+    processed: list[Claim] = field(default_factory=list)
+    rows: list[Claim] = field(default_factory=list)
+    failed: list[Claim] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Reach:
+    """What was read of a topic: the earliest offset that Kafka has, where reading began and where it ended."""
+
+    earliest: dict[int, int] = field(default_factory=dict)
+    starts: dict[int, int] = field(default_factory=dict)
+    ends: dict[int, int] = field(default_factory=dict)
+    first_at: dict[int, int] = field(default_factory=dict)
+
+
+_KINDS: Final = ("sent", "processed", "rows", "failed")
+
+
+class Store:
+    """Evidence by transaction, on disk."""
+
+    def __init__(self, file: Path) -> None:
+        """Make the file; raises OSError and what sqlite3 raises."""
+        self._connection = sqlite3.connect(file)
+        self._connection.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
+            "CREATE TABLE evidence (account INTEGER, date TEXT, id TEXT, kind INTEGER, content TEXT)"
+        )
+        self._new: list[tuple[int, str, str, int, str]] = []
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def add(self, kind: str, identity: Identity, found: Sent | Claim) -> None:
+        """Keep one piece of evidence."""
+        self._new.append((*identity, _KINDS.index(kind), json.dumps(found)))
+        if len(self._new) >= _AT_ONCE:
+            self._flush()
+
+    def all(self) -> Iterator[Evidence]:
+        """Yield the evidence of each transaction, account by account in the order of dates."""
+        self._flush()
+        found = self._connection.execute("SELECT * FROM evidence ORDER BY account, date, id, kind, rowid")
+        for identity, entries in groupby(found, key=lambda entry: (entry[0], entry[1], entry[2])):
+            evidence = Evidence(identity)
+            for *_, kind, content in entries:
+                getattr(evidence, _KINDS[kind]).append((_sent if kind == 0 else _claim)(json.loads(content)))
+            yield evidence
+
+    def _flush(self) -> None:
+        self._connection.executemany("INSERT INTO evidence VALUES (?, ?, ?, ?, ?)", self._new)
+        self._new.clear()
+
+
+def _sent(content: Sequence[Any]) -> Sent:
+    place, published, flags, digest = content
+    return Sent((place[0], place[1]), published, tuple(flag and (flag[0], flag[1]) for flag in flags), digest)
+
+
+def _claim(content: Sequence[Any]) -> Claim:
+    place, transaction, flag, why, digest = content
+    return Claim((place[0], place[1]), (transaction[0], transaction[1]), (flag[0], flag[1]), tuple(why), digest)
+
+
+def histories(records: Records, reach: Reach) -> dict[int, History]:
+    """Return the flag events of every account, read from the whole topic; `reach` is told what that was."""
+    found: dict[int, list[FlagEvent]] = {}
+    wanted = Range(start=From.BEGINNING, follow=False)
+    for batch in records.batches(topics.FLAGGED.name, wanted):
+        for record in batch.records:
+            try:
+                event = AccountFlag.parse(record.value)
+            except Malformed:
+                continue  # a dead letter
+            flagged = event.status == Status.FLAGGED
+            found.setdefault(event.account_id, []).append(
+                FlagEvent(
+                    *(record.timestamp or 0, milliseconds(event.flag_date), flagged, record.partition, record.offset),
+                    *(event.flag_date, event.reason, event.flagged_by),
+                )
+            )
+        reach.ends.update(batch.positions)
+    return {account: History(events) for account, events in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What decides: the accounts' flag events, and the application's `hold` and `slack` in milliseconds."""
+
+    histories: Mapping[int, History]
+    hold: int
+    slack: int
+
+    def outcomes(self, transaction: Transaction, published: int) -> frozenset[FlagEvent | None]:
+        """Return every right outcome for a transaction."""
+        history = self.histories.get(transaction.account_id)
+        if history is None:
+            return frozenset({None})
+        date = milliseconds(transaction.transaction_date)
+        return history.outcomes(published, date, hold=self.hold, slack=self.slack)
+
+
+def sent(
+    records: Records, wanted: Range, rule: Rule, reach: Reach, committed: Mapping[int, int]
+) -> Iterator[tuple[int, int | None, tuple[Identity, Sent] | None]]:
+    """Yield, batch by batch, what was read of the transactions' topic.
+
+    Each is a count, the time of the first record that the application has not read (`committed` is where it goes on),
+    and a transaction that is detected, or may be, or None.
+    """
+    accounts = {b"%d" % account for account in rule.histories}
+    for batch in records.batches(topics.TRANSACTIONS.name, wanted):
+        found = batch.records if isinstance(batch.records, Columns) else Columns("", list(batch.records))
+        values, partitions, offsets, times = found.values(), found.partitions(), found.offsets(), found.timestamps()
+        for partition in set(partitions) - reach.starts.keys():
+            at = partitions.index(partition)
+            reach.starts[partition], reach.first_at[partition] = offsets[at], times[at] or 0
+        for index, value in enumerate(values):
+            named = _ACCOUNT.findall(value or b"")
+            if len(named) == 1 and named[0] not in accounts and b"\\" not in value:  # type: ignore[operator]
+                continue
+            try:
+                transaction = Transaction.parse(value)
+            except Malformed:
+                continue  # a dead letter
+            published = times[index] or 0
+            outcomes = rule.outcomes(transaction, published)
+            if outcomes == _NOT:
+                continue
+            places = tuple(event and (event.partition, event.offset) for event in outcomes)
+            piece = Sent((partitions[index], offsets[index]), published, places, digest(transaction))
+            yield 0, None, (identity(transaction), piece)
+        unread = None
+        if any(batch.positions[partition] > committed.get(partition, 0) for partition in set(partitions)):
+            places_and_times = zip(partitions, offsets, times, strict=True)
+            unread = min((at or 0 for p, offset, at in places_and_times if offset >= committed.get(p, 0)), default=None)
+        reach.ends.update(batch.positions)
+        yield len(found), unread, None
+
+
+def processed(records: Records, wanted: Range, reach: Reach) -> Iterator[tuple[Identity, Claim]]:
+    """Yield the detections in processed_topic."""
+    for batch in records.batches(topics.PROCESSED.name, wanted):
+        for record in batch.records:
+            reach.starts.setdefault(record.partition, record.offset)
+            try:
+                found = FlaggedTransaction.parse(record.value)
+            except Malformed:
+                continue  # somebody else's; AuditWriter puts it aside
+            yield identity(found), claim(found, (record.partition, record.offset))
+        reach.ends.update(batch.positions)
+
+
+def failed(documents: Iterable[bytes]) -> Iterator[tuple[Identity, Claim]]:
+    """Yield the detections in documents of the on-failure destination; what is none is left out."""
+    for document in documents:
+        try:
+            payload = json.loads(json.loads(document)["payload"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        for records in payload.get("records", {}).values():
+            for record in records:
+                try:
+                    found = FlaggedTransaction.parse(b64decode(record.get("value") or ""))
+                except Malformed:
+                    continue
+                yield identity(found), claim(found, (record["partition"], record["offset"]))
+
+
+def identity(found: Transaction | FlaggedTransaction | AuditRow) -> Identity:
+    """Return what makes two records the same transaction."""
+    return found.account_id, found.transaction_date, found.transaction_id
+
+
+def claim(found: FlaggedTransaction | AuditRow, place: Place) -> Claim:
+    """Return what a detection says; `place` is that of its processed record."""
+    return Claim(
+        place,
+        (found.transaction_partition, found.transaction_offset),
+        (found.flag_partition, found.flag_offset),
+        (found.flag_date, found.flag_reason, found.flagged_by),
+        digest(found),
+    )
+
+
+def digest(found: Transaction | FlaggedTransaction | AuditRow) -> str:
+    """Return what tells a transaction's content, further fields included, from any other."""
+    parts = [str(getattr(found, field.name)) for field in Transaction.FIELDS if field.name != "amount"]
+    parts.append(format(found.amount, _CENT))
+    if found.extra:
+        parts.append(dump(dict(sorted(decode(found.extra).items()))))
+    return hashlib.sha256("\x1f".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
