@@ -94,9 +94,11 @@ def fields(ctx: typer.Context, incomplete: str) -> list[str]:
     from fraudctl.services.record_fields import known
     from fraudctl.services.topics import named
 
+    # The option has no value yet, at which the parser gives up: arguments are left as they were typed.
+    topic = ctx.params.get("topic") or ctx.args[0]
     before, comma, _ = incomplete.rpartition(",")
     given = before.split(",")
-    return [f"{before}{comma}{name}" for name in known(named(ctx.params["topic"]).name) if name not in given]
+    return [f"{before}{comma}{name}" for name in known(named(topic).name) if name not in given]
 
 
 @_silent

@@ -79,7 +79,7 @@ def tail(  # noqa: PLR0913 - the options
     """Show a topic's records as they arrive.
 
     Starts with new records, unless --last, --from-beginning, --since or --offsets is given. Never joins a consumer
-    group.
+    group. All that --where, --since and --until take is in docs/tail.md.
 
     Example: fraudctl tail processed --last 20
     Example: fraudctl tail transactions --since 15m --where 'amount > 500 and merchant_type like "Gr%"'

@@ -96,6 +96,31 @@ def test_silence_where_nothing_is_known(tab: Complete, words: tuple[str, ...]) -
     [
         ("zsh", {"_TYPER_COMPLETE_ARGS": "fraudctl topics describe d"}, """_arguments '*: :(("dead-letters"))'\n"""),
         ("zsh", {"_TYPER_COMPLETE_ARGS": "fraudctl logs "}, "_files\n"),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "fraudctl --stack o"}, """_arguments '*: :(("one"))'\n"""),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "fraudctl --stack one logs k"}, """_arguments '*: :(("kafka"))'\n"""),
+        (
+            "zsh",
+            {"_TYPER_COMPLETE_ARGS": "fraudctl tail processed --fields amount,merch"},
+            """_arguments '*: :(("amount,merchant_type"))'\n""",
+        ),
+        (
+            "fish",
+            {"_TYPER_COMPLETE_ARGS": "fraudctl --stack o", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+            "one\n",
+        ),
+        (
+            "fish",
+            {"_TYPER_COMPLETE_ARGS": "fraudctl --stack one logs k", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+            "kafka\n",
+        ),
+        (
+            "fish",
+            {
+                "_TYPER_COMPLETE_ARGS": "fraudctl tail processed --fields amount,merch",
+                "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+            },
+            "amount,merchant_type\n",
+        ),
         (
             "fish",
             {"_TYPER_COMPLETE_ARGS": "fraudctl topics describe d", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
@@ -210,7 +235,7 @@ def test_a_broker_that_hangs_is_not_waited_for(home: Path) -> None:
 
 def context(**parameters: Any) -> Any:
     """A context of Typer's with a command's parameters, none of them global."""
-    return SimpleNamespace(params=parameters, find_root=lambda: SimpleNamespace(params={}))
+    return SimpleNamespace(params=parameters, args=[], find_root=lambda: SimpleNamespace(params={}))
 
 
 def test_columns_of_a_topic() -> None:
