@@ -88,6 +88,7 @@ def tail(  # noqa: PLR0913 - the options
     """
     from fraudctl.services import tail as service
     from fraudctl.services import topics
+    from fraudctl.services.interrupts import interruptible
     from fraudctl.services.record_outputs import output
 
     context: Context = ctx.obj
@@ -117,7 +118,9 @@ def tail(  # noqa: PLR0913 - the options
     formats = output(ready, fields=fields, raw=raw)
     progress = service.Progress()
     try:
-        render.batches(service.records(context.running, ready, render.note, progress=progress), formats)
+        # Ctrl-C waits until a batch is written: the command to go on with shows nothing twice.
+        records = interruptible(service.records(context.running, ready, render.note, progress=progress))
+        render.batches(records, formats)
     except KeyboardInterrupt as error:
         for line in service.summary(ready, progress):
             render.note(line)

@@ -3,7 +3,7 @@
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 from zlib import crc32
@@ -265,6 +265,11 @@ class Progress:
     positions: Mapping[int, int] = field(default_factory=dict)
     latency: Latency | None = None
 
+    def shown_to(self, batch: Batch) -> None:
+        """Take note that a batch was shown."""
+        self.shown += len(batch.records)
+        self.positions = batch.positions
+
 
 def summary(tail: Tail, done: Progress) -> Iterator[str]:
     """Yield what is said of a tail that has ended."""
@@ -289,7 +294,7 @@ def records(
     note: Callable[[str], None],
     clock: Clock = Clock(),  # noqa: B008 - frozen
     progress: Progress | None = None,
-) -> Iterator[Sequence[Record]]:
+) -> Generator[Sequence[Record], None, None]:
     """Yield the records as they arrive; an empty sequence when none came for a moment.
 
     Calls `note` when there are none to begin with, once when Kafka stops answering and once when it answers again, for
@@ -324,7 +329,7 @@ def _say(note: Callable[[str], None], lines: Iterator[str]) -> None:
 
 def _records(
     target: Target, tail: Tail, note: Callable[[str], None], clock: Clock, done: Progress
-) -> Iterator[Sequence[Record]]:
+) -> Generator[Sequence[Record], None, None]:
     silent, begun, presence = False, False, _Presence(target, clock)
     latency = done.latency
     for batch in target.records.batches(tail.topic.name, tail.range):
@@ -341,9 +346,12 @@ def _records(
         done.matched += _met(tail, batch.records)
         if latency is not None:
             latency.add(batch.records)
-        yield batch.records
-        done.shown += len(batch.records)
-        done.positions = batch.positions
+        try:
+            yield batch.records
+        except KeyboardInterrupt:  # kept back until they were shown
+            done.shown_to(batch)
+            raise
+        done.shown_to(batch)
         if not begun and not done.shown and tail.range.follow and batch.at_end:
             note(_waiting(tail, done.scanned))
         begun = begun or batch.at_end
