@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aws_calls import FUNCTION_CALLS, NOT_IN_THE_RUN, RECORDED, Recorder, allowed, permissions, recording
@@ -93,6 +94,21 @@ def test_paused_nothing_runs_and_resumed_it_goes_on(aws: Services, cli: AwsFraud
     cli("transactions", "send", "-", stdin=json.dumps(transaction("paused", FLAGGED, datetime.now(UTC))))
     cli("resume")
     eventually(lambda: "paused" in cli("audit", "query", "-o", "json").out)
+
+
+def test_verify_agrees(cli: AwsFraudctl) -> None:
+    """What had to be detected, recomputed from topics that functions read, is in the table, and nothing else."""
+
+    def verdicts() -> dict[str, Any]:
+        (found,) = cli("audit", "verify", "-o", "json").documents
+        return dict(found)
+
+    # The application commits what it has read with its checkpoints.
+    eventually(lambda: not verdicts()["in_flight"])
+    right = verdicts()
+    rows = cli("audit", "query", "--all", "-o", "json").documents
+    assert {"between", "paused", "plain"} <= {row["transaction_id"] for row in rows}
+    assert (right["attempted"], right["ok"], right["cases"], right["gaps"]) == (len(rows), len(rows), [], [])
 
 
 def test_teardown_ends_everything(aws: Services, cli: AwsFraudctl, called: Recorder) -> None:
