@@ -260,22 +260,30 @@ def show(
     ctx: typer.Context,
     transaction: Annotated[str, typer.Argument(help="Id of the transaction, or how a recent one begins.")],
 ) -> None:
-    """Show the audit row of a transaction, all of it.
+    """Show the audit row of a transaction, and the evidence for it.
+
+    The evidence is what Kafka still has: the transaction, the flag event in force and those around it, the processed
+    record, the time between them, and whether all of it agrees with the row. For a transaction that is not in the
+    table, says why.
 
     Example: fraudctl audit show 5f1b0e6c9d3a4a7c8e2f1d0b9a8c7e6d
     Example: fraudctl audit show 5f1b0e6c
     Example: fraudctl audit show 5f1b0e6c -o json
     """
     from fraudctl.services.audit import rows
-    from fraudctl.services.audit.find import find
+    from fraudctl.services.verify import chain
 
     context: Context = ctx.obj
-    found = map(rows.cells, find(context.running.audit_table(), transaction))
-    if context.render.structured:
-        context.render.rows(found, rows.COLUMNS)
+    render = context.render
+    found = chain.explained(context.running, transaction, note=render.note)
+    if render.structured:
+        render.rows(({**rows.cells(row), **chain.document(evidence)} for row, evidence in found), rows.COLUMNS)
         return
-    for row in found:
-        context.render.record(row)
+    for row, evidence in found:
+        render.record(rows.cells(row))
+        if evidence is not None:
+            render.rows([step.cells() for step in evidence.steps], chain.COLUMNS)
+            render.note(evidence.verdict)
 
 
 def _wanted(

@@ -146,6 +146,26 @@ def test_show_gives_everything_of_a_transaction(run: Run, audit: Any) -> None:
     assert "12.50" in done.out
 
 
+def test_show_says_what_the_evidence_is(run: Run, audit: Any) -> None:
+    """Step by step; of a transaction that Kafka never had, that it is not what the topics say."""
+    fill(audit, 1)
+    done = run(FakeTarget(table=audit), "audit", "show", "t-1", output="json")
+    found = json.loads(done.out)
+    assert [step["step"] for step in found["evidence"]] == [
+        "transaction made",
+        "transaction published",
+        "flag event in force",
+        "detected",
+    ]
+    assert found["evidence"][1]["says"] == "expired from Kafka"
+    assert found["verdict"] == "in flight"  # it names a flag event beyond the end of an empty topic
+    done = run(FakeTarget(table=audit), "audit", "show", "t-1")
+    assert "flagged_accounts/0:0" in done.out
+    assert done.err.startswith("Verdict: in flight: ")
+    done = run(FakeTarget(table=audit), "audit", "show", "t-9")
+    assert "not in the audit table; it was never seen" in done.err
+
+
 def test_show_takes_the_start_of_an_id(run: Run, audit: Any) -> None:
     """As `audit query` shows it; where several start so, exit 2 with all of them."""
     first, second = "9e8b63f23f3c4a162ee5c20b7e0f5224", "9e8b63f2aaaa4a162ee5c20b7e0f5224"

@@ -201,6 +201,8 @@ def test_verify_agrees_until_a_row_is_missing(fraudctl: Fraudctl) -> None:
     right = verdicts()
     rows = fraudctl("audit", "query", "--all", "-o", "json").documents
     assert (right["attempted"], right["ok"], right["unknown"], right["cases"]) == (len(rows), len(rows), 0, [])
+    (shown,) = fraudctl("audit", "show", rows[0]["transaction_id"], "-o", "json").documents
+    assert (shown["verdict"], shown["why"], shown["evidence"][-1]["step"]) == ("ok", None, "detected")
     programs = {one["name"]: one for one in fraudctl.status()["components"]}
     options = dict.fromkeys(("region_name", "aws_access_key_id", "aws_secret_access_key"), "local")
     client = boto3.client("dynamodb", endpoint_url=programs["dynamodb"]["address"], **options)  # type: ignore[call-overload]

@@ -19,12 +19,15 @@ from histories import epoch_ms, flag_json, transaction_json
 from lambda_servers import Servers, servers
 from oracle import Flag, Transaction, outcome
 
+from fraudctl.errors import NotDeployed
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import audit_table, kafka, records, topics
+from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.names import FLINK_GROUP
 from fraudctl.services.verify import report
+from fraudctl.services.verify.chain import chain, explained, why_not
 from fraudctl.services.verify.reconcile import Reconciliation, Result
 from fraudctl.services.verify.verdicts import Word
 
@@ -249,6 +252,60 @@ def test_what_lies_in_the_on_failure_destination_is_recovered(pipeline: Pipeline
     report.check(result, allow_unknown=False)
 
 
+def test_the_evidence_of_a_row(pipeline: Pipeline) -> None:
+    """Step by step with its places, and the flag events around the one in force; a row that disagrees is named."""
+    number = next(n for n, found in enumerate(pipeline.detections) if found[0].account_id == CLEARED)
+    found, partition, offset, _ = pipeline.detections[number]
+    row = AuditRow.from_item(pipeline.item(number))
+    shown = chain(pipeline.target, row)
+    steps = [step.cells() for step in shown.steps]
+    assert [step["step"] for step in steps] == [
+        "transaction made",
+        "transaction published",
+        "flag event in force",
+        "flag event after it",
+        "detected",
+    ]
+    assert [step["place"] for step in steps] == [
+        None,
+        f"demo_transactions/{found.transaction_partition}:{found.transaction_offset}",
+        f"flagged_accounts/{found.flag_partition}:{found.flag_offset}",
+        f"flagged_accounts/{found.flag_partition}:{found.flag_offset + 1}",
+        f"processed_topic/{partition}:{offset}",
+    ]
+    assert steps[2]["says"] == f"FLAGGED from {found.flag_date} on, by tests: lost"
+    assert steps[3]["says"].startswith("CLEARED from ")
+    assert all(step["after_ms"] >= 0 for step in (steps[1], steps[4]))
+    assert shown.verdict == "Verdict: ok, the row is what the topics say."
+    altered = chain(pipeline.target, replace(row, customer_name="Eve"))
+    assert altered.verdict == "Verdict: different: the row has other values than the transaction."
+
+
+def test_why_a_transaction_is_not_in_the_table(pipeline: Pipeline) -> None:
+    """In a sentence, by the stage at which it stopped."""
+    never, cleared = (
+        next(n for n in range(NUMBER) if ACCOUNTS[n % 3] == account and (account == NEVER or n % 2))
+        for account in (NEVER, CLEARED)
+    )
+    assert why_not(pipeline.target, "no such") == "it was never seen"
+    assert why_not(pipeline.target, f"t-{never}") == f"account {NEVER} was never flagged"
+    assert why_not(pipeline.target, f"t-{cleared}").startswith(f"account {CLEARED} was cleared from 2020-09-13T")
+    early = Transaction(0, FLAGGED, BEFORE - 5000, "early")
+    pipeline.produce(topics.TRANSACTIONS.name, (FLAGGED, transaction_json(early)))
+    assert why_not(pipeline.target, "early").startswith(f"account {FLAGGED} was flagged from 2020-09-13T")
+    pipeline.produce(topics.TRANSACTIONS.name, (FLAGGED, b'{"transaction_id":"broken"}'))
+    assert why_not(pipeline.target, "broken").startswith("it is malformed and a dead letter: ")
+    pipeline.caught_up()
+    detected = pipeline.detections[7][0].transaction_id
+    assert why_not(pipeline.target, detected) == (
+        "it was detected, and lies in processed_topic; AuditWriter has not written it"
+    )
+    with pytest.raises(NotDeployed, match=r"transaction no such: not in the audit table.*; it was never seen"):
+        explained(pipeline.target, "no such")
+    ((row, found),) = explained(pipeline.target, detected)
+    assert (row.transaction_id, found and found.case.word) == (detected, Word.OK)
+
+
 def test_a_window_judges_what_was_published_in_it(pipeline: Pipeline) -> None:
     """Rows of transactions from before it belong to no verdict."""
     ((*_, at),) = pipeline.produce(
@@ -264,7 +321,9 @@ def test_what_nobody_has_read_is_in_flight_and_then_lost(pipeline: Pipeline) -> 
     transaction = Transaction(0, FLAGGED, BEFORE + 9000, "fresh")
     (place,) = pipeline.produce(topics.TRANSACTIONS.name, (FLAGGED, transaction_json(transaction)))
     assert pipeline.verify().counts[Word.IN_FLIGHT] == 1
+    assert why_not(pipeline.target, "fresh").startswith("it is pending")
     pipeline.caught_up()
+    assert why_not(pipeline.target, "fresh").startswith("it had to be detected and was not")
     result = pipeline.verify()
     assert found_in(result) == [("lost", "fresh")]
     assert report.cases(result, 1)[0]["why"] == "not in processed_topic"

@@ -14,6 +14,10 @@ _SHORTEST_PREFIX: Final = 4
 _CANDIDATES: Final = 10
 
 
+class NoSuchTransaction(NotDeployed):
+    """The table has no such transaction."""
+
+
 def find(table: Any, transaction_id: str) -> list[AuditRow]:  # noqa: ANN401 - a boto3 Table
     """Return the detections of a transaction id (several accounts may have used it), or of the one that starts so.
 
@@ -21,7 +25,8 @@ def find(table: Any, transaction_id: str) -> list[AuditRow]:  # noqa: ANN401 - a
 
     Raises:
         BadConfig: Several ids start so; the hint has them.
-        NotDeployed: There is no such transaction.
+        NoSuchTransaction: There is none.
+        NotDeployed: There is no table.
     """
     with translated():
         found = _exactly(table, transaction_id) if transaction_id else []
@@ -41,7 +46,7 @@ def find(table: Any, transaction_id: str) -> list[AuditRow]:  # noqa: ANN401 - a
             with translated():
                 return _exactly(table, ids[0])
         searched = f", and none of the newest {_SEARCHED:,} starts so"
-    raise NotDeployed(
+    raise NoSuchTransaction(
         f"transaction {transaction_id}: not in the audit table{searched}",
         hint="run `fraudctl audit query` to see the newest detections",
     )

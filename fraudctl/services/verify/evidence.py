@@ -9,7 +9,7 @@ import json
 import re
 import sqlite3
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Self
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.fields import decode, dump
+from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.pipeline.records import AccountFlag, FlaggedTransaction, Malformed, Status, Transaction
 from fraudctl.services.verify.rule import FlagEvent, History
@@ -138,16 +139,19 @@ def _claim(content: Sequence[Any]) -> Claim:
     return Claim((place[0], place[1]), (transaction[0], transaction[1]), (flag[0], flag[1]), tuple(why), digest)
 
 
-def histories(records: Records, reach: Reach) -> dict[int, History]:
-    """Return the flag events of every account, read from the whole topic; `reach` is told what that was."""
+def histories(records: Records, reach: Reach, account: int | None = None) -> dict[int, History]:
+    """Return the flag events of every account, or of one, read from the whole topic; `reach` is told what that was."""
     found: dict[int, list[FlagEvent]] = {}
-    wanted = Range(start=From.BEGINNING, follow=False)
+    keep = None if account is None else _naming(b"%d" % account)
+    wanted = Range(start=From.BEGINNING, follow=False, keep=keep)
     for batch in records.batches(topics.FLAGGED.name, wanted):
         for record in batch.records:
             try:
                 event = AccountFlag.parse(record.value)
             except Malformed:
                 continue  # a dead letter
+            if account not in {None, event.account_id}:
+                continue
             flagged = event.status == Status.FLAGGED
             found.setdefault(event.account_id, []).append(
                 FlagEvent(
@@ -157,6 +161,24 @@ def histories(records: Records, reach: Reach) -> dict[int, History]:
             )
         reach.ends.update(batch.positions)
     return {account: History(events) for account, events in found.items()}
+
+
+def _naming(text: bytes) -> Callable[[Columns], Sequence[int]]:
+    """Return what keeps the records whose value has these bytes; decoding them all would take ten times as long."""
+    return lambda records: [index for index, value in enumerate(records.values()) if value and text in value]
+
+
+def at(records: Records, topic: str, place: Place) -> Record | None:
+    """Return the record at a place; None when Kafka does not have it any more."""
+    wanted = Range(From.OFFSETS, offsets={place[0]: place[1]}, limit=1, follow=False)
+    found = next(records.read(topic, wanted), None)
+    return found if found is not None and found.offset == place[1] else None
+
+
+def named(records: Records, topic: str, transaction_id: str) -> Iterator[Record]:
+    """Yield the records of a topic whose value has a transaction's id somewhere."""
+    keep = _naming(transaction_id.encode())
+    return records.read(topic, Range(From.BEGINNING, follow=False, keep=keep))
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,22 @@ class Result:
         return bool(self.gaps) or self.counts[Word.UNKNOWN] > 0
 
 
+def bounds(target: Target, judge: Judge) -> None:
+    """Tell a judge what the topics hold; raises `NotDeployed` when one is missing."""
+    reaches = {
+        topics.TRANSACTIONS.name: judge.transactions,
+        topics.FLAGGED.name: judge.flags,
+        topics.PROCESSED.name: judge.processed,
+    }
+    for info in target.topics.list():
+        if info.name not in reaches:
+            continue
+        if not info.exists:
+            raise NotDeployed(f"topic {info.name}: does not exist", hint="run `fraudctl topics create`")
+        reaches[info.name].earliest = {part.partition: part.earliest for part in info.partitions}
+        reaches[info.name].ends = {part.partition: part.latest for part in info.partitions}
+
+
 class Reconciliation:
     """One reconciliation of a window of transactions, by the time of their publishing, in epoch milliseconds."""
 
@@ -94,7 +110,7 @@ class Reconciliation:
         flags_read = self._target.topics.committed(topics.FLAGGED.name).get(FLINK_GROUP, {})
         groups = self._target.topics.committed(topics.PROCESSED.name)
         judge.written = next((at for group, at in groups.items() if group.endswith(_WRITER)), {})
-        self._bounds(judge)
+        bounds(self._target, judge)
         with (
             tempfile.TemporaryDirectory(prefix="fraudctl-verify-") as folder,
             Store(Path(folder) / "evidence.sqlite") as store,
@@ -107,20 +123,6 @@ class Reconciliation:
                     self._count(case)
             self._look_again(judge)
             yield Event("verdicts", Phase.DONE, f"{tables.plural(self.result.attempted, 'detection')} had to be there")
-
-    def _bounds(self, judge: Judge) -> None:
-        reaches = {
-            topics.TRANSACTIONS.name: judge.transactions,
-            topics.FLAGGED.name: judge.flags,
-            topics.PROCESSED.name: judge.processed,
-        }
-        for info in self._target.topics.list():
-            if info.name not in reaches:
-                continue
-            if not info.exists:
-                raise NotDeployed(f"topic {info.name}: does not exist", hint="run `fraudctl topics create`")
-            reaches[info.name].earliest = {part.partition: part.earliest for part in info.partitions}
-            reaches[info.name].ends = {part.partition: part.latest for part in info.partitions}
 
     def _read(
         self, judge: Judge, flags_read: Mapping[int, int], store: Store, hold: int, slack: int
