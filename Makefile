@@ -50,8 +50,8 @@ lint: $(VENV)/.dev $(CFN)/.ready ## formatting, lint, types, import contracts, t
 	@sed '/^  KafdropEnabled:/,/Default/s/Default: "false"/Default: "true"/' cfn/fraud-detection-stack.yaml > $(CFN)/with-kafdrop.yaml
 	$(CFN)/bin/checkov --quiet --compact --config-file cfn/checkov.yaml --file $(CFN)/with-kafdrop.yaml
 
-test: lint ## every test: unit, cli, contract, integration, e2e
-	$(BIN)/pytest -m "not integration and not e2e"
+test: ## every test: unit, cli, contract, integration, e2e
+	@$(MAKE) --no-print-directory -j2 lint unit
 	$(BIN)/pytest -m integration
 	$(BIN)/pytest -m e2e
 
