@@ -87,7 +87,7 @@ def notes(result: Result, limit: int) -> list[str]:
     """Return what is said below."""
     found = [f"Coverage: {gap}." for gap in result.gaps]
     if result.through is None:
-        found.append("Nothing could be judged yet: the Flink application has not completed a checkpoint.")
+        found.append("What is missing cannot be told yet: the Flink application has not completed a checkpoint.")
     else:
         read = tables.plural(result.transactions, "transaction")
         found.append(f"Verified {read} through {iso(result.through)}: {result.attempted:,} had to be detected.")
