@@ -9,9 +9,9 @@ from fraudctl.aws import older
 from fraudctl.aws.cloudformation.describe import describe
 from fraudctl.aws.cloudformation.parameters import PENDING
 from fraudctl.aws.components import AwsComponents
-from fraudctl.aws.errors import asking
 from fraudctl.aws.names import Names
 from fraudctl.aws.pages import AwsPages
+from fraudctl.aws.resources import on_failure
 from fraudctl.aws.resources.drift import DriftDetector
 from fraudctl.aws.resources.flink import AwsFlink
 from fraudctl.aws.resources.functions import AwsFunctions
@@ -136,14 +136,9 @@ class AwsTarget:
         return AwsComponents(self._session, self._metrics, self.flink, found).judge()
 
     def on_failure(self) -> Iterator[bytes]:
-        """Yield the documents of AuditWriter's on-failure destination, a bucket."""
+        """Return the documents of AuditWriter's on-failure destination, a bucket."""
         bucket = Names(self._settings.stack).on_failure_bucket(self._session.account(), self._session.region)
-        client = self._session.client("s3")
-        with asking(f"bucket {bucket}"):
-            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-                for found in page.get("Contents", ()):
-                    if found["Key"].endswith(".json"):
-                        yield client.get_object(Bucket=bucket, Key=found["Key"])["Body"].read()
+        return on_failure.documents(self._session.client("s3"), bucket)
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table, with what is asked of it here; raises `NotDeployed`."""

@@ -34,7 +34,7 @@ _ID: Final = re.compile(r"0*[1-9]\d{0,18}", re.ASCII)
 # Small enough for the function's time limit and the size limits of its payload and its answer.
 _AT_ONCE: Final = 1000
 # Decoding every flag event would take ten times as long as reading them.
-_ACCOUNT: Final = re.compile(rb'"account_id"\s*:\s*(\d{1,19})(?!\d)')
+ACCOUNT: Final = re.compile(rb'"account_id"\s*:\s*(\d{1,19})(?!\d)')
 _CHECK_SECONDS: Final = 1.0
 _NAMED: Final = 5
 
@@ -183,7 +183,7 @@ def _flagged(records: Iterable[Record], accounts: set[int]) -> set[int]:
     """Return those of the accounts that one of the records flags."""
     found = set()
     for record in records:
-        if not any(int(number) in accounts for number in _ACCOUNT.findall(record.value or b"")):
+        if not any(int(number) in accounts for number in ACCOUNT.findall(record.value or b"")):
             continue
         with contextlib.suppress(Malformed):
             event = AccountFlag.parse(record.value)

@@ -35,6 +35,13 @@ def put_aside(s3: Any, bucket: str) -> PutAside | None:  # noqa: ANN401 - a boto
     return PutAside(foreign + unwritten, unwritten, f"s3://{bucket}") if foreign + unwritten else None
 
 
+def documents(s3: Any, bucket: str) -> Iterator[bytes]:  # noqa: ANN401 - a boto3 client
+    """Yield what lies in the bucket, whoever wrote it: Lambda's own documents have no suffix in their names."""
+    with asking(f"bucket {bucket}"):
+        for key in _keys(s3, bucket):
+            yield s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
 def _keys(s3: Any, bucket: str) -> Iterator[str]:  # noqa: ANN401 - a boto3 client
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     try:

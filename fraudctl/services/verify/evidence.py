@@ -6,7 +6,6 @@ detections; only the flag events of all accounts are held.
 
 import hashlib
 import json
-import re
 import sqlite3
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from fraudctl.pipeline.fields import decode, dump
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.pipeline.records import AccountFlag, FlaggedTransaction, Malformed, Status, Transaction
+from fraudctl.services.accounts import ACCOUNT
 from fraudctl.services.verify.rule import FlagEvent, History
 from fraudctl.target import From, Range, Records
 
@@ -31,8 +31,6 @@ Place = tuple[int, int]  # partition and offset
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _CENT: Final = ".2f"
-# Most transactions are of accounts that were never flagged. To find that out, the whole record need not be decoded.
-_ACCOUNT: Final = re.compile(rb'"account_id"\s*:\s*(\d{1,19})(?!\d)')
 _AT_ONCE: Final = 5_000
 _NOT: Final = frozenset({None})
 
@@ -214,7 +212,8 @@ def sent(
             at = partitions.index(partition)
             reach.starts[partition], reach.first_at[partition] = offsets[at], times[at] or 0
         for index, value in enumerate(values):
-            named = _ACCOUNT.findall(value or b"")
+            # Most are of accounts that were never flagged; to find that out, the record need not be decoded.
+            named = ACCOUNT.findall(value or b"")
             if len(named) == 1 and named[0] not in accounts and b"\\" not in value:  # type: ignore[operator]
                 continue
             try:
