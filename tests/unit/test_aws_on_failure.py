@@ -10,7 +10,7 @@ from conftest import Run
 from fakes import FakeTarget
 from moto import mock_aws
 
-from fraudctl.aws.resources.on_failure import put_aside
+from fraudctl.aws.resources.on_failure import documents, put_aside
 from fraudctl.target import Component, Health, PutAside
 
 BUCKET = "s-failed-1-us-east-1"
@@ -39,6 +39,14 @@ def test_detections_and_others_are_counted_apart(s3: Any) -> None:
     s3.put_object(Bucket=BUCKET, Key="aws/lambda/u/2026/11/27/a", Body=json.dumps(document).encode())
     s3.put_object(Bucket=BUCKET, Key="aws/lambda/u/2026/11/27/b", Body=b"")
     assert put_aside(s3, BUCKET) == PutAside(4 + 8, 8, f"s3://{BUCKET}")
+
+
+def test_every_document_is_read(s3: Any) -> None:
+    """Those of Lambda, whose names have no suffix, too."""
+    s3.put_object(Bucket=BUCKET, Key="malformed/a.json", Body=b"1")
+    s3.put_object(Bucket=BUCKET, Key="aws/lambda/u/2026/11/27/b", Body=b"2")
+    assert sorted(documents(s3, BUCKET)) == [b"1", b"2"]
+    assert list(documents(s3, "no-such-bucket")) == []
 
 
 def test_the_status_names_the_bucket(run: Run, audit: Any) -> None:
