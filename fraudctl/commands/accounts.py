@@ -1,4 +1,4 @@
-"""fraudctl flag-accounts."""
+"""fraudctl flag-accounts, and fraudctl accounts: who is flagged."""
 
 import os
 import pwd
@@ -8,6 +8,8 @@ import typer
 
 from fraudctl.commands import completion
 from fraudctl.context import Context
+
+app = typer.Typer(no_args_is_help=True, help="Who is flagged, since when, until when, why and by whom.")
 
 
 def flag_accounts(
@@ -64,6 +66,19 @@ def flag_accounts(
         context.render.note(late)
     if unchanged := service.never_flagged(context.running, request):
         context.render.note(unchanged)
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List the accounts that were ever flagged or cleared, and what they are now.
+
+    Example: fraudctl accounts list
+    Example: fraudctl accounts list -o csv
+    """
+    from fraudctl.services.accounts import listing as service
+
+    context: Context = ctx.obj
+    context.render.rows(service.rows(context.running), service.COLUMNS, empty="No account was ever flagged.")
 
 
 def _user() -> str | None:

@@ -36,6 +36,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "deploy",
         "status",
         "flag-accounts",
+        "accounts list",
         "tail",
         "audit query",
         "audit show",
