@@ -4,7 +4,7 @@
 stack         deploy, pause, resume, teardown
 demo          demo
 status        status
-accounts      flag-accounts, accounts list
+accounts      flag-accounts, accounts list, what-if
 tail          tail
 audit         audit query, show
 transactions  transactions generate, send, start, stop
@@ -21,7 +21,20 @@ from typing import Final
 
 import typer
 
-from fraudctl.commands import accounts, audit, demo, flink, logs, stack, status, tail, topics, transactions, ui
+from fraudctl.commands import (
+    accounts,
+    audit,
+    demo,
+    flag_lists,
+    flink,
+    logs,
+    stack,
+    status,
+    tail,
+    topics,
+    transactions,
+    ui,
+)
 
 _EXAMPLE: Final = re.compile(r"^Example: .*$", re.MULTILINE)
 _GLOBAL: Final = (
@@ -37,6 +50,7 @@ def register(app: typer.Typer) -> None:
     app.command()(status.status)
     app.command("flag-accounts")(accounts.flag_accounts)
     app.add_typer(accounts.app, name="accounts")
+    accounts.app.command("what-if")(flag_lists.what_if)
     app.command()(tail.tail)
     app.add_typer(audit.app, name="audit")
     app.add_typer(transactions.app, name="transactions")
