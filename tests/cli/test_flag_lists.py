@@ -52,8 +52,12 @@ def test_what_if_for_programs(run: Run, suspects: str, tmp_path: Path) -> None:
     assert document["added"] == {"transactions": 2, "accounts": 1, "amount": 13.05, "hour_p50": 1, "hour_max": 1}
     assert document["labels"]["read"] == 2
     assert document["labels"]["with_the_list"] == {
-        "true_positives": 1, "false_positives": 1, "false_negatives": 0, "true_negatives": 0,
-        "precision": 0.5, "recall": 1.0,
+        "true_positives": 1,
+        "false_positives": 1,
+        "false_negatives": 0,
+        "true_negatives": 0,
+        "precision": 0.5,
+        "recall": 1.0,
     }
     assert [example["transaction_id"] for example in document["examples"]] == ["f", "d"]
     done = run(found, *command, "--fields", "change,amount,transaction_id", output="csv")

@@ -209,6 +209,9 @@ def test_the_quick_way_reads_what_the_record_s_rules_read() -> None:
     values += [value for _, value in SENT]
     values += [value.replace(b'":', b'": ').replace(b',"', b', "') for _, value in SENT]
     values += [SENT[0][1].replace(iso(NOON).encode(), b"2026-02-30T00:00:00.000Z"), SENT[0][1].replace(b"0.10", b"7")]
+    names = ("Zoë 😀", "Chloé", "Weiß", 128 * "é", 129 * "é", "\x7f", "\u0085", "\ud7ff\ue000", "", 257 * "x")
+    values += [SENT[0][1].replace(b'"Ada"', f'"{name}"'.encode()) for name in names]
+    values += [SENT[0][1].replace(b"Ada", raw) for raw in (b"\xed\xa0\x80", b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xff")]
     quickly = 0
     for value in values:
         try:
@@ -226,7 +229,17 @@ def test_the_quick_way_reads_what_the_record_s_rules_read() -> None:
             expected.merchant_type,
         )
         quickly += quick._PLAIN.fullmatch(value) is not None
-    assert quickly >= 2 * (len(SENT) - 1)
+    assert quickly >= 2 * (len(SENT) - 1) + 4
+
+
+def test_fields_whose_names_are_escaped_count() -> None:
+    """A pattern does not see them; the record's rules do."""
+    spelt = SENT[1][1].replace(b'"account_id"', b'"\\u0061ccount_id"').replace(b"Ada", b"\\u00e9")
+    result = asked(target([(NOON, spelt)]), Wanted(2), labels={"b": True})
+    assert (result.tallies[ADDED].transactions, result.labelled) == (1, 1)
+    inside = SENT[1][1].replace(b'"amount"', b'"more":{"account_id":9},"amount"')
+    assert asked(target([(NOON, inside)]), Wanted(2)).tallies[ADDED].transactions == 1
+    assert asked(target([(NOON, inside)]), Wanted(9)).tallies[ADDED].transactions == 0
 
 
 def test_a_list_in_any_form(tmp_path: Path) -> None:

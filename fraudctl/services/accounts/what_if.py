@@ -34,6 +34,7 @@ from fraudctl.services.verify.verdicts import Judge
 from fraudctl.target import Event, From, Phase, Range, Target
 
 _ID: Final = re.compile(rb'"transaction_id"\s*:\s*"([^"\\]*)"')
+_ESCAPED: Final = re.compile(rb"\\u00[567]")  # letters that could spell a field's name
 _FRAUD, _SEEN = 4, 8
 _HOUR_MS: Final = 3_600_000
 _SHOWN_EVERY_SECONDS: Final = 0.5
@@ -162,10 +163,10 @@ class BackTest:
             if value is None:
                 continue
             named = ACCOUNT.findall(value)
-            if len(named) == 1 and named[0] not in accounts and b"\\" not in value:
+            if len(named) == 1 and named[0] not in accounts and not (b"\\u00" in value and _ESCAPED.search(value)):
                 if not labels:
                     continue
-                ids = _ID.findall(value)
+                ids = _ID.findall(value) if b"\\" not in value else ()
                 if len(ids) == 1 and ids[0] not in labels:
                     continue
             try:
