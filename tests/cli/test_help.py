@@ -37,6 +37,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "status",
         "flag-accounts",
         "accounts list",
+        "accounts diff",
         "tail",
         "audit query",
         "audit show",
