@@ -246,7 +246,7 @@ class FakeTopics:
 class FakeRecords:
     """Yields `arriving` when it is read and stores what is written; `refuse` has keys that Kafka does not accept.
 
-    `topics` has what other topics give, filtered as a reader would by `keep` and by time.
+    `of_topic` has what other topics give, filtered as a reader would by `keep` and by time.
     """
 
     arriving: Iterable[Batch | BaseException] = ()
@@ -257,7 +257,7 @@ class FakeRecords:
     parts: Sequence[Report] | None = None
     asked_for: int = 0
     most: int | None = None  # the write stops behind so many
-    topics: Mapping[str, Sequence[Record]] = field(default_factory=dict)
+    of_topic: Mapping[str, Sequence[Record]] = field(default_factory=dict)
 
     def read(self, topic: str, wanted: Range) -> Iterator[Record]:
         """Yield the records of all batches."""
@@ -267,9 +267,9 @@ class FakeRecords:
     def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
         """Yield the batches; an error among them is raised."""
         self.asked.append((topic, wanted))
-        if topic in self.topics:
+        if topic in self.of_topic:
             since, until = wanted.since or 0, wanted.until or 2**63
-            there = Columns(topic, [item for item in self.topics[topic] if since <= (item.timestamp or 0) < until])
+            there = Columns(topic, [item for item in self.of_topic[topic] if since <= (item.timestamp or 0) < until])
             yield batch(*(there if wanted.keep is None else there.take(wanted.keep(there))))
             return
         for found in self.arriving:

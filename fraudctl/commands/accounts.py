@@ -199,6 +199,47 @@ def diff(
         raise typer.Exit(NotAsAsked.exit_code)
 
 
+@app.command()
+def show(
+    ctx: typer.Context,
+    account: Annotated[str, typer.Argument(help="Account.", autocompletion=completion.accounts)],
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Count its transactions from this time on, written like --since of `tail`.",
+            show_default="all that Kafka has",
+        ),
+    ] = None,
+) -> None:
+    """Show an account: its flag events, what each of them did, and what happens next.
+
+    An event has the detections that it caused and their sum. One that came late says how late, from when on it reaches
+    transactions, and how many it missed. One that counts no more says why.
+
+    Example: fraudctl accounts show 1000000003
+    Example: fraudctl accounts show 1000000003 --since 1d -o json
+    """
+    from fraudctl.services import time_options
+    from fraudctl.services.accounts import effects as service
+    from fraudctl.services.accounts import flag
+
+    context: Context = ctx.obj
+    render = context.render
+    number = flag.account(account)
+    first, _ = time_options.span(since, None, note=render.note)
+    found = service.account(context.running, number, first)
+    if render.json:
+        render.rows([found.document()], ())
+    elif render.structured:
+        render.rows((effect.cells() for effect in found.effects), service.FIELDS)
+    else:
+        render.record(found.record())
+        render.rows([effect.line() for effect in found.effects], service.COLUMNS)
+    for line in found.notes():
+        render.note(line)
+
+
 def _user() -> str | None:
     try:
         return pwd.getpwuid(os.getuid()).pw_name

@@ -41,7 +41,7 @@ def target(*events: tuple[str, int, str, str, str | None, str]) -> FakeTarget:
         )
         place = {"partition": account % 4, "timestamp": date_milliseconds(day(published))}
         flags.append(record(offset, event.to_json(), topic=topics.FLAGGED.name, **place))
-    return FakeTarget(records=FakeRecords(topics={topics.FLAGGED.name: flags}))
+    return FakeTarget(records=FakeRecords(of_topic={topics.FLAGGED.name: flags}))
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "flag-accounts",
         "accounts list",
         "accounts diff",
+        "accounts show",
         "tail",
         "audit query",
         "audit show",

@@ -35,7 +35,7 @@ def topic(found: list[Event]) -> FakeRecords:
             flagged_by="ada",
         )
         flags.append(record(offset, event.to_json(), topic=topics.FLAGGED.name, timestamp=published))
-    return FakeRecords(topics={topics.FLAGGED.name: flags})
+    return FakeRecords(of_topic={topics.FLAGGED.name: flags})
 
 
 def replay(found: list[Event], account: int, known_at: int) -> Callable[[int], bool | None]:
