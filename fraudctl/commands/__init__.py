@@ -4,7 +4,7 @@
 stack         deploy, pause, resume, teardown
 demo          demo
 status        status
-accounts      flag-accounts, accounts list, what-if
+accounts      flag-accounts, accounts list, diff, show, what-if
 tail          tail
 audit         audit query, show
 transactions  transactions generate, send, start, stop

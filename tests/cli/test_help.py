@@ -37,6 +37,8 @@ def test_the_commands_are_those_of_the_design() -> None:
         "status",
         "flag-accounts",
         "accounts list",
+        "accounts diff",
+        "accounts show",
         "accounts what-if",
         "tail",
         "audit query",

@@ -7,21 +7,14 @@ given: the list as of last Tuesday, as it was known on Monday.
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from fraudctl.services.flags.rule import KEPT_EVENTS, FlagEvent, History
+from fraudctl.services.flags.state import State
+
+__all__ = ["ALWAYS", "Standing", "State", "effective", "standing", "standing_by", "steps"]
 
 ALWAYS: Final = 2**63
-
-
-class State(StrEnum):
-    """What an account is at a moment: SCHEDULED will be flagged, EXPIRED was flagged until an end that was set."""
-
-    SCHEDULED = "SCHEDULED"
-    FLAGGED = "FLAGGED"
-    EXPIRED = "EXPIRED"
-    CLEARED = "CLEARED"
 
 
 @dataclass(frozen=True, slots=True)
