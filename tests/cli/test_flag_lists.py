@@ -60,11 +60,11 @@ def test_what_if_for_programs(run: Run, suspects: str, tmp_path: Path) -> None:
         "recall": 1.0,
     }
     assert [example["transaction_id"] for example in document["examples"]] == ["f", "d"]
-    done = run(found, *command, "--fields", "change,amount,transaction_id", output="csv")
+    done = run(found, *command, "--fields", "change,amount,transaction_id,reason", output="csv")
     assert list(csv.reader(io.StringIO(done.out))) == [
-        ["change", "amount", "transaction_id"],
-        ["added", "8.00", "f"],
-        ["added", "5.05", "d"],
+        ["change", "amount", "transaction_id", "reason"],
+        ["added", "8.00", "f", "mule"],
+        ["added", "5.05", "d", "mule"],
     ]
     done = run(found, *command)
     assert ["precision", "100.0", "%", "50.0", "%"] in [line.split() for line in done.out.splitlines()]

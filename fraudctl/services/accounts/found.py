@@ -35,7 +35,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transaction that only one of the two detects; `reason` is the flag event's if it was detected."""
+    """A transaction that only one of the two detects; `reason` is that of the flag."""
 
     change: str
     seen: Seen

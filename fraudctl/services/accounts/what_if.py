@@ -28,7 +28,7 @@ from fraudctl.services.accounts.found import AS_IT_WAS, WITH_LIST, Change, Found
 from fraudctl.services.accounts.labels import Confusion
 from fraudctl.services.flags import quick, reading
 from fraudctl.services.flags.reading import ACCOUNT
-from fraudctl.services.flags.rule import FlagEvent, History
+from fraudctl.services.flags.rule import History
 from fraudctl.services.verify.reconcile import bounds
 from fraudctl.services.verify.verdicts import Judge
 from fraudctl.target import Event, From, Phase, Range, Target
@@ -93,12 +93,13 @@ class BackTest:
         """Store what is asked for; no I/O."""
         self._target, self._question, self._clock = target, question, clock
         self._shown = 0.0
+        self.histories: Mapping[int, History] = {}
         self._hours: set[int] = set()
         self._labels = {id_.encode(): _FRAUD * fraud for id_, fraud in (question.labels or {}).items()}
         self.result = Result(labels=len(self._labels))
 
     def run(self) -> Iterator[Event]:
-        """Read and judge, with an event now and then; `result` is whole at the end.
+        """Read and judge, with an event now and then; `result` and `histories`, the flag events, are whole at the end.
 
         Raises:
             NotDeployed: There is no such stack, or a topic of it is missing.
@@ -108,7 +109,7 @@ class BackTest:
         reach = Judge({})
         bounds(self._target, reach)
         yield Event(topics.FLAGGED.name, Phase.STARTED)
-        histories = reading.histories(self._target.records, reach.flags)
+        self.histories = histories = reading.histories(self._target.records, reach.flags)
         number = tables.plural(sum(len(history.events) for history in histories.values()), "flag event")
         yield Event(topics.FLAGGED.name, Phase.DONE, f"{number} of {tables.plural(len(histories), 'account')}")
         with (
@@ -147,9 +148,9 @@ class BackTest:
                 reach.transactions.first_at[partition] = times[at]
             self._times(times)
             for seen, published in self._candidates(records.values(), times, judged.accounts):
-                detects, bits = judged.judge(seen, published)
+                bits, reason = judged.judge(seen, published)
                 if bits:
-                    found.add(seen, published, bits, None if detects is None else detects.reason)
+                    found.add(seen, published, bits, reason)
                 if (label := self._labels.get(seen.id.encode())) is not None:
                     self._labels[seen.id.encode()] = label | _SEEN | bits
             yield len(records)
@@ -219,12 +220,16 @@ class _Judged:
         self._hold, self._question = hold, question
         self.accounts = frozenset(b"%d" % account for account in self._histories.keys() | question.wanted.keys())
 
-    def judge(self, seen: quick.Seen, published: int) -> tuple[FlagEvent | None, int]:
-        """Return the flag event that detects a transaction, and the bits of those who do: `AS_IT_WAS`, `WITH_LIST`."""
-        history = self._histories.get(seen.account)
+    def judge(self, seen: quick.Seen, published: int) -> tuple[int, str | None]:
+        """Return the bits of who detects a transaction, `AS_IT_WAS` and `WITH_LIST`, and the reason of the flag."""
+        account = seen.account
+        history = self._histories.get(account)
         detects = None
         if history is not None:
             # Without slack there is one outcome: a transaction is decided with what was published before it.
             (detects,) = history.outcomes(published, seen.date, hold=self._hold, slack=0)
-        then = self._question.with_list(seen.account, seen.date, before=detects is not None)
-        return detects, AS_IT_WAS * (detects is not None) | WITH_LIST * then
+        if self._question.with_list(account, seen.date, before=detects is not None):
+            if detects is not None:
+                return AS_IT_WAS | WITH_LIST, detects.reason
+            return WITH_LIST, self._question.wanted[account].reason
+        return (0, None) if detects is None else (AS_IT_WAS, detects.reason)
