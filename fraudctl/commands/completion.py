@@ -113,6 +113,14 @@ def audit_fields(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 @_silent
+def reasons(_ctx: typer.Context, _incomplete: str) -> list[str]:
+    """Complete the reasons that fraudctl.toml allows."""
+    from fraudctl import config
+
+    return list(config.load().reasons)
+
+
+@_silent
 def outputs(_ctx: typer.Context, _incomplete: str) -> list[str]:
     """Complete the formats of ``--output``."""
     from fraudctl.config import Format
