@@ -97,8 +97,10 @@ def accounts(ctx: typer.Context, _incomplete: str) -> list[str]:
 
 @_silent
 def reasons(ctx: typer.Context, _incomplete: str) -> list[str]:
-    """Complete the reasons of flag events, newest first."""
-    return list(_known(ctx).reasons())
+    """Complete the reasons that fraudctl.toml allows, then those of flag events, newest first."""
+    from fraudctl import config
+
+    return list(dict.fromkeys([*config.load().reasons, *_known(ctx).reasons()]))
 
 
 @_silent

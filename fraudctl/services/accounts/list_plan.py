@@ -91,7 +91,15 @@ class ListPlan:
     def to_publish(self) -> list[AccountPlan]:
         """Return what is to be published for each account."""
         return [
-            AccountPlan(step.account, step.events, step.before, step.after, step.events_known) for step in self.changes
+            AccountPlan(
+                account=step.account,
+                events=step.events,
+                asked=(*step.after, *step.before)[0],
+                before=step.before,
+                after=step.after,
+                known=step.events_known,
+            )
+            for step in self.changes
         ]
 
     def check(self, histories: Mapping[int, History], now: int) -> None:
