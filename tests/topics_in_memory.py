@@ -1,13 +1,17 @@
 """A target whose topics hold what a test puts there: transactions, and flag events that were known at some time."""
 
-from collections.abc import Iterable, Iterator
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 import oracle
-from fakes import OUTPUTS, FakeRecords, FakeTarget, batch
+from fakes import OUTPUTS, FakeFunctions, FakeRecords, FakeTarget, batch
 from histories import flag_json, iso
 
+from fraudctl.errors import OperationFailed
 from fraudctl.pipeline import records, topics
 from fraudctl.pipeline.reader import Batch, Record
 from fraudctl.target import From, Range
@@ -43,6 +47,35 @@ def target(transactions: Iterable[tuple[int, bytes]], flags: Iterable[oracle.Fla
         records=TopicRecords(topics={topics.TRANSACTIONS.name: sent, topics.FLAGGED.name: flagged}),
     )
     found.stack.outputs = lambda: OUTPUTS  # type: ignore[method-assign]
+    return found
+
+
+@dataclass
+class Publishing(FakeFunctions):
+    """FlagAccountGenerator, publishing into the topic; behind `most` events it fails."""
+
+    records: TopicRecords = field(default_factory=TopicRecords)
+    most: int = 10**9
+
+    def invoke(self, name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Publish the events."""
+        answer = super().invoke(name, payload)
+        topic = self.records.topics[topics.FLAGGED.name]
+        now = int(time.time() * 1000)
+        for event in answer["flags"]:
+            if len(topic) >= self.most:
+                raise OperationFailed("FlagAccountGenerator: not written")
+            event |= {"flag_date": event["flag_date"] or iso(now), "partition": 0, "offset": len(topic)}
+            value = {key: event[key] for key in ("account_id", "flag_date", "status", "reason", "flagged_by")}
+            topic.append(Record(topics.FLAGGED.name, 0, len(topic), now, b"", json.dumps(value).encode()))
+        return answer
+
+
+def live(transactions: Iterable[tuple[int, bytes]], flags: Iterable[oracle.Flag] = ()) -> FakeTarget:
+    """Give a target where flagging changes the flags."""
+    found = target(transactions, flags)
+    assert isinstance(found.records, TopicRecords)
+    found.functions = Publishing(records=found.records)
     return found
 
 

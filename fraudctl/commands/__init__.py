@@ -4,7 +4,7 @@
 stack         deploy, pause, resume, teardown
 demo          demo
 status        status
-accounts      flag-accounts, accounts list, diff, show, what-if
+accounts      flag-accounts, accounts list, diff, show, what-if, apply
 tail          tail
 audit         audit query, show
 transactions  transactions generate, send, start, stop
@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
     app.command("flag-accounts")(accounts.flag_accounts)
     app.add_typer(accounts.app, name="accounts")
     accounts.app.command("what-if")(flag_lists.what_if)
+    accounts.app.command()(flag_lists.apply)
     app.command()(tail.tail)
     app.add_typer(audit.app, name="audit")
     app.add_typer(transactions.app, name="transactions")

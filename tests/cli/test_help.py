@@ -40,6 +40,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "accounts diff",
         "accounts show",
         "accounts what-if",
+        "accounts apply",
         "tail",
         "audit query",
         "audit show",
