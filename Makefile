@@ -52,8 +52,7 @@ lint: $(VENV)/.dev $(CFN)/.ready ## formatting, lint, types, import contracts, t
 
 test: ## every test: unit, cli, contract, integration, e2e
 	@$(MAKE) --no-print-directory -j2 lint unit
-	$(BIN)/pytest -m integration
-	$(BIN)/pytest -m e2e
+	$(BIN)/pytest -m "integration or e2e" -n 2 --dist loadfile
 
 unit: $(VENV)/.dev ## only the tests that start no process
 	$(BIN)/pytest -m "not integration and not e2e"
