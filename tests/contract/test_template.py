@@ -176,7 +176,7 @@ def test_functions_are_built_for_their_runtime(template: Template, tmp_path: Pat
         assert text(properties["FunctionName"], {"AWS::StackName": "demo"}) == names.function("demo", name)
         assert properties["Code"]["S3Key"] == {"Ref": f"{name}Key"}
         assert properties["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
-        assert properties["LoggingConfig"] == {"LogGroup": {"Ref": f"{name}LogGroup"}}
+        assert properties["LoggingConfig"]["LogGroup"] == {"Ref": f"{name}LogGroup"}
         log_group = template.properties(f"{name}LogGroup")
         assert text(log_group["LogGroupName"]) == f"/aws/lambda/{text(properties['FunctionName'])}"
     in_the_vpc = {name for name, properties in functions.items() if "VpcConfig" in properties}
@@ -258,9 +258,12 @@ def test_what_is_no_detection_goes_to_the_same_bucket(template: Template, tmp_pa
 
     counted = template.properties("MalformedDetectionsFilter")
     assert counted["LogGroupName"] == template.properties("AuditWriter")["LoggingConfig"]["LogGroup"]
-    words = counted["FilterPattern"].strip('"')
-    assert f'"{words} %d records' in (resource("lambdas") / "audit_writer" / "handler.py").read_text()
+    # Of a field of the entry that the writer logs for each batch, which is JSON only in Lambda's JSON format.
+    assert template.properties("AuditWriter")["LoggingConfig"]["LogFormat"] == "JSON"
+    assert counted["FilterPattern"] == "{ $.put_aside > 0 }"
+    assert '"put_aside": self.put_aside' in (resource("lambdas") / "audit_writer" / "handler.py").read_text()
     (metric,) = counted["MetricTransformations"]
+    assert metric["MetricValue"] == "$.put_aside"
     alarm = template.properties("MalformedDetectionsAlarm")
     assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
 

@@ -24,7 +24,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
 from lambda_servers import Pipeline, Servers, servers
-from lambda_tools import detection, load, msk, send_with_header_name, wait_for
+from lambda_tools import context, detection, load, msk, send_with_header_name, wait_for
 
 from fraudctl.pipeline import audit_table, kafka, records, topics
 from fraudctl.pipeline.text import iso
@@ -364,7 +364,7 @@ def test_what_audit_writer_has_written_survives_a_kill_of_dynamodb(
     writer: Any = load("audit_writer")
     for turn in range(10):
         values = [detection(turn * 250 + number, account_id=turn + 1) for number in range(250)]
-        assert writer.handler(msk(*values), None) == {"batchItemFailures": []}
+        assert writer.handler(msk(*values), context()) == {"batchItemFailures": []}
         running.dynamodb.kill()
         running.dynamodb.start()
         found = running.table_client.query(
