@@ -2,8 +2,9 @@
 
 A record that is not a detection goes to the on-failure destination at once, since no retry makes it one:
 WRITER_ON_FAILURE is a URL, ``s3://BUCKET`` or ``file:///FOLDER``. Without that variable it is reported as a failed
-item, as is a record that the table refuses. Anything else that goes wrong (no table, no answer, throttled) fails the
-whole batch, which is then delivered again.
+item, as is a record that the table refuses. Anything else that goes wrong (no table, no answer, throttled for as long
+as the invocation lasts) fails the whole batch, which is then delivered again: so no record counts as done while one
+before it is not, although chunks are written side by side.
 
 Each batch has one entry in the log, `Tally.log`, with what became of its records.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from fraudctl.pipeline import on_failure
+from fraudctl.pipeline import on_failure, retries
 from fraudctl.pipeline.audit_table import item
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
 
@@ -31,11 +32,7 @@ THREADS: Final = 4
 LARGEST_CHUNK: Final = 100
 LARGEST_CHUNK_BYTES: Final = 3_000_000
 FIRST_WINS: Final = "attribute_not_exists(account_id)"
-ITS_OWN_FAULT: Final = {
-    "ItemCollectionSizeLimitExceededException",
-    "TransactionConflictException",
-    "ValidationException",
-}
+ITS_OWN_FAULT: Final = {"ItemCollectionSizeLimitExceededException", "ValidationException"}
 
 log = logging.getLogger("audit_writer")
 
@@ -69,6 +66,7 @@ class Tally:
     written: int = 0
     already_there: int = 0
     put_aside: int = 0
+    throttled: int = 0  # answers of DynamoDB, not records
     failures: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, chunk: "Tally") -> None:
@@ -87,14 +85,19 @@ class Tally:
         batch = {name: records for name, records in event["records"].items() if records}
         oldest = min((record["timestamp"] for records in batch.values() for record in records), default=None)
         failed = self.records - self.written - self.already_there - self.put_aside
-        counts = {"written": self.written, "already there": self.already_there, "put aside": self.put_aside}
-        said = ", ".join(f"{number} {what}" for what, number in {**counts, "failed": failed}.items() if number)
-        fields: dict[str, Any] = {
-            "records": self.records,
+        counts = {
             "written": self.written,
             "already_there": self.already_there,
             "put_aside": self.put_aside,
             "failed": failed,
+        }
+        said = [f"{number} {what.replace('_', ' ')}" for what, number in counts.items() if number]
+        if self.throttled:
+            said.append(f"throttled {self.throttled} times")
+        fields: dict[str, Any] = {
+            "records": self.records,
+            **counts,
+            "throttled": self.throttled,
             "offsets": {name: [records[0]["offset"], records[-1]["offset"]] for name, records in batch.items()},
             "duration_ms": round(seconds * 1000),
             "remaining_ms": context.get_remaining_time_in_millis(),
@@ -103,8 +106,10 @@ class Tally:
             fields["oldest_ms"] = int(time.time() * 1000) - oldest
         if error is not None:
             fields["error"] = f"{type(error).__name__}: {error}"
-        level = logging.ERROR if error else logging.WARNING if failed or self.put_aside else logging.INFO
-        log.log(level, "batch: %s", said or "no records", extra=fields)
+        level = logging.ERROR if error else logging.INFO
+        if not error and (failed or self.put_aside or self.throttled):
+            level = logging.WARNING
+        log.log(level, "batch: %s", ", ".join(said) or "no records", extra=fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +188,7 @@ def write(client: Any, table: str, chunk: Sequence[Put]) -> Tally:  # noqa: ANN4
     from botocore.exceptions import ClientError
 
     tally = Tally(len(chunk))
+    retries.check()
     while len(chunk) > 1:
         puts = [{"Put": {"TableName": table, "Item": put.item, "ConditionExpression": FIRST_WINS}} for put in chunk]
         try:
@@ -200,6 +206,7 @@ def write(client: Any, table: str, chunk: Sequence[Put]) -> Tally:  # noqa: ANN4
             tally.written += len(chunk)
             return tally
     for put in chunk:
+        retries.check()
         _write_one(client, table, put, tally)
     return tally
 
@@ -240,13 +247,15 @@ def dynamodb() -> Any:  # noqa: ANN401 - boto3's
     from botocore.config import Config
 
     config = Config(
-        connect_timeout=2,
-        read_timeout=10,
-        retries={"mode": "standard", "max_attempts": 4},
+        connect_timeout=retries.CONNECT_TIMEOUT_S,
+        read_timeout=retries.READ_TIMEOUT_S,
+        retries=retries.CONFIG,
         max_pool_connections=THREADS,
         parameter_validation=False,
     )
-    return boto3.client("dynamodb", config=config, **json.loads(os.environ.get("WRITER_DYNAMODB", "{}")))
+    client = boto3.client("dynamodb", config=config, **json.loads(os.environ.get("WRITER_DYNAMODB", "{}")))
+    retries.attach(client)
+    return client
 
 
 @cache
@@ -274,11 +283,13 @@ def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: 
     begun = time.monotonic()
     tally, error = Tally(sum(map(len, event["records"].values()))), None
     try:
-        _handle(event, context, tally)
+        with retries.within(context.get_remaining_time_in_millis) as budget:
+            _handle(event, context, tally)
     except Exception as raised:
         error = raised
         raise
     finally:
+        tally.throttled = budget.throttled
         tally.log(event, context, time.monotonic() - begun, error)
     return {"batchItemFailures": tally.failures}
 

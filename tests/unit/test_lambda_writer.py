@@ -258,6 +258,7 @@ def test_each_batch_is_one_entry_of_the_log(
         "already_there": 0,
         "put_aside": 0,
         "failed": 0,
+        "throttled": 0,
         "offsets": {"processed_topic-0": [10, 12], "processed_topic-3": [2, 2]},
     }
     writer.handler(msk(detection(0), detection(5), detection(5), b"nonsense", first=20), context())
@@ -269,6 +270,7 @@ def test_each_batch_is_one_entry_of_the_log(
         "already_there": 2,
         "put_aside": 1,
         "failed": 0,
+        "throttled": 0,
         "offsets": {"processed_topic-0": [20, 23]},
     }
     monkeypatch.delenv("WRITER_ON_FAILURE")
