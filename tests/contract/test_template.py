@@ -244,6 +244,13 @@ def test_mapping_feeds_detections_to_the_writer(template: Template, tmp_path: Pa
     assert {"ProcessedTopic", "PollersToBrokers"} <= set(template.resources["EventSourceMapping"]["DependsOn"])
 
 
+def test_only_locally_rows_are_written_in_transactions(template: Template, tmp_path: Path) -> None:
+    """On AWS they cost twice, and the setting is a whole number of rows on both targets."""
+    name = "WRITER_TRANSACTION_ROWS"
+    assert template.properties("AuditWriter")["Environment"]["Variables"][name] == "1"
+    assert local_functions(tmp_path)["functions"]["AuditWriter"]["environment"][name] == "100"
+
+
 def test_what_is_no_detection_goes_to_the_same_bucket(template: Template, tmp_path: Path) -> None:
     """The writer's own destination is the mapping's, on both targets, it may put objects there, and an alarm tells."""
     name = text(template.properties("OnFailureBucket")["BucketName"])

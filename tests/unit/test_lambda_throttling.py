@@ -71,6 +71,7 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Load the writer against moto's DynamoDB, the table made."""
     options = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
     monkeypatch.setenv("WRITER_TABLE", TABLE)
+    monkeypatch.setenv("WRITER_TRANSACTION_ROWS", "100")
     monkeypatch.setenv("WRITER_DYNAMODB", json.dumps(options))
     with mock_aws():
         boto3.client("dynamodb", **options).create_table(**audit_table.definition(TABLE))  # type: ignore[call-overload]
@@ -153,11 +154,18 @@ def test_a_conflict_is_waited_out(writer: Any, wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("code", [*THROTTLES, "TransactionCanceledException"])
-@pytest.mark.parametrize("number", [1, 120])
+@pytest.mark.parametrize(("number", "rows"), [(1, "100"), (120, "100"), (5, "1")])
 def test_throttled_to_the_end_nothing_is_acknowledged(
-    writer: Any, wire: Wire, caplog: pytest.LogCaptureFixture, code: str, number: int
+    writer: Any,
+    wire: Wire,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    number: int,
+    rows: str,
 ) -> None:
     """The batch fails in time to say so: no record of it counts as done, also none behind the one that waits."""
+    monkeypatch.setenv("WRITER_TRANSACTION_ROWS", rows)
     body = canceled(*["ThrottlingError"] * 100) if code == "TransactionCanceledException" else error(code)
     wire.answer = lambda request: body if "first" in json.dumps(request) else None
     values = [detection(which, flagged_by="first" if which == 0 else "later") for which in range(number)]

@@ -20,9 +20,10 @@ from fraudctl.pipeline.audit_table import AuditRow
 TABLE = "fraud-detection-audit"
 
 
-@pytest.fixture
-def writer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Load the writer against moto's DynamoDB, the table made."""
+@pytest.fixture(params=["1", "100"], ids=["puts", "transactions"])
+def writer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Load the writer against moto's DynamoDB, the table made; all holds with and without transactions."""
+    monkeypatch.setenv("WRITER_TRANSACTION_ROWS", request.param)
     options = {"region_name": "us-east-1", "aws_access_key_id": "test", "aws_secret_access_key": "test"}
     monkeypatch.setenv("WRITER_TABLE", TABLE)
     monkeypatch.setenv("WRITER_DYNAMODB", json.dumps(options))
@@ -190,7 +191,7 @@ def test_unknown_fields_arrive_whole(writer: Any) -> None:
 def test_large_detections_are_written_in_several_transactions(writer: Any) -> None:
     """A chunk stays below DynamoDB's 4 MB: a hundred records of 64 KiB are several transactions, and none is lost."""
     puts, _ = writer.decode(msk(*(detection(number, extra=f'{{"a":"{"x" * 65_000}"}}') for number in range(100))))
-    chunks = list(writer.chunks(puts))
+    chunks = list(writer.chunks(puts, 1000))
     assert [put for chunk in chunks for put in chunk] == puts
     assert all(sum(len(json.dumps(put.item)) for put in chunk) < 4_000_000 for chunk in chunks)
     assert len(chunks) == 3
@@ -212,6 +213,21 @@ def test_an_outage_fails_the_batch(writer: Any) -> None:
     for event in (msk(detection(1)), msk(detection(1), detection(2))):
         with pytest.raises(ClientError, match="ResourceNotFound"):
             writer.handler(event, context())
+
+
+def test_rows_are_put_or_written_in_transactions(writer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the setting says; without it they are put, which costs half on AWS."""
+    client = _Counting(writer.dynamodb())
+    monkeypatch.setattr(writer, "dynamodb", lambda: client)
+    for rows, expected in ((None, ["put_item"] * 7), ("3", ["transact_write_items"] * 2 + ["put_item"])):
+        monkeypatch.delenv("WRITER_TRANSACTION_ROWS")
+        if rows:
+            monkeypatch.setenv("WRITER_TRANSACTION_ROWS", rows)
+        writer.handler(msk(*(detection(number, account_id=len(expected)) for number in range(7))), context())
+        assert [call for call in client.calls if call != "get_item"] == expected
+        client.calls.clear()
+        monkeypatch.setenv("WRITER_TRANSACTION_ROWS", "1")
+    assert client.scan(TableName=TABLE, Select="COUNT")["Count"] == 14
 
 
 def test_duplicates_cost_one_more_transaction(writer: Any) -> None:
