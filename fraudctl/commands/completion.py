@@ -117,7 +117,8 @@ def reasons(_ctx: typer.Context, _incomplete: str) -> list[str]:
     """Complete the reasons that fraudctl.toml allows."""
     from fraudctl import config
 
-    return list(config.load().reasons)
+    escape = "\\ " if config.completes_in_bash() else " "
+    return [reason.replace(" ", escape) for reason in config.load().reasons]
 
 
 @_silent
