@@ -569,6 +569,9 @@ class Target(Protocol):
     def components(self) -> list[Component]:
         """Return a verdict for every component; raises `NotDeployed`."""
 
+    def caller(self) -> str | None:
+        """Return by what name the target knows who asks, None when by none: claimed, for nothing here proves it."""
+
     def on_failure(self) -> Iterator[bytes]:
         """Yield the documents of AuditWriter's on-failure destination (`fraudctl.pipeline.on_failure`)."""
 
