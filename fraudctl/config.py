@@ -153,6 +153,11 @@ def completes() -> bool:
     return f"_{PROGRAM.upper()}_COMPLETE" in os.environ
 
 
+def completes_in_bash() -> bool:
+    """Return whether it is bash that asks: it writes a suggestion into the line as it is, other shells quote it."""
+    return os.environ.get(f"_{PROGRAM.upper()}_COMPLETE") == "complete_bash"
+
+
 def called_as() -> str:
     """Return how a shell calls this program: ``fraudctl`` when that is what it finds, else the path as it was typed."""
     typed = Path(sys.argv[0])

@@ -6,7 +6,8 @@ demo          demo
 status        status
 accounts      flag-accounts, accounts list, diff, show, what-if, apply
 tail          tail
-audit         audit query, show
+audit         audit query, show, stats, export, verify
+seals         audit seal
 transactions  transactions generate, send, start, stop
 topics        topics create, list, describe
 flink         flink start, stop, status, savepoints

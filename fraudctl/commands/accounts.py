@@ -54,7 +54,7 @@ def flag_accounts(  # noqa: PLR0913 - the options
     ] = False,
     reason: Annotated[
         str | None,
-        typer.Option(help="Reason, stored with every detection.", autocompletion=completion.reasons),
+        typer.Option(help="Reason, stored with every detection.", autocompletion=completion.allowed_reasons),
     ] = None,
     file: Annotated[
         str | None, typer.Option(help="File with one account on each line, or a column account_id; - for stdin.")

@@ -248,10 +248,10 @@ def test_columns_of_a_topic() -> None:
 
 
 def test_reasons_are_those_of_the_settings(tab: Complete) -> None:
-    """One by one where they have blanks; none where any is allowed."""
-    allowed = {"FRAUDCTL_REASONS": "mule,theft"}
-    assert tab("flag-accounts", "7", "--reason", "", environment=allowed) == ["mule", "theft"]
-    assert tab("flag-accounts", "7", "--reason", "m", environment=allowed) == ["mule"]
+    """With their blanks escaped in bash, which does not do that; none where any reason is allowed."""
+    allowed = {"FRAUDCTL_REASONS": "mule,stolen card"}
+    assert tab("flag-accounts", "7", "--reason", "", environment=allowed) == ["mule", "stolen\\", "card"]
+    assert tab("flag-accounts", "7", "--reason", "st", environment=allowed) == ["stolen\\", "card"]
     assert tab("flag-accounts", "7", "--reason", "") == []
 
 

@@ -46,6 +46,7 @@ def test_the_commands_are_those_of_the_design() -> None:
         "audit show",
         "audit stats",
         "audit export",
+        "audit seal",
         "audit verify",
         "transactions generate",
         "transactions send",
