@@ -122,6 +122,22 @@ def test_apply_makes_the_flags_what_the_list_says(run: Run, three: str) -> None:
     assert listed(run, found) == {1: (None, "stolen card"), **wanted}
 
 
+def test_what_accounts_list_writes_is_a_list(run: Run, tmp_path: Path) -> None:
+    """Applied it changes nothing, and would have changed nothing; who is flagged no more is left out."""
+    sent = [transaction(account, NOON + n, f"t-{account}-{n}") for n in range(5) for account in (1, 2, 3)]
+    flags = [flagged(1, NOON + 2), flagged(2, EARLY), flagged(2, NOON + 3, on=False)]
+    found = live(sent, [*flags, flagged(3, EARLY), flagged(3, NOON * 2, on=False)])
+    file = tmp_path / "flags.csv"
+    file.write_text(run(found, "accounts", "list", output="csv").out)
+    done = run(found, "accounts", "what-if", "--file", str(file), output="json")
+    document = json.loads(done.out)
+    assert document["as_they_were"]["transactions"] == document["with_the_list"]["transactions"] == 3 + 3 + 5
+    assert (document["added"]["transactions"], document["removed"]["transactions"]) == (0, 0)
+    done = run(found, "accounts", "apply", str(file), "--prune", "--yes")
+    assert "  2 unchanged." in done.err
+    assert found.functions.payloads == []
+
+
 def test_a_plan_is_carried_out_as_it_was_made(run: Run, three: str, tmp_path: Path) -> None:
     """Nothing happens before; afterwards the flags are the list's, and the plan is refused."""
     found = live((), [flagged(1, EARLY), flagged(3, EARLY)])
