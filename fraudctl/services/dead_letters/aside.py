@@ -170,7 +170,8 @@ class Rewrite:
         if number_there := left[Outcome.THERE]:
             notes.append(f"left out: {tables.plural(number_there, 'record')} with a row in the audit table already")
         if number_foreign := left[Outcome.FOREIGN]:
-            notes.append(f"left out: {tables.plural(number_foreign, 'record')} that are no detections, for good")
+            are = "is no detection" if number_foreign == 1 else "are no detections"
+            notes.append(f"left out: {tables.plural(number_foreign, 'record')} that {are}, for good")
         if self._more:
             notes.append("there are more: run the command again for those behind them")
         return Plan(self._target.stack.outputs().stack, tuple(changes), Consent.YES, notes=tuple(notes))

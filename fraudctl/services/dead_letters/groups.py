@@ -82,7 +82,7 @@ class Groups:
     @property
     def newest(self) -> Letter:
         """The letter that was set aside last; there has to be one."""
-        return max((group.sample for group in self._found.values()), key=lambda letter: letter.at or 0)
+        return max((group.sample for group in self._found.values()), key=lambda letter: (letter.at or 0, letter.place))
 
     def add(self, letter: Letter) -> None:
         """Count one."""

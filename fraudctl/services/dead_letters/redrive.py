@@ -5,7 +5,7 @@ Once sent, a letter is not sent again (`ledger` says how that is known), and one
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -59,7 +59,7 @@ class Outcome(StrEnum):
 
 _LEFT: Final = {
     Outcome.REDRIVEN: "sent again before",
-    Outcome.PARKED: f"parked: sent {MOST_REDRIVES} times and came back; --parked sends it all the same",
+    Outcome.PARKED: f"sent {MOST_REDRIVES} times and came back each time; --parked sends it all the same",
     Outcome.FORGOTTEN: "perhaps sent again before: Kafka has deleted what would say so; name it to send it",
     Outcome.FOREIGN: "names no topic that the application reads",
     Outcome.UNCHANGED: "left as it was in the editor",
@@ -132,22 +132,25 @@ class Redrive:
             item = Item(letter, letter.value, self._standing(letter, came_back, forgotten))
             if item.outcome is not Outcome.READY:
                 item.why = _LEFT[item.outcome]
+                if item.outcome is Outcome.REDRIVEN:
+                    item.place = came_back.get(letter.full_name) or self._place(letter)
+                    item.why += f", and came back as {item.place}" if letter.full_name in came_back else ""
                 self.left.append(item)
             elif self._most is not None and len(self.items) >= self._most:
                 self._more = True
             else:
                 self.items.append(item)
 
-    def _letters(self) -> tuple[list[Letter], set[str]]:
-        """Return the oldest letters that are wanted, and the full names of all that came back."""
+    def _letters(self) -> tuple[list[Letter], dict[str, str]]:
+        """Return the oldest letters that are wanted, and as what those that were sent again came back."""
         letters: list[Letter] = []
-        came_back, ends = set[str](), dict[int, int]()
+        came_back, ends = dict[str, str](), dict[int, int]()
         # Letters that came back say what was sent before, wherever they lie: all are read.
         for batch in self._target.records.batches(topics.DEAD_LETTERS.name, Range(From.BEGINNING, follow=False)):
             for record in batch.records:
                 letter = letter_of(record)
                 if letter.redrive_of is not None:
-                    came_back.add(letter.redrive_of)
+                    came_back[letter.redrive_of] = letter.full_name
                 if self._wanted.matches(record):
                     letters.append(letter)
             ends.update(batch.positions)
@@ -179,8 +182,8 @@ class Redrive:
             named = [item.letter.name for item in self.items if item.letter.topic == topic]
             places = ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")
             changes.append(Change("send", str(topic), f"{tables.plural(number, 'dead letter')}: {places}"))
-        left = Counter((item.outcome.value, item.why) for item in self.left)
-        notes = [f"left out: {tables.plural(number, 'letter')}, {why}" for (_, why), number in left.items()]
+        left = Counter(item.outcome for item in self.left)
+        notes = [f"left out: {tables.plural(number, 'letter')}, {_LEFT[why]}" for why, number in left.items()]
         if bad := [item for item in self.items if item.letter.wrong(item.value)]:
             wrong = bad[0].letter.wrong(bad[0].value)
             notes.append(
@@ -202,14 +205,13 @@ class Redrive:
             Unreachable: Kafka does not answer.
         """
         by_topic = sorted({item.letter.topic for item in self.items if item.letter.topic is not None})
-        for topic in by_topic:
-            yield from self._look(topic, None)
+        yield Event("redrive", Phase.STARTED)
+        self._look_again(by_topic)
         meanwhile = [item for item in self.items if item.letter.full_name in self._ledger.sent]
         for item in meanwhile:
             item.outcome, item.why = Outcome.REDRIVEN, _LEFT[Outcome.REDRIVEN]
         self.left += meanwhile
         self.items = [item for item in self.items if item.outcome is Outcome.READY]
-        yield Event("redrive", Phase.STARTED)
         report = Report(0)
         for topic in by_topic:
             mine = [item for item in self.items if item.letter.topic == topic]
@@ -220,8 +222,7 @@ class Redrive:
                 yield Event("redrive", Phase.PROGRESS, f"{report.delivered:,} so far")
                 if report.stopped:
                     break
-        for topic in by_topic:
-            yield from self._look(topic, None)
+        self._look_again(by_topic)
         self._find()
         yield Event("redrive", Phase.DONE, f"{report.delivered:,} sent")
         self._check(report)
@@ -271,15 +272,16 @@ class Redrive:
             excerpt.append(f"… and {len(back) - _NAMED:,} more")
         again = _after_topic(back[0].place)
         parked = sum(item.letter.redrives + 1 >= MOST_REDRIVES for item in back)
+        options = "--edit --parked" if back[0].letter.redrives + 1 >= MOST_REDRIVES else "--edit"
         also = f"; {parked:,} of them {'is' if parked == 1 else 'are'} parked now" if parked else ""
         raise NotAsAsked(
             f"redrive: {len(back):,} of {len(self.items):,} came back{also}",
             hint=f"see why with `fraudctl dead-letters show {again}`, "
-            f"fix it with `fraudctl dead-letters redrive {again} --edit`",
+            f"fix it with `fraudctl dead-letters redrive {again} {options}`",
             excerpt=excerpt,
         )
 
-    def _standing(self, letter: Letter, came_back: set[str], forgotten: Mapping[str, int]) -> Outcome:
+    def _standing(self, letter: Letter, came_back: Mapping[str, str], forgotten: Mapping[str, int]) -> Outcome:
         if letter.topic not in INPUTS:
             return Outcome.FOREIGN
         if letter.full_name in came_back or letter.full_name in self._ledger.sent:
@@ -290,8 +292,8 @@ class Redrive:
             return Outcome.FORGOTTEN
         return Outcome.READY
 
-    def _look(self, topic: str, since: int | None) -> Iterator[Event]:
-        yield Event(topic, Phase.STARTED, "looks for what was sent again before" if since is not None else "")
+    def _look(self, topic: str, since: int) -> Iterator[Event]:
+        yield Event(topic, Phase.STARTED, "looking for what was sent again before")
         shown_at, read_so_far = self._clock.monotonic(), 0
         for read_so_far in self._ledger.look(topic, since):
             if self._clock.monotonic() - shown_at >= _SHOWN_EVERY_SECONDS:
@@ -299,12 +301,21 @@ class Redrive:
                 yield Event(topic, Phase.PROGRESS, f"{read_so_far:,} records")
         yield Event(topic, Phase.DONE, f"{tables.plural(read_so_far, 'record')} read")
 
+    def _look_again(self, by_topic: Iterable[str]) -> None:
+        """Read what came since the last look."""
+        for topic in by_topic:
+            for _ in self._ledger.look(topic):
+                pass
+
+    def _place(self, letter: Letter) -> str | None:
+        sent = self._ledger.sent.get(letter.full_name)
+        return None if sent is None else "{}/{}:{}".format(sent.topic, *sent.place)
+
     def _find(self) -> None:
         """Note which letters lie in their topics now."""
         for item in self.items:
-            sent = self._ledger.sent.get(item.letter.full_name)
-            if sent is not None:
-                item.outcome, item.place = Outcome.SENT, "{}/{}:{}".format(sent.topic, *sent.place)
+            if (place := self._place(item.letter)) is not None:
+                item.outcome, item.place = Outcome.SENT, place
             elif item.outcome is Outcome.READY:
                 item.outcome = Outcome.FAILED
 
@@ -324,9 +335,7 @@ class Redrive:
     def _read_past(self, items: Sequence[Item]) -> bool:
         """Return whether the application has read all of them and whatever it made of them is written."""
         if any(item.place is None for item in items):
-            for topic in {item.letter.topic for item in items if item.place is None and item.letter.topic}:
-                for _ in self._ledger.look(topic):
-                    pass
+            self._look_again({item.letter.topic for item in items if item.place is None and item.letter.topic})
             self._find()
         read = {
             topic: self._target.topics.committed(topic).get(FLINK_GROUP, {})
