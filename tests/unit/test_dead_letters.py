@@ -83,6 +83,8 @@ def test_the_span_of_the_right_one_of_several() -> None:
     found = located(Transaction, cut)
     assert found is not None
     assert found[1] == Span(len(cut), len(cut))
+    assert located(Transaction, GOOD[:20]) is not None
+    assert located(Transaction, GOOD[:20])[1] == Span(20, 20)  # type: ignore[index]
     assert located(Transaction, b"x" * 70_000) == ("too long: 70000 bytes, the limit is 65536", Span(65536, 65537))
     assert located(Transaction, None) == ("the value is null", None)
     assert located(Transaction, GOOD) is None

@@ -192,7 +192,9 @@ class Redrive:
             )
         if changes and any(item.letter.topic == topics.TRANSACTIONS.name for item in self.items):
             hold = tables.duration(outputs.hold_ms)
-            notes.append(f"a transaction gets a new publish time, and so a new hold: it is decided {hold} from now")
+            notes.append(
+                f"a transaction gets a new publish time and so a new hold: flags of the next {hold} reach back to it"
+            )
         if self._more:
             notes.append("there are more: run the command again for those behind them")
         return Plan(outputs.stack, tuple(changes), Consent.YES, notes=tuple(notes))

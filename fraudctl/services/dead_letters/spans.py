@@ -61,6 +61,8 @@ def _characters(text: str, error: Malformed) -> tuple[int, int] | None:
     """Return the first character that is wrong, and the one behind the last."""
     why = str(error)
     if isinstance(error.__cause__, json.JSONDecodeError):
+        if error.__cause__.msg.startswith("Unterminated string"):  # it is the end that is wrong, as Jackson says too
+            return len(text), len(text)
         return error.__cause__.pos, min(error.__cause__.pos + 1, len(text))
     if why.startswith("not JSON"):
         return next((found.span() for found in _TOKEN.finditer(text) if found[0] in _NO_NUMBER), None)
