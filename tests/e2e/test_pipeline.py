@@ -163,8 +163,8 @@ def test_a_name_is_the_same_in_json_and_csv(fraudctl: Fraudctl) -> None:
 
 def test_dead_letters_are_fixed_redriven_and_parked(fraudctl: Fraudctl, tmp_path: Path) -> None:
     """Listed, shown with a caret, fixed in an editor and detected; left unfixed it comes back until it is parked."""
-    begun = datetime.now(UTC)
-    bad = transaction("fixed", FLAGGED, begun, amount="12.50")
+    fraudctl("flag-accounts", str(FLAGGED))
+    bad = transaction("fixed", FLAGGED, datetime.now(UTC), amount="12.50")
     servers = fraudctl.status(code=None)["outputs"]["bootstrap_servers"]
     producer = kafka.open_producer(kafka.producer(kafka.client(servers)))
     for name in ("fixed", "unfixed", "later"):
@@ -194,9 +194,9 @@ def test_dead_letters_are_fixed_redriven_and_parked(fraudctl: Fraudctl, tmp_path
     done = edited("dead-letters", "redrive", fixed, "--edit", "--yes", "-o", "json")
     assert [(row["outcome"], row["edited"]) for row in done.documents] == [("accepted", True)]
     assert "new hold" in done.err
-    where = ("--where", "transaction_id == 'fixed'", "--from-beginning")
+    where = ("--where", "transaction_id == 'fixed' and amount == 12.5", "--from-beginning")
     detected = fraudctl("tail", "processed", *where, "--expect", "1", "--timeout", "60s", "-o", "json").documents
-    assert detected[0]["value"]["amount"] == 12.5
+    assert [record["value"]["account_id"] for record in detected] == [FLAGGED]
     (sent,) = fraudctl("tail", "transactions", *where, "--no-follow", "-o", "json").documents
     assert sent["key"] == str(FLAGGED)
     marks = {"trace": "fixed", "redrive-of": f"dead_letters/{fixed}", "redrive-count": "1"}
