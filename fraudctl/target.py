@@ -524,6 +524,9 @@ class Known(Protocol):
     def reasons(self) -> Sequence[str]:
         """Return the reasons of flag events, newest first."""
 
+    def dead_letters(self) -> Sequence[str]:
+        """Return the places of dead letters, ``0:42``, newest first."""
+
 
 class Target(Protocol):
     """Everything a command can ask of a place where the pipeline runs."""
