@@ -524,6 +524,9 @@ class Known(Protocol):
     def dead_letters(self) -> Sequence[str]:
         """Return the places of dead letters, ``0:42``, newest first."""
 
+    def reasons(self) -> Sequence[str]:
+        """Return the reasons of flag events, newest first."""
+
 
 class Target(Protocol):
     """Everything a command can ask of a place where the pipeline runs."""

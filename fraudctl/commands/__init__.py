@@ -4,7 +4,7 @@
 stack         deploy, pause, resume, teardown
 demo          demo
 status        status
-accounts      flag-accounts
+accounts      flag-accounts, accounts list, diff, show
 tail          tail
 audit         audit query, show
 dead_letters  dead-letters list, show, redrive
@@ -50,6 +50,7 @@ def register(app: typer.Typer) -> None:
     app.command()(stack.deploy)
     app.command()(status.status)
     app.command("flag-accounts")(accounts.flag_accounts)
+    app.add_typer(accounts.app, name="accounts")
     app.command()(tail.tail)
     app.add_typer(audit.app, name="audit")
     app.add_typer(dead_letters.app, name="dead-letters")

@@ -6,6 +6,7 @@ Imports little, since a Tab may take 150 ms: importing `LocalTarget` alone costs
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 import threading
 from contextlib import suppress
@@ -42,18 +43,25 @@ class LocalKnown:
 
     def accounts(self) -> Sequence[str]:
         """Return the accounts of the last flag events, newest first; those that Kafka gives within 100 ms."""
-        keys = (
-            record.key.decode()
-            for record in self._newest(topics.FLAGGED.name)
-            if record.key is not None and record.key.isdigit()
-        )
+        found = self._newest(topics.FLAGGED.name)
+        keys = (record.key.decode() for record in found if record.key is not None and record.key.isdigit())
         return list(dict.fromkeys(keys))
+
+    def reasons(self) -> Sequence[str]:
+        """Return the reasons of the last flag events, newest first; those that Kafka gives within 100 ms."""
+        found: dict[str, None] = {}
+        for record in self._newest(topics.FLAGGED.name):
+            with suppress(ValueError, KeyError, TypeError):
+                reason = json.loads(record.value or b"")["reason"]
+                if isinstance(reason, str) and reason.isprintable():
+                    found[reason] = None
+        return list(found)
 
     def dead_letters(self) -> Sequence[str]:
         """Return the places of the last dead letters, newest first; those that Kafka gives within 100 ms."""
         return [f"{record.partition}:{record.offset}" for record in self._newest(topics.DEAD_LETTERS.name)]
 
-    def _newest(self, topic: str) -> list[Record]:
+    def _newest(self, topic: str) -> Sequence[Record]:
         found: list[Record] = []
         state = StackState.load(self._paths.state)
         if state is None or "kafka" not in state.ports:
