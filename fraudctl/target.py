@@ -521,6 +521,9 @@ class Known(Protocol):
     def accounts(self) -> Sequence[str]:
         """Return accounts that were flagged or cleared, newest first."""
 
+    def dead_letters(self) -> Sequence[str]:
+        """Return the places of dead letters, ``0:42``, newest first."""
+
     def reasons(self) -> Sequence[str]:
         """Return the reasons of flag events, newest first."""
 

@@ -1,112 +1,122 @@
-"""A target whose topics hold what a test puts there: transactions, and flag events that were known at some time."""
+"""Kafka's topics in memory: what is written can be read, by the code that reads real ones."""
 
-import json
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
 
-import oracle
-from fakes import OUTPUTS, FakeFunctions, FakeRecords, FakeTarget, batch
-from histories import flag_json, iso
+from fraudctl.clock import Clock
+from fraudctl.pipeline import topics
+from fraudctl.pipeline.reader import Batch, Bounds, Positions, Record, Request
+from fraudctl.services import reading
+from fraudctl.target import Outgoing, PartitionInfo, Range, Report, TopicInfo
 
-from fraudctl.errors import OperationFailed
-from fraudctl.pipeline import records, topics
-from fraudctl.pipeline.reader import Batch, Record
-from fraudctl.target import From, Range
-
-HOUR = 3_600_000
-NOON = 1_790_000_000_000 // HOUR * HOUR
-EARLY = NOON - 100 * HOUR
+PARTITIONS = 2
 
 
 @dataclass
-class TopicRecords(FakeRecords):
-    """Records by topic, all in partition 0, a few at a time."""
+class TopicsInMemory:
+    """Reads and writes; satisfies `Records`, and `fraudctl.pipeline.reader.Source`.
 
-    topics: dict[str, list[Record]] = field(default_factory=dict)
+    Records get the time of `now`, a second later with each. `written` is told of each record that was written.
+    `fails_after` records a write is interrupted, as by a kill.
+    """
+
+    now: int = 1_790_000_000_000
+    logs: dict[str, list[list[Record]]] = field(default_factory=dict)
+    lows: dict[str, dict[int, int]] = field(default_factory=dict)
+    written: Callable[[Record], None] = lambda _: None
+    fails_after: int | None = None
+    asked: list[tuple[str, Range]] = field(default_factory=list)
+
+    def log(self, topic: str) -> list[list[Record]]:
+        """Return a topic's partitions."""
+        return self.logs.setdefault(topic, [[] for _ in range(PARTITIONS)])
+
+    def append(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None = b"7001",
+        headers: tuple[tuple[str, bytes | None], ...] = (),
+        partition: int = 0,
+    ) -> Record:
+        """Add a record and return it."""
+        self.now += 1000
+        log = self.log(topic)[partition]
+        record = Record(topic, partition, len(log), self.now, key, value, headers)
+        log.append(record)
+        self.written(record)
+        return record
+
+    def delete(self, topic: str, partition: int, before: int) -> None:
+        """Delete records as retention does."""
+        self.lows.setdefault(topic, {})[partition] = before
+
+    def infos(self) -> list[TopicInfo]:
+        """Return the pipeline's topics with the ranges of their offsets."""
+        return [
+            TopicInfo(
+                topic.alias,
+                topic.name,
+                exists=True,
+                partitions=tuple(
+                    PartitionInfo(number, 1, self._low(topic.name, number), len(log))
+                    for number, log in enumerate(self.log(topic.name))
+                ),
+            )
+            for topic in topics.ALL
+        ]
+
+    def read(self, topic: str, wanted: Range) -> Iterator[Record]:
+        """Yield the records of all batches."""
+        for batch in self.batches(topic, wanted):
+            yield from batch.records
 
     def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
-        """Yield what lies in the window."""
+        """Yield batches as the local target does."""
+        self.asked.append((topic, wanted))
+        yield from reading.batches(self, topic, wanted, Clock(now=lambda: self.now / 1000))
+
+    def write(self, topic: str, records: Iterable[Outgoing]) -> Report:
+        """Add the records."""
+        count = 0
+        for record in records:
+            if self.fails_after is not None and count == self.fails_after:
+                raise KeyboardInterrupt
+            self.append(topic, record.value, record.key, record.headers, partition=count % PARTITIONS)
+            count += 1
+        return Report(count)
+
+    def generate(self, count: int) -> None:
+        """Leave it to the caller."""
+
+    def bounds(self, topic: str) -> Bounds:
+        """Return the range of offsets of every partition."""
+        logs = self.log(topic)
+        return Bounds(
+            {number: self._low(topic, number) for number in range(len(logs))},
+            {number: len(log) for number, log in enumerate(logs)},
+        )
+
+    def offsets_at(self, topic: str, ends: Positions, moment: int) -> dict[int, int]:
+        """Return where a time lies."""
+        return {
+            number: next(
+                (r.offset for r in log[self._low(topic, number) :] if (r.timestamp or 0) >= moment), ends[number]
+            )
+            for number, log in enumerate(self.log(topic))
+        }
+
+    def poll(self, request: Request) -> Batch:
+        """Return all that there is."""
+        logs = self.log(request.topic)
+        ends = request.ends or {number: len(logs[number]) for number in request.positions}
         found = [
             record
-            for record in self.topics.get(topic, ())
-            if wanted.start is From.BEGINNING or (wanted.since or 0) <= (record.timestamp or 0)
-            if wanted.until is None or (record.timestamp or 0) < wanted.until
+            for number, at in request.positions.items()
+            for record in logs[number][max(at, self._low(request.topic, number)) : ends.get(number, len(logs[number]))]
         ]
-        for start in range(0, len(found), 7):
-            yield batch(*found[start : start + 7])
+        positions = {number: max(at, ends.get(number, at)) for number, at in request.positions.items()}
+        return Batch(found, positions, dict(ends), scanned=len(found))
 
-
-def target(transactions: Iterable[tuple[int, bytes]], flags: Iterable[oracle.Flag] = ()) -> FakeTarget:
-    """Give a target whose topics hold these, with no slack."""
-    sent = [Record(topics.TRANSACTIONS.name, 0, n, at, b"", value) for n, (at, value) in enumerate(transactions)]
-    flagged = [Record(topics.FLAGGED.name, 0, n, flag.published, b"", flag_json(flag)) for n, flag in enumerate(flags)]
-    found = FakeTarget(
-        records=TopicRecords(topics={topics.TRANSACTIONS.name: sent, topics.FLAGGED.name: flagged}),
-    )
-    found.stack.outputs = lambda: OUTPUTS  # type: ignore[method-assign]
-    return found
-
-
-@dataclass
-class Publishing(FakeFunctions):
-    """FlagAccountGenerator, publishing into the topic; behind `most` events it fails."""
-
-    records: TopicRecords = field(default_factory=TopicRecords)
-    most: int = 10**9
-
-    def invoke(self, name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Publish the events."""
-        answer = super().invoke(name, payload)
-        topic = self.records.topics[topics.FLAGGED.name]
-        now = int(time.time() * 1000)
-        for event in answer["flags"]:
-            if len(topic) >= self.most:
-                raise OperationFailed("FlagAccountGenerator: not written")
-            event |= {"flag_date": event["flag_date"] or iso(now), "partition": 0, "offset": len(topic)}
-            value = {key: event[key] for key in ("account_id", "flag_date", "status", "reason", "flagged_by")}
-            topic.append(Record(topics.FLAGGED.name, 0, len(topic), now, b"", json.dumps(value).encode()))
-        return answer
-
-
-def live(transactions: Iterable[tuple[int, bytes]], flags: Iterable[oracle.Flag] = ()) -> FakeTarget:
-    """Give a target where flagging changes the flags."""
-    found = target(transactions, flags)
-    assert isinstance(found.records, TopicRecords)
-    found.functions = Publishing(records=found.records)
-    return found
-
-
-def transaction(
-    account: int, date: int, name: str, amount: str = "10.00", merchant: str = "Grocery"
-) -> tuple[int, bytes]:
-    """Give a transaction that is published when it is made."""
-    made = records.Transaction(
-        transaction_id=name,
-        account_id=account,
-        customer_name="Ada",
-        transaction_date=iso(date),
-        merchant_type=merchant,
-        transaction_type="Online",
-        amount=Decimal(amount),
-    )
-    return date, made.to_json()
-
-
-def flagged(account: int, date: int, *, on: bool = True, published: int = EARLY) -> oracle.Flag:
-    """Give a flag event that was known in time."""
-    return oracle.Flag(published, account, date, on, "stolen card")
-
-
-SENT = (
-    transaction(1, NOON, "a", "0.10"),
-    transaction(2, NOON + 1, "b", "0.20"),
-    transaction(1, NOON + HOUR, "c", "999999999.99"),
-    transaction(2, NOON + HOUR + 1, "d", "5.05"),
-    transaction(3, NOON + 3 * HOUR, "e", "7.00"),
-    transaction(2, NOON + 3 * HOUR, "f", "8.00"),
-    transaction(2, NOON + 3 * HOUR, "f", "8.00"),  # a copy
-    (NOON + 3 * HOUR, b'{"transaction_id":"broken","account_id":2}'),
-)
+    def _low(self, topic: str, partition: int) -> int:
+        return self.lows.get(topic, {}).get(partition, 0)

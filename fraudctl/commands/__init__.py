@@ -4,10 +4,12 @@
 stack         deploy, pause, resume, teardown
 demo          demo
 status        status
-accounts      flag-accounts, accounts list, diff, show, what-if, apply
+accounts      flag-accounts, accounts list, diff, show
+flag_lists    accounts what-if, apply
 tail          tail
 audit         audit query, show, stats, export, verify
 seals         audit seal
+dead_letters  dead-letters list, show, redrive
 transactions  transactions generate, send, start, stop
 topics        topics create, list, describe
 flink         flink start, stop, status, savepoints
@@ -25,6 +27,7 @@ import typer
 from fraudctl.commands import (
     accounts,
     audit,
+    dead_letters,
     demo,
     flag_lists,
     flink,
@@ -55,6 +58,7 @@ def register(app: typer.Typer) -> None:
     accounts.app.command()(flag_lists.apply)
     app.command()(tail.tail)
     app.add_typer(audit.app, name="audit")
+    app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(transactions.app, name="transactions")
     app.add_typer(topics.app, name="topics")
     app.add_typer(flink.app, name="flink")

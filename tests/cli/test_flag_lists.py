@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 from fakes import FakeTarget, Undeployed
-from topics_in_memory import EARLY, HOUR, NOON, SENT, Publishing, flagged, live, target, transaction
+from target_in_memory import EARLY, HOUR, NOON, SENT, Publishing, flagged, live, target, transaction
 
 from fraudctl.pipeline.text import iso
 

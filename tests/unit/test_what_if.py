@@ -12,7 +12,7 @@ from fakes import FakeTarget
 from histories import history, iso, transaction_json
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from topics_in_memory import EARLY, HOUR, NOON, SENT, flagged, target
+from target_in_memory import EARLY, HOUR, NOON, SENT, flagged, target
 
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline import records, topics
