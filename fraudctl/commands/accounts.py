@@ -41,8 +41,8 @@ def flag_accounts(
     Example: fraudctl flag-accounts 1000000003 --from 15m
     Example: fraudctl flag-accounts --clear 1000000003
     """
-    from fraudctl.services import account_file
-    from fraudctl.services import accounts as service
+    from fraudctl.services.accounts import account_file
+    from fraudctl.services.accounts import flag as service
 
     context: Context = ctx.obj
     request = service.flag_request(

@@ -289,10 +289,10 @@ def show(
 def _wanted(
     account: str | None, since: str | None, until: str | None, where: str | None, *, oldest_first: bool = False
 ) -> Wanted:
-    from fraudctl.services import accounts
+    from fraudctl.services.accounts import flag
     from fraudctl.services.audit.options import Wanted
 
-    number = None if account is None else accounts.account(account)
+    number = None if account is None else flag.account(account)
     return Wanted(number, since, until, where, oldest_first)
 
 

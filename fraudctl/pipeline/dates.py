@@ -29,6 +29,7 @@ _BASIC: Final = re.compile(
     re.ASCII,
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 EXPECTED: Final = "a date with its zone, like 2026-11-24T10:15:30Z or 2026-11-24T10:15:30.123+01:00"
 
 
@@ -72,10 +73,20 @@ def format_date(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
+def milliseconds(moment: datetime) -> int:
+    """Return an aware moment in epoch milliseconds, exactly."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def date_milliseconds(date: str) -> int:
+    """Return a record's date (``2026-11-24T10:15:30.123Z``) in epoch milliseconds; raises ValueError for other text."""
+    return milliseconds(datetime.fromisoformat(date))
+
+
 def format_milliseconds(epoch_ms: int) -> str:
     """Return epoch milliseconds as ``YYYY-MM-DDTHH:MM:SS.mmmZ``.
 
     Raises:
         OverflowError: The moment lies before year 1 or after year 9999; a producer may give a record any timestamp.
     """
-    return format_date(_EPOCH + timedelta(milliseconds=epoch_ms))
+    return format_date(_EPOCH + epoch_ms * _MILLISECOND)

@@ -4,7 +4,8 @@
 deploy               the one way to deploy and to tear down: prepare, plan, show, check, ask, apply, discard
 demo                 flag accounts and wait for the first detection
 health               the status of the stack, as one document and as rows for people
-accounts             flag accounts, or clear them
+accounts             flag accounts, or clear them; what the flag list says and would have done
+flags                the rule of detection, and the flag events it goes by
 tail                 which records of a topic to read
 record_formats       Kafka records as JSON Lines, as CSV, and as lines for people
 audit                queries of the audit table

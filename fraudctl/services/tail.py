@@ -14,7 +14,8 @@ from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed, Unreachable
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Batch, Record, Records
 from fraudctl.pipeline.topics import Topic
-from fraudctl.services import accounts, time_options
+from fraudctl.services import time_options
+from fraudctl.services.accounts import flag as accounts
 from fraudctl.services.latency import Latency
 from fraudctl.services.tail_options import Order, TailOptions
 from fraudctl.services.where import compile_where

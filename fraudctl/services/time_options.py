@@ -25,7 +25,7 @@ from decimal import Decimal
 from typing import Final
 
 from fraudctl.errors import BadConfig
-from fraudctl.pipeline.dates import parse_moment
+from fraudctl.pipeline.dates import milliseconds, parse_moment
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -155,7 +155,7 @@ def _milliseconds(text: str) -> int | None:
 def _after_1970(moment: datetime, text: str, option: str) -> int:
     if moment < _EPOCH:
         raise BadConfig(f"{option}: {text!r} is before 1970", hint=_HINT)
-    return (moment - _EPOCH) // _MILLISECOND
+    return milliseconds(moment)
 
 
 def _numeric_hint(text: str) -> str | None:

@@ -11,17 +11,14 @@ import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from fraudctl.pipeline.dates import format_milliseconds, parse_moment
+from fraudctl.pipeline.dates import format_milliseconds, milliseconds, parse_moment
 from fraudctl.services.where_syntax import Text
 
 Test = Callable[[Any], bool]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _DEEPEST: Final = 256
 _SHORT_INTEGER: Final = 18  # digits; Python refuses to convert thousands
 _EXACT_IN_FLOAT: Final = 2**53
@@ -110,7 +107,7 @@ def moment_of(text: str) -> int | None:
         moment = parse_moment(text)
     except ValueError:
         return None
-    return (moment - _EPOCH) // _MILLISECOND
+    return milliseconds(moment)
 
 
 def is_null(value: object) -> bool:

@@ -9,7 +9,7 @@ from fakes import FakeFunctions, FakeRecords, FakeTarget, batch, record
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, OperationFailed
 from fraudctl.pipeline.reader import Batch
-from fraudctl.services import accounts
+from fraudctl.services.accounts import flag as accounts
 
 NOW = 1_790_000_000.0
 

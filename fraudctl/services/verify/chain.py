@@ -8,15 +8,17 @@ from fraudctl import tables
 from fraudctl.errors import Unreachable
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.audit_table import AuditRow
+from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.names import FLINK_GROUP
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed, Transaction
 from fraudctl.pipeline.text import iso, shown
 from fraudctl.services.audit.find import NoSuchTransaction, find
+from fraudctl.services.flags import reading
+from fraudctl.services.flags.rule import FlagEvent, Rule
 from fraudctl.services.verify import evidence
-from fraudctl.services.verify.evidence import Evidence, Identity, Place, Rule, Sent, milliseconds
+from fraudctl.services.verify.evidence import Evidence, Identity, Place, Sent
 from fraudctl.services.verify.reconcile import bounds
-from fraudctl.services.verify.rule import FlagEvent
 from fraudctl.services.verify.verdicts import Case, Judge, Word
 from fraudctl.tables import Column
 from fraudctl.target import Target
@@ -116,7 +118,7 @@ def chain(target: Target, row: AuditRow) -> Chain:
     """Return the evidence for a row: transaction, flag events, processed record; raises `Unreachable`."""
     outputs, records, judge = target.stack.outputs(), target.records, Judge({})
     bounds(target, judge)
-    histories = evidence.histories(records, judge.flags, row.account_id)
+    histories = reading.histories(records, judge.flags, row.account_id)
     events = histories[row.account_id].events if row.account_id in histories else []
     judge.events = {(event.partition, event.offset): event for event in events}
     rule = Rule(histories, outputs.hold_ms, outputs.slack_ms)
@@ -134,7 +136,7 @@ def chain(target: Target, row: AuditRow) -> Chain:
             pass  # the verdict says that no such record lies there
     found.rows.append(evidence.claim(row, detected))
     case = judge.judge(found)
-    made = milliseconds(row.transaction_date)
+    made = date_milliseconds(row.transaction_date)
     written = None if processed is None else processed.timestamp
     steps = [
         Step("transaction made", made, None, f"{row.amount} at {shown(row.merchant_type)}"),
@@ -172,7 +174,7 @@ def why_not(target: Target, transaction_id: str) -> str:
         return "it was never seen" + (", or Kafka has deleted it" if gone else "")
     record, transaction = found
     outputs = target.stack.outputs()
-    histories = evidence.histories(target.records, judge.flags, transaction.account_id)
+    histories = reading.histories(target.records, judge.flags, transaction.account_id)
     outcomes = Rule(histories, outputs.hold_ms, outputs.slack_ms).outcomes(transaction, record.timestamp or 0)
     if outcomes == {None}:
         history = histories.get(transaction.account_id)
@@ -197,7 +199,7 @@ def _stopped(target: Target, record: Record, identity: Identity, *, certain: boo
 def _not_flagged(transaction: Transaction, events: list[FlagEvent]) -> str:
     if not any(event.flagged for event in events):
         return f"account {transaction.account_id} was never flagged"
-    date = milliseconds(transaction.transaction_date)
+    date = date_milliseconds(transaction.transaction_date)
     before = [event for event in events if event.date <= date]
     if not before:
         first = min((event for event in events if event.flagged), key=lambda event: event.date)

@@ -8,9 +8,8 @@ import hashlib
 import json
 import sqlite3
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -20,24 +19,17 @@ from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.fields import decode, dump
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.reader import Records as Columns
-from fraudctl.pipeline.records import AccountFlag, FlaggedTransaction, Malformed, Status, Transaction
-from fraudctl.services.accounts import ACCOUNT
-from fraudctl.services.verify.rule import FlagEvent, History
+from fraudctl.pipeline.records import FlaggedTransaction, Malformed, Transaction
+from fraudctl.services.flags.reading import ACCOUNT, Reach, naming
+from fraudctl.services.flags.rule import Rule
 from fraudctl.target import From, Range, Records
 
 Identity = tuple[int, str, str]  # account_id, transaction_date, transaction_id
 Place = tuple[int, int]  # partition and offset
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _CENT: Final = ".2f"
 _AT_ONCE: Final = 5_000
 _NOT: Final = frozenset({None})
-
-
-def milliseconds(date: str) -> int:
-    """Return a record's date in epoch milliseconds."""
-    return (datetime.fromisoformat(date) - _EPOCH) // _MILLISECOND
 
 
 class Sent(NamedTuple):
@@ -71,16 +63,6 @@ class Evidence:
     processed: list[Claim] = field(default_factory=list)
     rows: list[Claim] = field(default_factory=list)
     failed: list[Claim] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Reach:
-    """What was read of a topic: the earliest offset that Kafka has, where reading began and where it ended."""
-
-    earliest: dict[int, int] = field(default_factory=dict)
-    starts: dict[int, int] = field(default_factory=dict)
-    ends: dict[int, int] = field(default_factory=dict)
-    first_at: dict[int, int] = field(default_factory=dict)
 
 
 _KINDS: Final = ("sent", "processed", "rows", "failed")
@@ -137,35 +119,6 @@ def _claim(content: Sequence[Any]) -> Claim:
     return Claim((place[0], place[1]), (transaction[0], transaction[1]), (flag[0], flag[1]), tuple(why), digest)
 
 
-def histories(records: Records, reach: Reach, account: int | None = None) -> dict[int, History]:
-    """Return the flag events of every account, or of one, read from the whole topic; `reach` is told what that was."""
-    found: dict[int, list[FlagEvent]] = {}
-    keep = None if account is None else _naming(b"%d" % account)
-    wanted = Range(start=From.BEGINNING, follow=False, keep=keep)
-    for batch in records.batches(topics.FLAGGED.name, wanted):
-        for record in batch.records:
-            try:
-                event = AccountFlag.parse(record.value)
-            except Malformed:
-                continue  # a dead letter
-            if account not in {None, event.account_id}:
-                continue
-            flagged = event.status == Status.FLAGGED
-            found.setdefault(event.account_id, []).append(
-                FlagEvent(
-                    *(record.timestamp or 0, milliseconds(event.flag_date), flagged, record.partition, record.offset),
-                    *(event.flag_date, event.reason, event.flagged_by),
-                )
-            )
-        reach.ends.update(batch.positions)
-    return {account: History(events) for account, events in found.items()}
-
-
-def _naming(text: bytes) -> Callable[[Columns], Sequence[int]]:
-    """Return what keeps the records whose value has these bytes; decoding them all would take ten times as long."""
-    return lambda records: [index for index, value in enumerate(records.values()) if value and text in value]
-
-
 def at(records: Records, topic: str, place: Place) -> Record | None:
     """Return the record at a place; None when Kafka does not have it any more."""
     wanted = Range(From.OFFSETS, offsets={place[0]: place[1]}, limit=1, follow=False)
@@ -175,25 +128,8 @@ def at(records: Records, topic: str, place: Place) -> Record | None:
 
 def named(records: Records, topic: str, transaction_id: str) -> Iterator[Record]:
     """Yield the records of a topic whose value has a transaction's id somewhere."""
-    keep = _naming(transaction_id.encode())
+    keep = naming(transaction_id.encode())
     return records.read(topic, Range(From.BEGINNING, follow=False, keep=keep))
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What decides: the accounts' flag events, and the application's `hold` and `slack` in milliseconds."""
-
-    histories: Mapping[int, History]
-    hold: int
-    slack: int
-
-    def outcomes(self, transaction: Transaction, published: int) -> frozenset[FlagEvent | None]:
-        """Return every right outcome for a transaction."""
-        history = self.histories.get(transaction.account_id)
-        if history is None:
-            return frozenset({None})
-        date = milliseconds(transaction.transaction_date)
-        return history.outcomes(published, date, hold=self.hold, slack=self.slack)
 
 
 def sent(

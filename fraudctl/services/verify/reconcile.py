@@ -20,8 +20,11 @@ from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.names import FLINK_GROUP
 from fraudctl.pipeline.text import iso
 from fraudctl.services.audit.table import AuditReader, Query, translated
+from fraudctl.services.flags import reading
+from fraudctl.services.flags.reading import Reach
+from fraudctl.services.flags.rule import Rule
 from fraudctl.services.verify import evidence
-from fraudctl.services.verify.evidence import Reach, Rule, Store
+from fraudctl.services.verify.evidence import Store
 from fraudctl.services.verify.verdicts import ATTEMPTED, FAULTS, Case, Judge, Word
 from fraudctl.target import Event, From, Phase, Range, Target
 
@@ -129,7 +132,7 @@ class Reconciliation:
     ) -> Iterator[Event]:
         records = self._target.records
         yield Event(topics.FLAGGED.name, Phase.STARTED)
-        histories = evidence.histories(records, judge.flags)
+        histories = reading.histories(records, judge.flags)
         judge.events = {
             (event.partition, event.offset): event for history in histories.values() for event in history.events
         }

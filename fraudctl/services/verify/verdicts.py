@@ -6,8 +6,9 @@ from enum import StrEnum
 from typing import Final
 
 from fraudctl.pipeline import topics
-from fraudctl.services.verify.evidence import Claim, Evidence, Identity, Place, Reach
-from fraudctl.services.verify.rule import FlagEvent
+from fraudctl.services.flags.reading import Reach
+from fraudctl.services.flags.rule import FlagEvent
+from fraudctl.services.verify.evidence import Claim, Evidence, Identity, Place
 
 
 class Word(StrEnum):

@@ -9,8 +9,12 @@ millisecond: each such outcome is right.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from fraudctl.pipeline.dates import date_milliseconds
+from fraudctl.pipeline.records import Transaction
 
 KEPT_EVENTS: Final = 64
 
@@ -65,3 +69,20 @@ class History:
     def detecting(self) -> Iterator[FlagEvent]:
         """Yield the events that may detect something."""
         return (event for event in self.events if event.flagged)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What decides: the accounts' flag events, and the application's `hold` and `slack` in milliseconds."""
+
+    histories: Mapping[int, History]
+    hold: int
+    slack: int
+
+    def outcomes(self, transaction: Transaction, published: int) -> frozenset[FlagEvent | None]:
+        """Return every right outcome for a transaction."""
+        history = self.histories.get(transaction.account_id)
+        if history is None:
+            return frozenset({None})
+        date = date_milliseconds(transaction.transaction_date)
+        return history.outcomes(published, date, hold=self.hold, slack=self.slack)

@@ -4,7 +4,7 @@ import oracle
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fraudctl.services.verify.rule import FlagEvent, History
+from fraudctl.services.flags.rule import FlagEvent, History
 
 HOLD, SLACK = 60, 5
 

@@ -17,6 +17,7 @@ from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.records import MAX_INT64, AccountFlag, Malformed, Status
 from fraudctl.pipeline.text import iso
 from fraudctl.services import time_options
+from fraudctl.services.flags.reading import ACCOUNT
 from fraudctl.tables import Column
 from fraudctl.target import From, Range, Target
 
@@ -33,8 +34,6 @@ _FUNCTION: Final = "FlagAccountGenerator"
 _ID: Final = re.compile(r"0*[1-9]\d{0,18}", re.ASCII)
 # Small enough for the function's time limit and the size limits of its payload and its answer.
 _AT_ONCE: Final = 1000
-# Decoding every flag event would take ten times as long as reading them.
-ACCOUNT: Final = re.compile(rb'"account_id"\s*:\s*(\d{1,19})(?!\d)')
 _CHECK_SECONDS: Final = 1.0
 _NAMED: Final = 5
 
