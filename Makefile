@@ -8,7 +8,7 @@ REGIONS := ap-northeast-1 ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup lint test unit bench bench-flink bench-tail soak chaos wheel lock clean
+.PHONY: help demo setup lint test unit bench bench-flink bench-tail bench-verify soak chaos wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -66,6 +66,9 @@ bench-flink: $(VENV)/.dev ## compare the Flink application with a plain SQL join
 
 bench-tail: $(VENV)/.dev ## read 1,000,000 records with tail and with kcat in turn, a minute
 	$(BIN)/python tests/benchmarks/bench_tail.py
+
+bench-verify: $(VENV)/.dev ## reconcile 1,000,000 transactions with audit verify, ten minutes
+	$(BIN)/python tests/benchmarks/bench_verify.py
 
 soak: $(VENV)/.dev ## twenty kills, 500 seeds, state over 20 minutes, half an hour
 	$(BIN)/pytest tests/soak/soak_flink.py -o python_files='soak_*.py' -rP

@@ -81,13 +81,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step of a running operation. `done` and `total` count what `unit` names (bytes, mostly)."""
+    """One step of a running operation. `done` and `total` count what `unit` names: records, rows; bytes without one."""
 
     component: str
     phase: Phase
     detail: str = ""
     done: int | None = None
     total: int | None = None
+    unit: str = ""
 
 
 class Health(StrEnum):
