@@ -10,6 +10,7 @@ import typer
 from fraudctl import tables
 from fraudctl.commands import completion
 from fraudctl.context import Context
+from fraudctl.errors import INTERRUPTED
 from fraudctl.services.audit.by import By
 from fraudctl.tables import Column
 
@@ -219,7 +220,11 @@ def verify(
         typer.Option(help="Transactions published from this time on, written like --since of `audit query`."),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Transactions published before this time.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="TIME", help="Count each stage by time too: 10m, 1h, 1d.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most N cases of each kind.")] = 10,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the same question where Ctrl-C has stopped it.")
+    ] = False,
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Exit 0 though something could not be checked.")
     ] = False,
@@ -230,28 +235,44 @@ def verify(
     something is lost, unexpected or different, or could not be checked.
 
     Example: fraudctl audit verify
-    Example: fraudctl audit verify --since 1d
+    Example: fraudctl audit verify --since 1d --by 1h
     Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
     """
     from fraudctl.services import time_options
-    from fraudctl.services.verify import report
+    from fraudctl.services.verify import buckets, report
+    from fraudctl.services.verify.kept import Question, forget, kept
     from fraudctl.services.verify.reconcile import Reconciliation
 
     context: Context = ctx.obj
-    first, end = time_options.span(since, until, note=context.render.note)
-    reconciliation = Reconciliation(context.running, first, end)
-    context.render.events(reconciliation.run())
+    render = context.render
+    question = Question(since, until, by)
+    first, end = time_options.span(since, until, note=render.note)
+    width = None if by is None else buckets.width(by)
+    target = context.running
+    with kept(target.folder(), question, resume=resume, note=render.note) as file:
+        reconciliation = Reconciliation(target, first, end, file=file, by=width)
+        try:
+            render.events(reconciliation.run())
+        except KeyboardInterrupt as error:
+            if file is None:
+                raise
+            render.note(f"Interrupted. Go on with `{question.command()}`.")
+            raise typer.Exit(INTERRUPTED) from error
+        if file is not None:
+            forget(file)
     result = reconciliation.result
     cases = report.cases(result, limit)
-    if context.render.json:
-        context.render.rows([report.document(result, cases)], ())
-    elif context.render.structured:
-        context.render.rows(cases, report.CASE_COLUMNS)
+    counted = [] if result.buckets is None else result.buckets.rows()
+    if render.json:
+        render.rows([report.document(result, cases)], ())
+    elif render.structured:
+        render.rows(*((cases, report.CASE_COLUMNS) if by is None else (counted, buckets.COLUMNS)))
     else:
-        context.render.rows(report.summary(result), report.SUMMARY_COLUMNS)
-        context.render.rows(cases, report.CASE_COLUMNS)
+        render.rows(report.summary(result), report.SUMMARY_COLUMNS)
+        render.rows(buckets.people(counted), buckets.COLUMNS)
+        render.rows(cases, report.CASE_COLUMNS)
     for note in report.notes(result, limit):
-        context.render.note(note)
+        render.note(note)
     report.check(result, allow_unknown=allow_unknown)
 
 

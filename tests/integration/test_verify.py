@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -19,16 +20,18 @@ from histories import epoch_ms, flag_json, transaction_json
 from lambda_servers import Servers, servers
 from oracle import Flag, Transaction, outcome
 
-from fraudctl.errors import NotDeployed
+from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import audit_table, kafka, records, topics
 from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.names import FLINK_GROUP
-from fraudctl.services.verify import report
+from fraudctl.services.verify import reconcile, report
+from fraudctl.services.verify.buckets import STAGES
 from fraudctl.services.verify.chain import chain, explained, why_not
 from fraudctl.services.verify.reconcile import Reconciliation, Result
+from fraudctl.services.verify.store import Store
 from fraudctl.services.verify.verdicts import Word
 
 pytestmark = pytest.mark.integration
@@ -184,6 +187,54 @@ def test_a_right_pipeline_is_right(pipeline: Pipeline) -> None:
     assert (result.unknown, result.gaps, found_in(result)) == (False, [], [])
     assert result.through is not None
     report.check(result, allow_unknown=False)
+
+
+@pytest.mark.parametrize("events", range(1, 9))
+def test_an_interrupted_run_goes_on_where_it_was(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: int
+) -> None:
+    """Whenever it is interrupted, nothing is counted twice or left out; what came meanwhile is not judged."""
+    monkeypatch.setattr(reconcile, "_SAVED_EVERY_SECONDS", 0)
+    file = tmp_path / "verify.sqlite"
+    first = Reconciliation(pipeline.target, file=file, by=1000)
+    running = first.run()
+    shown = [next(running).component for _ in range(events)]
+    running.close()
+    second = Reconciliation(pipeline.target, file=file, by=1000)
+    list(second.run())
+    assert second.result.counts == {Word.OK: NUMBER // 3 + NUMBER // 6}, shown
+    assert (second.result.transactions, second.result.attempted, second.result.unknown) == (NUMBER, 30, False)
+    assert second.result.buckets is not None
+    (bucket, *more) = second.result.buckets.rows()
+    counted = {stage: sum(row[stage] for row in (bucket, *more)) for stage in STAGES}
+    assert counted == {"in": NUMBER, "should": 30, "processed": 30, "table": 30, "dead": 0}
+
+
+def test_a_topic_made_anew_is_not_gone_on_with(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Its offsets are of other records."""
+    file = tmp_path / "verify.sqlite"
+    first = Reconciliation(pipeline.target, file=file)
+    list(first.run())
+    with Store(file) as store:
+        state = store.state()
+        assert state is not None
+        state["transactions"]["first_at"] = dict.fromkeys(state["transactions"]["first_at"], 1)
+        store.save(state)
+    with pytest.raises(BadConfig, match="not the topic that was read before"):
+        list(Reconciliation(pipeline.target, file=file).run())
+
+
+def test_the_first_bucket_that_differs_is_told(pipeline: Pipeline) -> None:
+    """By the time of publishing; the stages before the one that lost it have it."""
+    with spoiled(pipeline, 3, lambda _: None):
+        run = Reconciliation(pipeline.target, by=24 * 60 * 60 * 1000)
+        list(run.run())
+    assert run.result.buckets is not None
+    rows = run.result.buckets.rows()
+    (found,) = [row for row in rows if row["differs"]]
+    assert [row["first"] for row in rows if row["differs"]] == [True]
+    assert found["differs"] == "1 lost"
+    assert (found["should"], found["processed"] - found["table"]) == (found["processed"], 1)
 
 
 @contextmanager

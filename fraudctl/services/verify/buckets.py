@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from fraudctl import tables
+from fraudctl.errors import BadConfig
 from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.text import iso
+from fraudctl.services import time_options
 from fraudctl.services.verify.evidence import Evidence
 from fraudctl.services.verify.verdicts import FAULTS, Case, Word
 from fraudctl.tables import Column
@@ -17,7 +19,16 @@ COLUMNS: Final = (
     *(Column(stage, text=tables.count) for stage in STAGES),
     Column("differs", style=lambda text: "red" if text else ""),
 )
+_SHORTEST_MS: Final = 1000
 _WORDS: Final = tuple(word for word in Word if word in FAULTS)
+
+
+def width(text: str) -> int:
+    """Return how long a bucket is, in milliseconds; raises `BadConfig`."""
+    found = time_options.duration(text, "--by")
+    if found < _SHORTEST_MS:
+        raise BadConfig(f"--by {text}: shorter than a second", hint="write 10m for ten minutes")
+    return found
 
 
 class Buckets:

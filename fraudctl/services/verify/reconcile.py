@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from fraudctl import tables
 from fraudctl.clock import Clock
-from fraudctl.errors import NotDeployed
+from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.names import FLINK_GROUP
@@ -109,6 +109,19 @@ def committed_by_writer(target: Target) -> Mapping[int, int]:
     return next((at for group, at in groups.items() if group.endswith(_WRITER)), {})
 
 
+def check_same(target: Target, reach: Reach) -> None:
+    """Raise `BadConfig` when the topic is not the one that was read before: created anew, it has other records."""
+    for partition, offset in reach.starts.items():
+        found = evidence.at(target.records, topics.TRANSACTIONS.name, (partition, offset))
+        if found is not None:
+            if found.timestamp == reach.first_at[partition]:
+                return
+            raise BadConfig(
+                f"--resume: {topics.TRANSACTIONS.name} is not the topic that was read before the interruption",
+                hint="run `fraudctl audit verify` without --resume",
+            )
+
+
 class Reconciliation:
     """One reconciliation of a window of transactions, by the time of their publishing, in epoch milliseconds.
 
@@ -152,6 +165,7 @@ class Reconciliation:
             judge = self._restored(store) or self._noted()
             self._save(judge, store)
             yield from self._read(judge, store, outputs.hold_ms, outputs.slack_ms)
+            self._save(judge, store)
             yield Event("verdicts", Phase.STARTED)
             for found in store.all():
                 case = judge.judge(found)
@@ -339,6 +353,7 @@ class Reconciliation:
         judge.written, self._flags_read = _numbers(kept["written"]), _numbers(kept["flags_read"])
         for name in _REACHES:
             setattr(judge, name, Reach(**{part: _numbers(value) for part, value in kept[name].items()}))
+        check_same(self._target, judge.transactions)
         self._positions = None if kept["positions"] is None else _numbers(kept["positions"])
         self._processed_at = None if kept["processed_at"] is None else _numbers(kept["processed_at"])
         self._rows_after = _numbers(kept["rows_after"])
