@@ -197,7 +197,7 @@ def test_an_interrupted_run_goes_on_where_it_was(
     monkeypatch.setattr(reconcile, "_SAVED_EVERY_SECONDS", 0)
     file = tmp_path / "verify.sqlite"
     first = Reconciliation(pipeline.target, file=file, by=1000)
-    running = first.run()
+    running: Any = first.run()
     shown = [next(running).component for _ in range(events)]
     running.close()
     second = Reconciliation(pipeline.target, file=file, by=1000)
