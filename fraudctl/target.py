@@ -523,6 +523,9 @@ class Known(Protocol):
     def accounts(self) -> Sequence[str]:
         """Return accounts that were flagged or cleared, newest first."""
 
+    def reasons(self) -> Sequence[str]:
+        """Return the reasons of flag events, newest first."""
+
 
 class Target(Protocol):
     """Everything a command can ask of a place where the pipeline runs."""

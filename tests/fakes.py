@@ -12,6 +12,7 @@ from typing import Any
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Batch, Record
+from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.pipeline.records import FlaggedTransaction
 from fraudctl.pipeline.text import iso
 from fraudctl.target import (
@@ -244,7 +245,10 @@ class FakeTopics:
 
 @dataclass
 class FakeRecords:
-    """Yields `arriving` when it is read and stores what is written; `refuse` has keys that Kafka does not accept."""
+    """Yields `arriving` when it is read and stores what is written; `refuse` has keys that Kafka does not accept.
+
+    `of_topic` has what other topics give, filtered as a reader would by `keep` and by time.
+    """
 
     arriving: Iterable[Batch | BaseException] = ()
     refuse: frozenset[bytes] = frozenset()
@@ -254,6 +258,7 @@ class FakeRecords:
     parts: Sequence[Report] | None = None
     asked_for: int = 0
     most: int | None = None  # the write stops behind so many
+    of_topic: Mapping[str, Sequence[Record]] = field(default_factory=dict)
 
     def read(self, topic: str, wanted: Range) -> Iterator[Record]:
         """Yield the records of all batches."""
@@ -263,6 +268,11 @@ class FakeRecords:
     def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
         """Yield the batches; an error among them is raised."""
         self.asked.append((topic, wanted))
+        if topic in self.of_topic:
+            since, until = wanted.since or 0, wanted.until or 2**63
+            there = Columns(topic, [item for item in self.of_topic[topic] if since <= (item.timestamp or 0) < until])
+            yield batch(*(there if wanted.keep is None else there.take(wanted.keep(there))))
+            return
         for found in self.arriving:
             if isinstance(found, BaseException):
                 raise found

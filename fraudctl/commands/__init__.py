@@ -4,7 +4,7 @@
 stack         deploy, pause, resume, teardown
 demo          demo
 status        status
-accounts      flag-accounts
+accounts      flag-accounts, accounts list, diff, show
 tail          tail
 audit         audit query, show
 transactions  transactions generate, send, start, stop
@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command()(stack.deploy)
     app.command()(status.status)
     app.command("flag-accounts")(accounts.flag_accounts)
+    app.add_typer(accounts.app, name="accounts")
     app.command()(tail.tail)
     app.add_typer(audit.app, name="audit")
     app.add_typer(transactions.app, name="transactions")

@@ -61,6 +61,13 @@ def _others(ctx: Any, found: Iterable[str]) -> list[str]:  # noqa: ANN401 - Type
     return [item for item in found if item not in given]
 
 
+def _next_of(incomplete: str, names: Iterable[str]) -> list[str]:
+    """Return a list with commas that has been begun, with each name behind it that it does not have."""
+    before, comma, _ = incomplete.rpartition(",")
+    given = before.split(",")
+    return [f"{before}{comma}{name}" for name in names if name not in given]
+
+
 @_silent
 def topics(_ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the topics: the short names, or the full ones where no short one begins like that."""
@@ -89,6 +96,12 @@ def accounts(ctx: typer.Context, _incomplete: str) -> list[str]:
 
 
 @_silent
+def reasons(ctx: typer.Context, _incomplete: str) -> list[str]:
+    """Complete the reasons of flag events, newest first."""
+    return list(_known(ctx).reasons())
+
+
+@_silent
 def fields(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last of several columns, ``a,b,c``, of the records of the topic that the command names."""
     from fraudctl.services.record_fields import known
@@ -96,9 +109,15 @@ def fields(ctx: typer.Context, incomplete: str) -> list[str]:
 
     # The option has no value yet, at which the parser gives up: arguments are left as they were typed.
     topic = ctx.params.get("topic") or ctx.args[0]
-    before, comma, _ = incomplete.rpartition(",")
-    given = before.split(",")
-    return [f"{before}{comma}{name}" for name in known(named(topic).name) if name not in given]
+    return _next_of(incomplete, known(named(topic).name))
+
+
+@_silent
+def account_fields(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the last of several columns, ``a,b,c``, of the list of accounts."""
+    from fraudctl.services.accounts.listing import FIELDS
+
+    return _next_of(incomplete, FIELDS)
 
 
 @_silent
@@ -106,10 +125,7 @@ def audit_fields(_ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the last of several columns, ``a,b,c``, of the audit table."""
     from fraudctl.pipeline.audit_table import AuditRow
 
-    before, comma, _ = incomplete.rpartition(",")
-    given = before.split(",")
-    names = [field.name for field in AuditRow.FIELDS]
-    return [f"{before}{comma}{name}" for name in names if name not in given]
+    return _next_of(incomplete, [field.name for field in AuditRow.FIELDS])
 
 
 @_silent

@@ -6,6 +6,7 @@ Imports little, since a Tab may take 150 ms: importing `LocalTarget` alone costs
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 import threading
 from contextlib import suppress
@@ -42,6 +43,20 @@ class LocalKnown:
 
     def accounts(self) -> Sequence[str]:
         """Return the accounts of the last flag events, newest first; those that Kafka gives within 100 ms."""
+        keys = (record.key.decode() for record in self._newest() if record.key is not None and record.key.isdigit())
+        return list(dict.fromkeys(keys))
+
+    def reasons(self) -> Sequence[str]:
+        """Return the reasons of the last flag events, newest first; those that Kafka gives within 100 ms."""
+        found: dict[str, None] = {}
+        for record in self._newest():
+            with suppress(ValueError, KeyError, TypeError):
+                reason = json.loads(record.value or b"")["reason"]
+                if isinstance(reason, str) and reason.isprintable():
+                    found[reason] = None
+        return list(found)
+
+    def _newest(self) -> Sequence[Record]:
         found: list[Record] = []
         state = StackState.load(self._paths.state)
         if state is None or "kafka" not in state.ports:
@@ -51,9 +66,7 @@ class LocalKnown:
         # Left behind when Kafka hangs, and with its consumer, which takes its time to close.
         threading.Thread(target=self._read, args=(state, found, answered), daemon=True).start()
         answered.wait(_ASK_SECONDS)
-        newest = sorted(found, key=lambda record: (record.timestamp or 0, record.offset), reverse=True)
-        keys = (record.key.decode() for record in newest if record.key is not None and record.key.isdigit())
-        return list(dict.fromkeys(keys))
+        return sorted(found, key=lambda record: (record.timestamp or 0, record.offset), reverse=True)
 
     @staticmethod
     def _read(state: StackState, found: list[Record], answered: threading.Event) -> None:

@@ -82,12 +82,7 @@ def write(
 @cache
 def producer() -> kafka.KeptProducer:
     """Return the producer that all invocations share."""
-    connection = kafka.client(
-        os.environ["FLAGGER_BOOTSTRAP_SERVERS"],
-        security=os.environ.get("FLAGGER_SECURITY", "plain"),
-        region=os.environ.get("AWS_REGION"),
-    )
-    return kafka.KeptProducer(kafka.producer(connection))
+    return kafka.KeptProducer(kafka.producer(kafka.connection(os.environ, "FLAGGER")))
 
 
 def warm() -> None:

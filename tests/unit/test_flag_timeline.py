@@ -56,3 +56,21 @@ def test_extended() -> None:
     assert found is not None
     assert (found.state, found.since, found.until) == (State.FLAGGED, 10, 90)
     assert [event.date for event in steps(extended)] == [10, 50, 90]
+
+
+def test_an_end_that_was_set_means_nothing_once_it_was_cleared_by_hand() -> None:
+    """Cleared since then, not expired at the end; clearing again changes nothing either."""
+    early = history((10, 10, True), (10, 50, False), (30, 30, False))
+    found = standing(early, 60)
+    assert found is not None
+    assert (found.state, found.since, found.event.date) == (State.CLEARED, 30, 30)
+    twice = history((10, 10, True), (10, 50, False), (60, 60, False))
+    found = standing(twice, 70)
+    assert found is not None
+    assert (found.state, found.since) == (State.EXPIRED, 50)
+
+
+def test_a_clear_ahead_of_an_account_that_was_never_flagged_is_no_end() -> None:
+    """Nothing expires."""
+    assert standing(history((10, 50, False)), 60).state is State.CLEARED  # type: ignore[union-attr]
+    assert standing(history((10, 50, False)), 20).state is State.CLEARED  # type: ignore[union-attr]

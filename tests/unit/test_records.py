@@ -1,22 +1,18 @@
 """The records: the corpus, and what survives a way through JSON."""
 
-import base64
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus import LINES, Line
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudctl.pipeline import records
 from fraudctl.pipeline.records import AccountFlag, FlaggedTransaction, Malformed, Status, Transaction
 
-CORPUS = Path(__file__).parents[1] / "data" / "records.jsonl"
 PLAIN = {
     "transaction_id": "t-1",
     "account_id": 1000000001,
@@ -37,29 +33,6 @@ DETECTED = PLAIN | {
 }
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of the corpus."""
-
-    name: str
-    topic: str
-    value: bytes | None
-    verdict: str
-
-
-def corpus() -> Iterator[Line]:
-    """Read the corpus as tests/data/README.md describes it."""
-    for line in CORPUS.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        if repeat := entry.get("repeat"):
-            prefix, unit, suffix = (base64.b64decode(repeat[f"{part}_base64"]) for part in ("prefix", "unit", "suffix"))
-            value = prefix + unit * repeat["times"] + suffix
-        else:
-            value = None if entry["value_base64"] is None else base64.b64decode(entry["value_base64"])
-        yield Line(entry["name"], entry["topic"], value, entry["verdict"])
-
-
-LINES = list(corpus())
 RECORD: dict[str, type[Transaction] | type[AccountFlag]] = {
     "demo_transactions": Transaction,
     "flagged_accounts": AccountFlag,
