@@ -16,6 +16,7 @@ from fraudctl.tables import Column
 
 if TYPE_CHECKING:
     from fraudctl.services.audit.options import Prepared, Wanted
+    from fraudctl.services.verify.reconcile import Result
 
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
 
@@ -213,7 +214,7 @@ def stats(
 
 
 @app.command()
-def verify(
+def verify(  # noqa: PLR0913 - the options
     ctx: typer.Context,
     since: Annotated[
         str | None,
@@ -225,17 +226,23 @@ def verify(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the same question where Ctrl-C has stopped it.")
     ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Have AuditWriter write the detections that are not in the table; asks first."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --repair.")] = False,
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Exit 0 though something could not be checked.")
     ] = False,
 ) -> None:
     """Recompute what had to be detected, and compare it with the topic and the table.
 
-    Reads transactions, flag events, detections, rows and the on-failure destination, and changes nothing. Exits 8 if
-    something is lost, unexpected or different, or could not be checked.
+    Reads transactions, flag events, detections, rows and the on-failure destination, and changes nothing without
+    --repair. Exits 8 if something is lost, unexpected or different, or could not be checked.
 
     Example: fraudctl audit verify
     Example: fraudctl audit verify --since 1d --by 1h
+    Example: fraudctl audit verify --repair
     Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
     """
     from fraudctl.services import time_options
@@ -273,7 +280,28 @@ def verify(
         render.rows(cases, report.CASE_COLUMNS)
     for note in report.notes(result, limit):
         render.note(note)
+    if repair:
+        _repair(context, result, yes=yes)
     report.check(result, allow_unknown=allow_unknown)
+
+
+def _repair(context: Context, result: Result, *, yes: bool) -> None:
+    from fraudctl.services.verify import repair as service
+
+    render, target = context.render, context.target
+    wanted = service.needed(result)
+    plan = wanted.plan(context.settings.stack)
+    if not plan.changes:
+        render.note("Nothing to repair: no detection is missing from the table that could be written.")
+        return
+    render.plan(plan)
+    render.consent(plan, wanted.question, "Repairing the audit table", given=yes)
+    render.events(service.repair(target, wanted))
+    wanted.settle(result)
+    if render.json:
+        render.rows([wanted.document()], ())
+    render.note(wanted.note())
+    wanted.check()
 
 
 @app.command()

@@ -16,6 +16,7 @@ from fakes import FakeTarget, Undeployed, detection
 
 from fraudctl import tables
 from fraudctl.pipeline import audit_table
+from fraudctl.services.verify.verdicts import Case, Word
 
 DAY = 1_795_478_400_000  # 2026-11-24T00:00:00Z
 
@@ -367,3 +368,26 @@ def test_where_nothing_can_be_kept_verify_runs_all_the_same(run: Run) -> None:
     done = run(FakeTarget(), "audit", "verify", "--by", "10ms")
     assert (done.code, done.out) == (2, "")
     assert "Error: --by 10ms: shorter than a second" in done.err
+
+
+def test_a_repair_is_shown_and_asked_for(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal and without --yes it is refused, and nothing is written."""
+
+    def lost(reconciliation: Any) -> Any:
+        reconciliation.result.count(Case((7, "2026-11-24T10:00:01.000Z", "t-1"), Word.LOST, processed=(0, 3)))
+        return iter(())
+
+    monkeypatch.setattr("fraudctl.services.verify.reconcile.Reconciliation.run", lost)
+    done = run(FakeTarget(kept=tmp_path), "audit", "verify", "--repair", output="json")
+    assert done.code == 7
+    assert json.loads(done.out)["lost"] == 1
+    assert "audit table      1 row from processed_topic, by AuditWriter" in done.err
+    assert "Error: Repairing the audit table needs confirmation" in done.err
+
+
+def test_nothing_to_repair_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is no error."""
+    monkeypatch.setattr("fraudctl.services.verify.reconcile.Reconciliation.run", lambda _: iter(()))
+    done = run(FakeTarget(kept=tmp_path), "audit", "verify", "--repair")
+    assert done.code == 0
+    assert "Nothing to repair" in done.err

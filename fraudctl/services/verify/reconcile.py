@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -178,7 +178,7 @@ class Reconciliation:
 
     def _noted(self) -> Judge:
         """Note how far the pipeline has come, before anything is read."""
-        judge = Judge({}, windowed=self._since is not None)
+        judge = Judge({}, windowed=self._since is not None, bounded=self._until is not None)
         judge.read = committed_by_application(self._target, topics.TRANSACTIONS.name)
         self._flags_read = committed_by_application(self._target, topics.FLAGGED.name)
         judge.written = committed_by_writer(self._target)
@@ -218,7 +218,7 @@ class Reconciliation:
         yield Event(name, Phase.STARTED)
         ends = dict(reach.ends)
         window = self._window() if self._positions is None else self._from(self._positions)
-        reads = evidence.sent(self._target.records, window, rule, reach, judge.read, ends=ends)
+        reads = evidence.sent(self._target.records, window, rule, reach, judge.read, before=self._until, ends=ends)
         for read in reads:
             for found in read.found:
                 store.add("sent", *found)
@@ -271,7 +271,7 @@ class Reconciliation:
         name, reach = topics.PROCESSED.name, judge.processed
         yield Event(name, Phase.STARTED)
         # Detections are published after their transactions.
-        window = replace(self._window(), until=None) if self._processed_at is None else self._from(self._processed_at)
+        window = self._window() if self._processed_at is None else self._from(self._processed_at)
         ends, count = dict(reach.ends), 0
         for found in evidence.processed(self._target.records, window, reach):
             for identity, claim in found:
@@ -303,11 +303,11 @@ class Reconciliation:
 
     def _window(self) -> Range:
         if self._since is None:
-            return Range(From.BEGINNING, until=self._until, follow=False)
-        return Range(From.TIME, since=self._since, until=self._until, follow=False)
+            return Range(From.BEGINNING, follow=False)
+        return Range(From.TIME, since=self._since, follow=False)
 
     def _from(self, positions: Mapping[int, int]) -> Range:
-        return Range(From.OFFSETS, offsets=positions, since=self._since, until=self._until, follow=False)
+        return Range(From.OFFSETS, offsets=positions, since=self._since, follow=False)
 
     def _progress(
         self, component: str, detail: str, done: int | None = None, total: int | None = None, unit: str = ""
@@ -349,8 +349,9 @@ class Reconciliation:
         if kept is None:
             return None
         self._since, self._until = kept["since"], kept["until"]
-        judge = Judge({}, windowed=self._since is not None, read=_numbers(kept["read"]))
-        judge.written, self._flags_read = _numbers(kept["written"]), _numbers(kept["flags_read"])
+        judge = Judge({}, windowed=self._since is not None, bounded=self._until is not None)
+        judge.read, judge.written = _numbers(kept["read"]), _numbers(kept["written"])
+        self._flags_read = _numbers(kept["flags_read"])
         for name in _REACHES:
             setattr(judge, name, Reach(**{part: _numbers(value) for part, value in kept[name].items()}))
         check_same(self._target, judge.transactions)
