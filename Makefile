@@ -8,7 +8,7 @@ REGIONS := ap-northeast-1 ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup lint test unit bench bench-flink bench-tail bench-accounts bench-audit bench-what-if soak chaos wheel lock clean
+.PHONY: help demo setup lint test unit bench bench-flink bench-tail bench-accounts bench-audit bench-verify bench-what-if soak chaos wheel lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
@@ -65,6 +65,9 @@ bench-flink: $(VENV)/.dev ## compare the Flink application with a plain SQL join
 
 bench-tail: $(VENV)/.dev ## read 1,000,000 records with tail and with kcat in turn, a minute
 	$(BIN)/python tests/benchmarks/bench_tail.py
+
+bench-verify: $(VENV)/.dev ## reconcile 1,000,000 transactions with audit verify, ten minutes
+	$(BIN)/python tests/benchmarks/bench_verify.py
 
 bench-audit: $(VENV)/.dev ## how fast detections become audit rows, and where that breaks, eight minutes
 	$(BIN)/python tests/benchmarks/bench_audit.py
