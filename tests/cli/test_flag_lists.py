@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run
@@ -187,6 +189,29 @@ def test_what_was_written_in_part_can_be_applied_again(run: Run, three: str) -> 
     done = run(found, "accounts", "apply", three, "--yes", "--no-what-if")
     assert "+1 flagged, 2 unchanged." in done.err
     assert listed(run, found).keys() == {1, 2, 4}
+
+
+def test_an_interrupted_apply_says_how_to_go_on(run: Run, tmp_path: Path) -> None:
+    """A thousand events go in one call; Ctrl-C in the second leaves the first."""
+    file = tmp_path / "many.txt"
+    file.write_text("".join(f"{account}\n" for account in range(1, 1202)))
+    found = live(())
+    invoke = found.functions.invoke
+
+    def interrupted(name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        if found.functions.payloads:
+            raise KeyboardInterrupt
+        return invoke(name, payload)
+
+    found.functions.invoke = interrupted  # type: ignore[method-assign]
+    done = run(found, "accounts", "apply", str(file), "--yes", "--no-what-if")
+    assert done.code == 130
+    assert "stopped behind 1,000 accounts; make a new plan from the list" in done.err
+    found.functions.invoke = invoke  # type: ignore[method-assign]
+    done = run(found, "accounts", "apply", str(file), "--yes", "--no-what-if")
+    assert "+201 flagged, 1,000 unchanged." in done.err
+    assert "and 181 changes more; with --plan a file has them all" in done.err
+    assert len(listed(run, found)) == 1201
 
 
 def test_apply_keeps_to_the_limits(run: Run, three: str, tmp_path: Path) -> None:
