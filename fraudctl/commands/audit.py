@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -15,7 +15,10 @@ from fraudctl.services.audit.by import By
 from fraudctl.tables import Column
 
 if TYPE_CHECKING:
+    from fraudctl.render import Renderer
     from fraudctl.services.audit.options import Prepared, Wanted
+    from fraudctl.services.verify.follow import Following
+    from fraudctl.services.verify.kept import Question
     from fraudctl.services.verify.reconcile import Result
 
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
@@ -222,6 +225,9 @@ def verify(  # noqa: PLR0913 - the options
     ] = None,
     until: Annotated[str | None, typer.Option(help="Transactions published before this time.")] = None,
     by: Annotated[str | None, typer.Option(metavar="TIME", help="Count each stage by time too: 10m, 1h, 1d.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is new, until Ctrl-C; faults are shown as found.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=0, help="Show at most N cases of each kind.")] = 10,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the same question where Ctrl-C has stopped it.")
@@ -242,21 +248,28 @@ def verify(  # noqa: PLR0913 - the options
 
     Example: fraudctl audit verify
     Example: fraudctl audit verify --since 1d --by 1h
+    Example: fraudctl audit verify --follow
     Example: fraudctl audit verify --repair
     Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
     """
+    from fraudctl.errors import BadConfig
     from fraudctl.services import time_options
     from fraudctl.services.verify import buckets, report
+    from fraudctl.services.verify.follow import Following
     from fraudctl.services.verify.kept import Question, forget, kept
     from fraudctl.services.verify.reconcile import Reconciliation
 
     context: Context = ctx.obj
     render = context.render
-    question = Question(since, until, by)
+    question = Question(since, until, by, follow)
+    if follow and (until is not None or by is not None or repair):
+        raise BadConfig("--follow: goes on without end", hint="leave out --until, --by and --repair")
     first, end = time_options.span(since, until, note=render.note)
     width = None if by is None else buckets.width(by)
     target = context.running
     with kept(target.folder(), question, resume=resume, note=render.note) as file:
+        if follow:
+            _follow(context, Following(target, first, file=file), question)
         reconciliation = Reconciliation(target, first, end, file=file, by=width)
         try:
             render.events(reconciliation.run())
@@ -283,6 +296,51 @@ def verify(  # noqa: PLR0913 - the options
     if repair:
         _repair(context, result, yes=yes)
     report.check(result, allow_unknown=allow_unknown)
+
+
+def _follow(context: Context, following: Following, question: Question) -> NoReturn:
+    """Show round after round until Ctrl-C, then what was found."""
+    from fraudctl.services.verify import report
+
+    render = context.render
+    try:
+        _show(render, following)
+    except KeyboardInterrupt as error:
+        if not following.seen:
+            raise
+        result = following.seen[-1].result
+        if not render.structured:
+            render.rows(report.summary(result), report.SUMMARY_COLUMNS)
+        for note in report.notes(result, len(result.cases)):
+            render.note(note)
+        if question.file(context.target.folder()).exists():
+            render.note(f"Interrupted. Go on with `{question.command()}`.")
+        report.check(result, allow_unknown=True)
+        raise typer.Exit(INTERRUPTED) from error
+    raise AssertionError  # it goes on until Ctrl-C
+
+
+def _show(render: Renderer, following: Following) -> None:
+    """Show the rounds: on a terminal in one line, elsewhere those that say more than the one before."""
+    from fraudctl.services.verify import report
+    from fraudctl.services.verify.follow import changes
+    from fraudctl.target import Event, Phase
+
+    if render.json:
+        render.rows((found.document() for found in changes(following.rounds())), ())
+    elif render.structured:
+        cases = (report.row(case) for found in changes(following.rounds()) for case in found.new)
+        render.rows(cases, report.CASE_COLUMNS)
+    elif render.out.isatty() and render.err.isatty():
+        with render.progress() as progress:
+            for found in following.rounds():
+                for case in found.new:
+                    render.text(report.line(case))
+                progress.show(Event("audit verify", Phase.PROGRESS, found.line))
+    else:
+        for found in changes(following.rounds()):
+            for line in (*map(report.line, found.new), found.line):
+                render.text(line)
 
 
 def _repair(context: Context, result: Result, *, yes: bool) -> None:

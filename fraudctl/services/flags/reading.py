@@ -1,7 +1,7 @@
 """Read the flag events of all accounts, or of some, from their topic, which is kept for ever."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,29 +31,29 @@ def histories(records: Records, reach: Reach, account: int | None = None) -> dic
     found: dict[int, list[FlagEvent]] = {}
     keep = None if account is None else naming(b"%d" % account)
     wanted = Range(start=From.BEGINNING, follow=False, keep=keep)
+    for number, event in events(records, wanted, reach):
+        if account in {None, number}:
+            found.setdefault(number, []).append(event)
+    return {account: History(events) for account, events in found.items()}
+
+
+def events(records: Records, wanted: Range, reach: Reach) -> Iterator[tuple[int, FlagEvent]]:
+    """Yield the account of each flag event in a range of the topic, and the event; `reach` is told what was read."""
     for batch in records.batches(topics.FLAGGED.name, wanted):
         for record in batch.records:
             try:
                 event = AccountFlag.parse(record.value)
             except Malformed:
                 continue  # a dead letter
-            if account not in {None, event.account_id}:
-                continue
-            flagged = event.status == Status.FLAGGED
-            found.setdefault(event.account_id, []).append(
+            date, flagged = date_milliseconds(event.flag_date), event.status == Status.FLAGGED
+            yield (
+                event.account_id,
                 FlagEvent(
-                    *(
-                        record.timestamp or 0,
-                        date_milliseconds(event.flag_date),
-                        flagged,
-                        record.partition,
-                        record.offset,
-                    ),
+                    *(record.timestamp or 0, date, flagged, record.partition, record.offset),
                     *(event.flag_date, event.reason, event.flagged_by),
-                )
+                ),
             )
         reach.ends.update(batch.positions)
-    return {account: History(events) for account, events in found.items()}
 
 
 def naming(text: bytes) -> Callable[[Columns], Sequence[int]]:
