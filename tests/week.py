@@ -65,7 +65,7 @@ class Week:
         ]
 
     def transactions(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return a transaction of each account every six hours, of 10.00, 20.00, … by account, with when it was sent."""
+        """Return a transaction of each account every six hours, of 10.00, 20.00, … by account, and when it was sent."""
         found = []
         for day in range(DAYS):
             for hour in range(3, 24, EVERY_HOURS):

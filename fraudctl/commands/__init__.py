@@ -8,6 +8,7 @@ accounts      flag-accounts, accounts list, diff, show
 tail          tail
 audit         audit query, show, stats, export, verify
 seals         audit seal
+dead_letters  dead-letters list, show, redrive
 transactions  transactions generate, send, start, stop
 topics        topics create, list, describe
 flink         flink start, stop, status, savepoints
@@ -22,7 +23,20 @@ from typing import Final
 
 import typer
 
-from fraudctl.commands import accounts, audit, demo, flink, logs, stack, status, tail, topics, transactions, ui
+from fraudctl.commands import (
+    accounts,
+    audit,
+    dead_letters,
+    demo,
+    flink,
+    logs,
+    stack,
+    status,
+    tail,
+    topics,
+    transactions,
+    ui,
+)
 
 _EXAMPLE: Final = re.compile(r"^Example: .*$", re.MULTILINE)
 _GLOBAL: Final = (
@@ -40,6 +54,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(accounts.app, name="accounts")
     app.command()(tail.tail)
     app.add_typer(audit.app, name="audit")
+    app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(transactions.app, name="transactions")
     app.add_typer(topics.app, name="topics")
     app.add_typer(flink.app, name="flink")
