@@ -164,7 +164,7 @@ def redrive(  # noqa: PLR0913 - the options
     from fraudctl import config
     from fraudctl.errors import BadConfig
     from fraudctl.services import time_options
-    from fraudctl.services.dead_letters import aside, editing
+    from fraudctl.services.dead_letters import aside, editing, outcomes
     from fraudctl.services.dead_letters import redrive as service
 
     context: Context = ctx.obj
@@ -185,7 +185,7 @@ def redrive(  # noqa: PLR0913 - the options
     _run(
         context,
         work,
-        service.COLUMNS,
+        outcomes.COLUMNS,
         "Send {} again",
         dry_run=dry_run,
         yes=yes,

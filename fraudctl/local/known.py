@@ -43,11 +43,8 @@ class LocalKnown:
 
     def accounts(self) -> Sequence[str]:
         """Return the accounts of the last flag events, newest first; those that Kafka gives within 100 ms."""
-        keys = (
-            record.key.decode()
-            for record in self._newest(topics.FLAGGED.name)
-            if record.key is not None and record.key.isdigit()
-        )
+        found = self._newest(topics.FLAGGED.name)
+        keys = (record.key.decode() for record in found if record.key is not None and record.key.isdigit())
         return list(dict.fromkeys(keys))
 
     def reasons(self) -> Sequence[str]:
@@ -64,7 +61,7 @@ class LocalKnown:
         """Return the places of the last dead letters, newest first; those that Kafka gives within 100 ms."""
         return [f"{record.partition}:{record.offset}" for record in self._newest(topics.DEAD_LETTERS.name)]
 
-    def _newest(self, topic: str) -> list[Record]:
+    def _newest(self, topic: str) -> Sequence[Record]:
         found: list[Record] = []
         state = StackState.load(self._paths.state)
         if state is None or "kafka" not in state.ports:

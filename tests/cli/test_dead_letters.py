@@ -243,6 +243,9 @@ def test_list_and_show_what_was_put_aside(run: Run, aside: Target) -> None:
         ("refused by the table", 3),
         ("these records are no detections", 1),
     ]
+    where = ("--where", 'record.headers.error like "refused%" and amount == 12.5')
+    found = run(aside, "dead-letters", "list", "--by", "letter", *ON_FAILURE, *where, output="json").out
+    assert [json.loads(line)["letter"] for line in found.splitlines()] == ["0:0", "0:1", "0:2"]
     shown = json.loads(run(aside, "dead-letters", "show", "0:1", *ON_FAILURE, output="json").out)
     assert (shown["topic"], shown["partition"], shown["offset"]) == ("processed_topic", 0, 1)
     assert (shown["headers"], shown["error_at"]) == ({"trace": "x"}, None)

@@ -39,6 +39,8 @@ def test_the_commands_are_those_of_the_design() -> None:
         "accounts list",
         "accounts diff",
         "accounts show",
+        "accounts what-if",
+        "accounts apply",
         "tail",
         "audit query",
         "audit show",

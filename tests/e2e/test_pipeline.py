@@ -7,7 +7,6 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import boto3
 import psutil
 import pytest
-from executable import Fraudctl, alive, eventually, output_until
+from executable import Fraudctl, WithEditor, alive, eventually, output_until
 from known_answer import CLEAN, FLAGGED, exactly_the_expected_fraud, transaction
 
 from fraudctl.pipeline import kafka
@@ -24,18 +23,6 @@ from fraudctl.pipeline import kafka
 pytestmark = pytest.mark.e2e
 
 HOLD = timedelta(seconds=60)
-
-
-@dataclass(frozen=True)
-class WithEditor(Fraudctl):
-    """Runs fraudctl with an editor of its own."""
-
-    editor: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The same, with the editor."""
-        return {**super().environment, "VISUAL": self.editor}
 
 
 def test_before_deploy_every_command_says_what_to_do(fraudctl: Fraudctl) -> None:

@@ -22,7 +22,8 @@ from fraudctl.services.dead_letters import editing, excerpts, letters
 from fraudctl.services.dead_letters.by import By
 from fraudctl.services.dead_letters.groups import Groups, kind_of
 from fraudctl.services.dead_letters.letters import Wanted, letter_of
-from fraudctl.services.dead_letters.redrive import Outcome, Redrive
+from fraudctl.services.dead_letters.outcomes import Outcome
+from fraudctl.services.dead_letters.redrive import Redrive
 from fraudctl.services.dead_letters.spans import Span, located
 from fraudctl.services.record_fields import TYPES
 from fraudctl.services.where import compile_where
@@ -236,6 +237,16 @@ def test_groups_count_by_what_is_common() -> None:
     ]
     assert (rows[0]["first"], rows[0]["last"]) == ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:01.000Z")
     assert kind_of("too long: 70000 bytes, the limit is 65536") == "too long: … bytes, the limit is 65536"
+
+
+def test_each_letter_by_itself_is_in_the_order_of_time() -> None:
+    """Not in that of reading, partition by partition."""
+    groups = Groups(By.LETTER)
+    for offset, at in ((5, 3000), (6, 1000)):
+        groups.add(letter_of(record(offset=offset)._replace(timestamp=at)))
+    assert [row["letter"] for row in groups.rows()] == ["0:6", "0:5"]
+    assert groups.newest.name == "0:5"
+    assert all('"12.50"' in row["excerpt"] and row["source"] == f"{TX}/1:42" for row in groups.rows())
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,8 @@ def read(target: Target, wanted: Wanted) -> list[Aside]:
     for aside in asides(target.on_failure()):
         letter, body = aside.letter, aside.body
         record = Record(
-            topics.PROCESSED.name, *letter.place, body.get("timestamp"), letter.key, letter.value, letter.headers
+            *(topics.PROCESSED.name, *letter.place, body.get("timestamp"), letter.key, letter.value),
+            (*letter.headers, ("error", letter.error.encode())),  # where a filter finds it in any other dead letter
         )
         if not wanted.in_time(letter.at) or not wanted.matches(record, timed=False):
             continue

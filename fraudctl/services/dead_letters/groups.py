@@ -9,7 +9,7 @@ from fraudctl import tables
 from fraudctl.pipeline.text import iso
 from fraudctl.services.dead_letters.by import By
 from fraudctl.services.dead_letters.excerpts import sample
-from fraudctl.services.dead_letters.letters import MOST_REDRIVES, Letter
+from fraudctl.services.dead_letters.letters import MOST_REDRIVES, Letter, Place
 from fraudctl.services.record_fields import text
 from fraudctl.tables import Column
 
@@ -77,27 +77,35 @@ class Groups:
         """Begin with none."""
         self._by, self._key = by, _KEYS[by]
         self._found: dict[str | None, Group] = {}
+        self._each: list[tuple[tuple[int, Place], dict[str, Any]]] = []
+        self._newest: Letter | None = None
         self.total = 0
 
     @property
     def newest(self) -> Letter:
         """The letter that was set aside last; there has to be one."""
-        return max((group.sample for group in self._found.values()), key=lambda letter: (letter.at or 0, letter.place))
+        assert self._newest is not None  # noqa: S101
+        return self._newest
 
     def add(self, letter: Letter) -> None:
         """Count one."""
+        self.total += 1
+        if self._newest is None or _order(letter) >= _order(self._newest):
+            self._newest = letter
+        if self._by is By.LETTER:  # its bytes are not kept: there may be many
+            self._each.append((_order(letter), _single(letter)))
+            return
         value = self._key(letter)
         if value not in self._found:
             self._found[value] = Group(value, letter)
         self._found[value].add(letter)
-        self.total += 1
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the groups, the largest first; hours, days and single letters in their order."""
+        if self._by is By.LETTER:
+            return [row for _, row in sorted(self._each, key=lambda each: each[0])]
         if self._by in {By.HOUR, By.DAY}:
             found = sorted(self._found.values(), key=lambda group: group.value or "")
-        elif self._by is By.LETTER:
-            found = sorted(self._found.values(), key=lambda group: (group.first or 0, group.sample.place))
         else:
             found = sorted(self._found.values(), key=lambda group: (-group.count, group.value or ""))
         return [self._row(group) for group in found]
@@ -107,7 +115,7 @@ class Groups:
         if self._by is By.LETTER:
             return (
                 Column("letter"),
-                Column("first", heading="at", text=tables.short_time),
+                Column("at", text=tables.short_time),
                 Column("error", wrap=True),
                 Column("source", drop=2),
                 Column("redriven", drop=1),
@@ -125,18 +133,6 @@ class Groups:
         )
 
     def _row(self, group: Group) -> dict[str, Any]:
-        letter = group.sample
-        found = letter.wrong(letter.value)
-        excerpt = sample(letter.value, found[1] if found else None)
-        if self._by is By.LETTER:
-            return {
-                "letter": letter.name,
-                "first": iso(letter.at),
-                "error": letter.error,
-                "source": letter.source,
-                "redriven": letter.redrives,
-                "excerpt": excerpt,
-            }
         return {
             self._by.value: group.value,
             "count": group.count,
@@ -144,6 +140,26 @@ class Groups:
             "last": iso(group.last),
             "redriven": group.redriven,
             "parked": group.parked,
-            "sample": letter.name,
-            "excerpt": excerpt,
+            "sample": group.sample.name,
+            "excerpt": _excerpt(group.sample),
         }
+
+
+def _single(letter: Letter) -> dict[str, Any]:
+    return {
+        "letter": letter.name,
+        "at": iso(letter.at),
+        "error": letter.error,
+        "source": letter.source,
+        "redriven": letter.redrives,
+        "excerpt": _excerpt(letter),
+    }
+
+
+def _excerpt(letter: Letter) -> str:
+    found = letter.wrong(letter.value)
+    return sample(letter.value, found[1] if found else None)
+
+
+def _order(letter: Letter) -> tuple[int, Place]:
+    return letter.at or 0, letter.place

@@ -6,9 +6,7 @@ Once sent, a letter is not sent again (`ledger` says how that is known), and one
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from fraudctl import tables
 from fraudctl.clock import Clock
@@ -18,11 +16,12 @@ from fraudctl.pipeline.names import FLINK_GROUP
 from fraudctl.pipeline.text import shown
 from fraudctl.services.dead_letters.ledger import Ledger, Returned
 from fraudctl.services.dead_letters.letters import INPUTS, MOST_REDRIVES, Letter, Wanted, letter_of, missing
-from fraudctl.tables import Column
+from fraudctl.services.dead_letters.outcomes import LEFT, Item, Outcome
 from fraudctl.target import Change, Consent, Event, From, Phase, Plan, Range, Report, Target
 
 # What is held in memory while somebody is asked; a redrive goes on where the one before has ended.
 MOST_LETTERS: Final = 10_000
+_MOST_BYTES: Final = 256 * 1024 * 1024
 _AT_ONCE: Final = 500
 _POLL_SECONDS: Final = 1.0
 _LONGEST_POLL_SECONDS: Final = 3.0
@@ -30,68 +29,7 @@ _SHOWN_EVERY_SECONDS: Final = 0.5
 _NAMED: Final = 10
 _RUNNING: Final = "RUNNING"
 
-COLUMNS: Final = (
-    Column("letter"),
-    Column("topic", drop=3),
-    Column("redrive", drop=2),
-    Column("outcome"),
-    Column("why", wrap=True),
-    Column("place", drop=1),
-)
-
 Edit = Callable[[bytes, str], bytes]
-
-
-class Outcome(StrEnum):
-    """What became of a letter."""
-
-    READY = "ready"  # it would be sent
-    SENT = "sent"  # it lies in its topic again; whether the application takes it is not known
-    ACCEPTED = "accepted"  # and the application has read past it
-    CAME_BACK = "came back"  # and the application set it aside again
-    FAILED = "not sent"
-    REDRIVEN = "redriven before"
-    PARKED = "parked"
-    FORGOTTEN = "not certain"  # whether it was sent before: what would say so is deleted
-    FOREIGN = "no way back"  # it names no topic of the application's input
-    UNCHANGED = "unchanged"  # in the editor
-
-
-_LEFT: Final = {
-    Outcome.REDRIVEN: "sent again before",
-    Outcome.PARKED: f"sent {MOST_REDRIVES} times and came back each time; --parked sends it all the same",
-    Outcome.FORGOTTEN: "perhaps sent again before: Kafka has deleted what would say so; name it to send it",
-    Outcome.FOREIGN: "names no topic that the application reads",
-    Outcome.UNCHANGED: "left as it was in the editor",
-}
-
-
-@dataclass(slots=True)
-class Item:
-    """A letter on its way: the bytes to send, what became of it and why, and where it lies now."""
-
-    letter: Letter
-    value: bytes | None
-    outcome: Outcome = Outcome.READY
-    why: str = ""
-    place: str | None = None
-
-    @property
-    def edited(self) -> bool:
-        """Whether the bytes are others than the letter's."""
-        return self.value != self.letter.value
-
-    def row(self) -> dict[str, Any]:
-        """Return its cells."""
-        return {
-            "letter": self.letter.name,
-            "topic": self.letter.topic,
-            "redrive": self.letter.redrives + 1,
-            "edited": self.edited,
-            "outcome": self.outcome.value,
-            "why": self.why or None,
-            "place": self.place,
-        }
 
 
 class Redrive:
@@ -131,7 +69,7 @@ class Redrive:
         for letter in letters:
             item = Item(letter, letter.value, self._standing(letter, came_back, forgotten))
             if item.outcome is not Outcome.READY:
-                item.why = _LEFT[item.outcome]
+                item.why = LEFT[item.outcome]
                 if item.outcome is Outcome.REDRIVEN:
                     item.place = came_back.get(letter.full_name) or self._place(letter)
                     item.why += f", and came back as {item.place}" if letter.full_name in came_back else ""
@@ -144,7 +82,7 @@ class Redrive:
     def _letters(self) -> tuple[list[Letter], dict[str, str]]:
         """Return the oldest letters that are wanted, and as what those that were sent again came back."""
         letters: list[Letter] = []
-        came_back, ends = dict[str, str](), dict[int, int]()
+        came_back, ends, size = dict[str, str](), dict[int, int](), 0
         # Letters that came back say what was sent before, wherever they lie: all are read.
         for batch in self._target.records.batches(topics.DEAD_LETTERS.name, Range(From.BEGINNING, follow=False)):
             for record in batch.records:
@@ -153,12 +91,25 @@ class Redrive:
                     came_back[letter.redrive_of] = letter.full_name
                 if self._wanted.matches(record):
                     letters.append(letter)
+                    size += len(letter.value or b"")
             ends.update(batch.positions)
-            if len(letters) > 2 * MOST_LETTERS:
-                self._more, letters = True, _oldest(letters)
+            if len(letters) > 2 * MOST_LETTERS or size > 2 * _MOST_BYTES:
+                letters = self._oldest(letters)
+                size = sum(len(letter.value or b"") for letter in letters)
         self._returned = Returned(self._target.records, ends)
-        self._more = self._more or len(letters) > MOST_LETTERS
-        return _oldest(letters), came_back
+        return self._oldest(letters), came_back
+
+    def _oldest(self, letters: list[Letter]) -> list[Letter]:
+        """Return as many as are held at once, in their order; whether there are more is noted."""
+        found: list[Letter] = []
+        size = 0
+        for letter in sorted(letters, key=lambda letter: (letter.at or 0, letter.place)):
+            size += len(letter.value or b"")
+            if found and (len(found) == MOST_LETTERS or size > _MOST_BYTES):
+                self._more = True
+                break
+            found.append(letter)
+        return found
 
     def edit(self, edit: Edit) -> None:
         """Have each letter edited: `edit` takes its bytes and what is wrong, and returns what shall be sent."""
@@ -168,7 +119,7 @@ class Redrive:
             about = f"{item.letter.name} ({number} of {len(items)}): {item.letter.error}"
             after = edit(before, about)
             if after == before:
-                item.outcome, item.why = Outcome.UNCHANGED, _LEFT[Outcome.UNCHANGED]
+                item.outcome, item.why = Outcome.UNCHANGED, LEFT[Outcome.UNCHANGED]
                 self.left.append(item)
                 continue
             item.value = after
@@ -183,7 +134,7 @@ class Redrive:
             places = ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")
             changes.append(Change("send", str(topic), f"{tables.plural(number, 'dead letter')}: {places}"))
         left = Counter(item.outcome for item in self.left)
-        notes = [f"left out: {tables.plural(number, 'letter')}, {_LEFT[why]}" for why, number in left.items()]
+        notes = [f"left out: {tables.plural(number, 'letter')}, {LEFT[why]}" for why, number in left.items()]
         if bad := [item for item in self.items if item.letter.wrong(item.value)]:
             wrong = bad[0].letter.wrong(bad[0].value)
             notes.append(
@@ -211,7 +162,7 @@ class Redrive:
         self._look_again(by_topic)
         meanwhile = [item for item in self.items if item.letter.full_name in self._ledger.sent]
         for item in meanwhile:
-            item.outcome, item.why = Outcome.REDRIVEN, _LEFT[Outcome.REDRIVEN]
+            item.outcome, item.why = Outcome.REDRIVEN, LEFT[Outcome.REDRIVEN]
         self.left += meanwhile
         self.items = [item for item in self.items if item.outcome is Outcome.READY]
         report = Report(0)
@@ -348,10 +299,6 @@ class Redrive:
             and sent.place[1] < read[sent.topic].get(sent.place[0], 0)
             for item in items
         )
-
-
-def _oldest(letters: list[Letter]) -> list[Letter]:
-    return sorted(letters, key=lambda letter: (letter.at or 0, letter.place))[:MOST_LETTERS]
 
 
 def _added(one: Report, other: Report) -> Report:

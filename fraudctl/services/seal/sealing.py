@@ -330,7 +330,7 @@ class _Windows:
                 self._of_rows[case.identity] = case
                 continue
             found = None if case.processed is None else processed.at(case.processed)
-            at = case.at if found is None else found[0]
+            at = case.published if found is None else found[0]
             place = case.processed or case.transaction
             if at is not None and place is not None:
                 self._others.append((at, place[0], case))
