@@ -28,7 +28,7 @@ from fraudctl.pipeline.records import Malformed
 from fraudctl.pipeline.text import iso
 from fraudctl.services.audit.bulk import Rows
 from fraudctl.services.audit.table import translated
-from fraudctl.services.flags.reading import Reach, events
+from fraudctl.services.flags.reading import Reach, histories
 from fraudctl.services.flags.rule import FlagEvent, History, Rule
 from fraudctl.services.verify import evidence, report, shapes
 from fraudctl.services.verify.evidence import Claim, Evidence, Identity, Place, Sent
@@ -217,15 +217,12 @@ class Following:
     def _rule(self, judge: Judge, hold: int, slack: int) -> Rule:
         """Read the flag events that are new, and return the rule by all of them."""
         begin = {partition: self._flags.get(partition, at) for partition, at in judge.flags.earliest.items()}
-        touched = set()
-        for account, event in events(
-            self._target.records, Range(From.OFFSETS, offsets=begin, follow=False), judge.flags
-        ):
-            self._events.setdefault(account, []).append(event)
-            self._places[event.partition, event.offset] = event
-            touched.add(account)
+        found = histories(self._target.records, judge.flags, offsets=begin)
+        for account, history in found.items():
+            self._events.setdefault(account, []).extend(history.events)
+            self._places.update({(event.partition, event.offset): event for event in history.events})
         self._flags.update(judge.flags.ends)
-        self._histories.update({account: History(self._events[account]) for account in touched})
+        self._histories.update({account: History(self._events[account]) for account in found})
         judge.events = self._places
         return Rule(self._histories, hold, slack)
 
