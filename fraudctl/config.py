@@ -142,6 +142,11 @@ def load(
     )
 
 
+def editor() -> str:
+    """Return the user's editor as a command line; empty when none is known."""
+    return os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("vi" if shutil.which("vi") else "")
+
+
 def child_environment() -> dict[str, str]:
     """Return the environment for child processes: ours without what would change a Java or Python child."""
     unwanted = {"JAVA_HOME", "JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH", "PYTHONPATH"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from fraudctl.pipeline.reader import Batch, Record
     from fraudctl.pipeline.reader import Records as Columns
@@ -81,13 +82,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step of a running operation. `done` and `total` count what `unit` names (bytes, mostly)."""
+    """One step of a running operation. `done` and `total` count what `unit` names: records, rows; bytes without one."""
 
     component: str
     phase: Phase
     detail: str = ""
     done: int | None = None
     total: int | None = None
+    unit: str = ""
 
 
 class Health(StrEnum):
@@ -521,6 +523,9 @@ class Known(Protocol):
     def accounts(self) -> Sequence[str]:
         """Return accounts that were flagged or cleared, newest first."""
 
+    def dead_letters(self) -> Sequence[str]:
+        """Return the places of dead letters, ``0:42``, newest first."""
+
     def reasons(self) -> Sequence[str]:
         """Return the reasons of flag events, newest first."""
 
@@ -577,6 +582,9 @@ class Target(Protocol):
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table; boto3 has no static types of its own
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""
+
+    def folder(self) -> Path:
+        """Return the folder on this machine for what a command keeps of the stack; it need not exist."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the stack's lock; raises `Refused` naming the holder when it is taken for over 5 s."""

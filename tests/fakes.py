@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed
@@ -395,6 +396,7 @@ class FakeTarget:
     running: bool = True
     table: Any = None
     locked: int = 0
+    kept: Path = Path("/dev/null/kept")
 
     def recover(self) -> bool:
         """Return whether it runs."""
@@ -415,6 +417,10 @@ class FakeTarget:
     def audit_table(self) -> Any:
         """Return the table."""
         return self.table
+
+    def folder(self) -> Path:
+        """Return the folder for what is kept; by default one that cannot be made."""
+        return self.kept
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -144,6 +144,20 @@ def audit_fields(_ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 @_silent
+def letters(_ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the last of several columns, ``a,b,c``, of counted dead letters."""
+    before, comma, _ = incomplete.rpartition(",")
+    names = ("error", "count", "first", "last", "redriven", "parked", "sample", "excerpt")
+    return [f"{before}{comma}{name}" for name in names if name not in before.split(",")]
+
+
+@_silent
+def letter_places(ctx: typer.Context, _incomplete: str) -> list[str]:
+    """Complete dead letters, newest first."""
+    return _others(ctx, _known(ctx).dead_letters())
+
+
+@_silent
 def outputs(_ctx: typer.Context, _incomplete: str) -> list[str]:
     """Complete the formats of ``--output``."""
     from fraudctl.config import Format

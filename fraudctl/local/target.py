@@ -5,6 +5,7 @@ import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from fraudctl import config
@@ -154,6 +155,10 @@ class LocalTarget:
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""
         return clients.dynamodb_resource(self._port("dynamodb")).Table(names.audit_table(self._settings.stack))
+
+    def folder(self) -> Path:
+        """Return a folder of the stack's, which a teardown removes with the rest."""
+        return self._paths.root / "kept"
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 import psutil
 import pytest
-from executable import Fraudctl, alive, eventually
+from executable import Fraudctl, WithEditor, alive, eventually, output_until
 from known_answer import CLEAN, FLAGGED, exactly_the_expected_fraud, transaction
 
 from fraudctl.pipeline import kafka
@@ -184,6 +184,67 @@ def test_flags_that_start_and_end_detect_what_lies_between(fraudctl: Fraudctl) -
     found = detected()
     assert set(found) == expected
     assert {found[f"{extended}-{days}"] for days in (0, 5, 15)} == {"stolen card"}
+
+
+def test_dead_letters_are_fixed_redriven_and_parked(fraudctl: Fraudctl, tmp_path: Path) -> None:
+    """Listed, shown with a caret, fixed in an editor and detected; left unfixed it comes back until it is parked."""
+    fraudctl("flag-accounts", str(FLAGGED))
+    bad = transaction("fixed", FLAGGED, datetime.now(UTC), amount="12.50")
+    servers = fraudctl.status(code=None)["outputs"]["bootstrap_servers"]
+    producer = kafka.open_producer(kafka.producer(kafka.client(servers)))
+    for name in ("fixed", "unfixed", "later"):
+        value = json.dumps({**bad, "transaction_id": name}).encode()
+        producer.produce("demo_transactions", value, str(FLAGGED).encode(), headers=[("trace", name.encode())])
+    assert producer.flush(30) == 0
+
+    def letters(name: str) -> list[str]:
+        """Give the places of a transaction's dead letters, oldest first."""
+        where = f"record.headers.trace == '{name}'"
+        found = fraudctl("dead-letters", "list", "--by", "letter", "--where", where, "-o", "json").documents
+        return [str(row["letter"]) for row in found]
+
+    eventually(lambda: letters("fixed") and letters("unfixed") and letters("later"))
+    counted = fraudctl("dead-letters", "list", "--where", "record.headers.trace is not null", "-o", "json").documents
+    assert [(row["count"], row["error"].split()[0]) for row in counted] == [(3, "amount")]
+    (fixed,), (unfixed,), (later,) = (letters(name) for name in ("fixed", "unfixed", "later"))
+    shown = fraudctl("dead-letters", "show", fixed, "-o", "table").out.splitlines()
+    at = next(index for index, line in enumerate(shown) if "^" in line)
+    assert shown[at - 1][shown[at].index("^") : len(shown[at])] == '"12.50"'
+    assert json.loads(fraudctl("dead-letters", "show", fixed, "--raw").out)["amount"] == "12.50"
+
+    editor = tmp_path / "fix"
+    editor.write_text('#!/bin/sh\nsed -i \'s/"12.50"/12.50/\' "$1"\n')
+    editor.chmod(0o700)
+    edited = WithEditor(fraudctl.home, str(editor))
+    done = edited("dead-letters", "redrive", fixed, "--edit", "--yes", "-o", "json")
+    assert [(row["outcome"], row["edited"]) for row in done.documents] == [("accepted", True)]
+    assert "new hold" in done.err
+    where = ("--where", "transaction_id == 'fixed' and amount == 12.5", "--from-beginning")
+    detected = fraudctl("tail", "processed", *where, "--expect", "1", "--timeout", "60s", "-o", "json").documents
+    assert [record["value"]["account_id"] for record in detected] == [FLAGGED]
+    (sent,) = fraudctl("tail", "transactions", *where, "--no-follow", "-o", "json").documents
+    assert sent["key"] == str(FLAGGED)
+    marks = {"trace": "fixed", "redrive-of": f"dead_letters/{fixed}", "redrive-count": "1"}
+    assert sent["headers"] == marks
+
+    for turn in range(1, 4):
+        redriven = ("dead-letters", "redrive", letters("unfixed")[-1], "--yes", "-o", "json")
+        done = fraudctl(*redriven, code=8)
+        assert (done.documents[0]["outcome"], done.documents[0]["redrive"]) == ("came back", turn)
+        assert f"{letters('unfixed')[-2]} → {letters('unfixed')[-1]}: amount is not a number" in done.err
+    assert len(letters("unfixed")) == 4
+    done = fraudctl("dead-letters", "redrive", "--where", "record.headers.trace == 'unfixed'", "--yes", "-o", "json")
+    assert [row["outcome"] for row in done.documents] == ["redriven before"] * 3 + ["parked"]
+    assert unfixed == letters("unfixed")[0]
+
+    process = fraudctl.popen("dead-letters", "redrive", later, "--yes")
+    output_until("✓ redrive", process)
+    process.kill()
+    process.communicate()
+    done = fraudctl("dead-letters", "redrive", later, "--yes", "-o", "json")
+    assert [row["outcome"] for row in done.documents] == ["redriven before"]
+    copies = fraudctl("tail", "transactions", "--where", "transaction_id == 'later'", "--from-beginning", "--no-follow")
+    assert len(copies.documents) == 2
 
 
 def test_more_partitions_lose_and_repeat_no_detection(fraudctl: Fraudctl, tmp_path: Path) -> None:
