@@ -159,7 +159,7 @@ def test_flags_that_start_and_end_detect_what_lies_between(fraudctl: Fraudctl) -
     flag(extended, cleared, endless, "--until", "10d", "--reason", "stolen card")
     assert f"{extended} is flagged from" in flag(extended, "--extend", "--until", "10d")
     later = (now + timedelta(days=10, minutes=10)).isoformat()
-    assert f"{scheduled}, {cleared} " in flag(scheduled, cleared, "--from", later, "--until", "10d")
+    assert f"{scheduled} will be flagged from" in flag(scheduled, cleared, "--from", later, "--until", "10d")
     assert f"Undone for {cleared}: the end at " in flag("--clear", cleared)
     assert f"{endless} is flagged from" in flag(endless)
     settled = datetime.now(UTC) + timedelta(seconds=6)  # before, a transaction may be decided without the last of them
