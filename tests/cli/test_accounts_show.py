@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -120,7 +121,7 @@ def test_an_account_and_what_its_events_did(audit: Any) -> None:
         "",
         "",
         f"in force; late by 10 min; reaches back to {_short(TEN + 19 * MINUTE)}; missed 2 transactions, 25.00",
-        "superseded by 2:4",
+        f"superseded at {_short(TEN + 30 * MINUTE)}",
         "scheduled",
     ]
     assert list(found.notes()) == [
@@ -150,8 +151,17 @@ def test_what_kafka_has_of_its_transactions(audit: Any) -> None:
     found = effects.account(stack, ACCOUNT, TEN + 2 * MINUTE, clock=lambda: NOW / 1000)
     assert (found.transactions.count, found.since) == (2, TEN + 2 * MINUTE)
     assert found.record()["transactions"].endswith(f"(published since {iso(TEN + 2 * MINUTE)})")
-    asked = [wanted for topic, wanted in stack.records.asked if topic == topics.TRANSACTIONS.name]
-    assert [wanted.key for wanted in asked] == [b"7"]
+
+
+def test_what_kafka_has_deleted_of_its_transactions(audit: Any) -> None:
+    """Each partition's oldest record says from when on it is whole; the latest of those counts."""
+    sent = [transaction(n, TEN + n * MINUTE, TEN + n * MINUTE) for n in range(4)]
+    stack = target([flag(0, TEN, TEN)], sent, audit)
+    (info,) = (info for info in stack.topics.list() if info.name == topics.TRANSACTIONS.name)
+    gone = replace(info, partitions=(replace(info.partitions[0], earliest=5), *info.partitions[1:]))
+    stack.topics.list = lambda **_: [gone]  # type: ignore[method-assign]
+    found = effects.account(stack, ACCOUNT, clock=lambda: NOW / 1000)
+    assert found.document()["transactions"]["published_since"] == iso(TEN)
 
 
 def test_each_format(run: Run, audit: Any) -> None:

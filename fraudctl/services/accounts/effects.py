@@ -12,7 +12,6 @@ from fraudctl import tables
 from fraudctl.errors import NotDeployed
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.dates import date_milliseconds
-from fraudctl.pipeline.kafka import partition_of
 from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.pipeline.records import Malformed, Status, Transaction, key
 from fraudctl.pipeline.text import iso
@@ -124,7 +123,7 @@ class Effect:
         if self.role is Role.DROPPED:
             yield f"dropped: the last {KEPT_EVENTS} events count"
         elif self.by is not None:
-            yield f"superseded by {_place(self.by)}"
+            yield f"superseded at {tables.short_time(iso(self.by.published))}"
         elif self.role is not Role.PAST:
             yield self.role.value
         if self.late_ms is not None:
@@ -228,7 +227,7 @@ def account(target: Target, number: int, since: int | None = None, clock: Callab
         missed_by = _missed_by(found, transaction, published, outputs)
         if missed_by is not None:
             by_place[missed_by.partition, missed_by.offset].missed.add(transaction.amount, transaction.transaction_date)
-    begin = _begin(target, number)
+    begin = _begin(target)
     if since is not None:
         begin = max(since, begin or 0)
     to_come = [event for event in timeline.steps(found) if event.date > now]
@@ -280,7 +279,8 @@ def _transactions(target: Target, number: int, since: int | None) -> Iterator[tu
         return [index for index, found in enumerate(records.keys()) if found == own]
 
     start = From.BEGINNING if since is None else From.TIME
-    wanted = Range(start, since=since, follow=False, key=own, keep=keep)
+    # All partitions: not every producer chooses them as fraudctl does.
+    wanted = Range(start, since=since, follow=False, keep=keep)
     for record in target.records.read(topics.TRANSACTIONS.name, wanted):
         try:
             transaction = Transaction.parse(record.value)
@@ -290,17 +290,19 @@ def _transactions(target: Target, number: int, since: int | None) -> Iterator[tu
             yield transaction, record.timestamp or 0
 
 
-def _begin(target: Target, number: int) -> int | None:
-    """Return the time of publishing from which on Kafka has an account's transactions; None when it has all of them."""
+def _begin(target: Target) -> int | None:
+    """Return the time of publishing from which on Kafka has all transactions; None when it has deleted none."""
     name = topics.TRANSACTIONS.name
     partitions = next(info.partitions for info in target.topics.list() if info.name == name)
-    at = partitions[partition_of(key(number), len(partitions))]
-    # Where partitions were added, its older transactions lie in another one.
-    if not any(part.earliest for part in ((at,) if len(partitions) == topics.PARTITIONS else partitions)):
-        return None
-    offsets = {at.partition: at.earliest}
-    first = next(target.records.read(name, Range(From.OFFSETS, offsets=offsets, limit=1, follow=False)), None)
-    return None if first is None else first.timestamp
+    first = [
+        record.timestamp or 0
+        for at in partitions
+        if at.earliest
+        for record in target.records.read(
+            name, Range(From.OFFSETS, offsets={at.partition: at.earliest}, limit=1, follow=False)
+        )
+    ]
+    return max(first, default=None)
 
 
 def _changes(standing: Standing, to_come: Sequence[FlagEvent]) -> list[FlagEvent]:
