@@ -521,6 +521,9 @@ class Known(Protocol):
     def accounts(self) -> Sequence[str]:
         """Return accounts that were flagged or cleared, newest first."""
 
+    def dead_letters(self) -> Sequence[str]:
+        """Return the places of dead letters, ``0:42``, newest first."""
+
     def reasons(self) -> Sequence[str]:
         """Return the reasons of flag events, newest first."""
 
@@ -568,6 +571,9 @@ class Target(Protocol):
 
     def components(self) -> list[Component]:
         """Return a verdict for every component; raises `NotDeployed`."""
+
+    def caller(self) -> str | None:
+        """Return by what name the target knows who asks, None when by none: claimed, for nothing here proves it."""
 
     def on_failure(self) -> Iterator[bytes]:
         """Yield the documents of AuditWriter's on-failure destination (`fraudctl.pipeline.on_failure`)."""

@@ -170,7 +170,7 @@ FUNCTION_CALLS: Final = {
     "FlagAccountGenerator": frozenset[str](),
     "TopicReader": frozenset[str](),
     "TopicWriter": frozenset[str](),
-    "AuditWriter": frozenset({"DynamoDB.PutItem", "DynamoDB.TransactWriteItems", "S3.PutObject"}),
+    "AuditWriter": frozenset({"DynamoDB.PutItem", "S3.PutObject"}),
 }
 
 

@@ -310,20 +310,21 @@ class FakeFunctions:
         if self.error:
             raise self.error
         self.payloads.append(dict(payload))
-        drawn = range(1000000001, 1000000001 + (payload.get("random") or 5))
+        now, published = "2026-11-24T10:00:00.000Z", iso(int(time.time() * 1000))
+        listed = payload.get("events") or [
+            {"account_id": account, "status": "FLAGGED", "reason": None} for account in range(1000000001, 1000000006)
+        ]
         return {
             "flags": [
                 {
-                    "account_id": account,
-                    "flag_date": payload.get("from") or "2026-11-24T10:00:00.000Z",
-                    "status": payload.get("status", "FLAGGED"),
-                    "reason": payload.get("reason"),
+                    **event,
+                    "flag_date": event.get("flag_date") or now,
                     "flagged_by": payload["flagged_by"],
                     "partition": 1,
                     "offset": offset,
-                    "published": iso(int(time.time() * 1000)),
+                    "published": published,
                 }
-                for offset, account in enumerate(payload.get("accounts") or drawn)
+                for offset, event in enumerate(listed)
             ]
         }
 
@@ -403,6 +404,10 @@ class FakeTarget:
     def components(self) -> list[Component]:
         """Return one healthy component."""
         return [Component("kafka", Health.HEALTHY, pid=1)]
+
+    def caller(self) -> str | None:
+        """Return a name."""
+        return "bo"
 
     def on_failure(self) -> Iterator[bytes]:
         """Yield no documents."""

@@ -109,6 +109,7 @@ class Pipeline:
             "WRITER_TABLE": self.table,
             "WRITER_DYNAMODB": json.dumps(servers.dynamodb_options),
             "WRITER_ON_FAILURE": self.on_failure.as_uri(),
+            "WRITER_TRANSACTION_ROWS": "100",
         }
         brokers = servers.brokers
         spec = RunnerSpec(

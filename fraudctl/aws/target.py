@@ -135,6 +135,10 @@ class AwsTarget:
             raise NotDeployed(f"stack {self._settings.stack}: not deployed", hint="run `fraudctl deploy` first")
         return AwsComponents(self._session, self._metrics, self.flink, found).judge()
 
+    def caller(self) -> str | None:
+        """Return the caller's identity as STS tells it: an IAM user's name, or a role's session name."""
+        return self._session.caller()
+
     def on_failure(self) -> Iterator[bytes]:
         """Return the documents of AuditWriter's on-failure destination, a bucket."""
         bucket = Names(self._settings.stack).on_failure_bucket(self._session.account(), self._session.region)

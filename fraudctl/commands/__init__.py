@@ -5,8 +5,11 @@ stack         deploy, pause, resume, teardown
 demo          demo
 status        status
 accounts      flag-accounts, accounts list, diff, show
+flag_lists    accounts what-if, apply
 tail          tail
-audit         audit query, show
+audit         audit query, show, stats, export, verify
+seals         audit seal
+dead_letters  dead-letters list, show, redrive
 transactions  transactions generate, send, start, stop
 topics        topics create, list, describe
 flink         flink start, stop, status, savepoints
@@ -21,7 +24,21 @@ from typing import Final
 
 import typer
 
-from fraudctl.commands import accounts, audit, demo, flink, logs, stack, status, tail, topics, transactions, ui
+from fraudctl.commands import (
+    accounts,
+    audit,
+    dead_letters,
+    demo,
+    flag_lists,
+    flink,
+    logs,
+    stack,
+    status,
+    tail,
+    topics,
+    transactions,
+    ui,
+)
 
 _EXAMPLE: Final = re.compile(r"^Example: .*$", re.MULTILINE)
 _GLOBAL: Final = (
@@ -37,8 +54,11 @@ def register(app: typer.Typer) -> None:
     app.command()(status.status)
     app.command("flag-accounts")(accounts.flag_accounts)
     app.add_typer(accounts.app, name="accounts")
+    accounts.app.command("what-if")(flag_lists.what_if)
+    accounts.app.command()(flag_lists.apply)
     app.command()(tail.tail)
     app.add_typer(audit.app, name="audit")
+    app.add_typer(dead_letters.app, name="dead-letters")
     app.add_typer(transactions.app, name="transactions")
     app.add_typer(topics.app, name="topics")
     app.add_typer(flink.app, name="flink")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from fraudctl import tables
-from fraudctl.commands import completion
+from fraudctl.commands import completion, seals
 from fraudctl.context import Context
 from fraudctl.services.audit.by import By
 from fraudctl.tables import Column
@@ -127,7 +127,9 @@ def query(  # noqa: PLR0913 - the options
 @app.command()
 def export(  # noqa: PLR0913 - the options
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="File to write, .jsonl or .csv; replaced when the new one is whole.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="File to write, .jsonl or .csv; replaced when the new one is whole.")
+    ] = None,
     account: Annotated[
         str | None, typer.Option(help="Account; all accounts by default.", autocompletion=completion.accounts)
     ] = None,
@@ -136,18 +138,31 @@ def export(  # noqa: PLR0913 - the options
     where: _Where = None,
     oldest_first: _OldestFirst = False,
     fields: _Fields = None,
+    evidence: seals.Packed = None,
+    sealed: seals.From = None,
 ) -> None:
-    """Write all detections to a file, of one account or of all.
+    """Write all detections to a file, of one account or of all; or sealed ones with what proves them.
 
     Example: fraudctl audit export detections.jsonl
     Example: fraudctl audit export yesterday.csv --since yesterday --until today --fields detected_at,account_id,amount
+    Example: fraudctl audit export --evidence case.zip --sealed /mnt/elsewhere/seals --since 2026-11-24
     """
+    from fraudctl.errors import BadConfig
     from fraudctl.render import csv_cell
     from fraudctl.services.audit import export as service
     from fraudctl.services.audit import rows, table
     from fraudctl.services.audit.options import prepare
 
     context: Context = ctx.obj
+    if evidence is not None:
+        if any((file, account, where, fields, oldest_first)):
+            raise BadConfig(
+                "--evidence takes whole windows", hint="choose them with --since and --until, and nothing else"
+            )
+        seals.export(context, evidence, sealed, since, until)
+        return
+    if file is None or sealed is not None:
+        raise BadConfig("FILE is missing", hint="`fraudctl audit export detections.jsonl`, or --evidence FILE")
     service.check(file)
     prepared = prepare(_wanted(account, since, until, where, oldest_first=oldest_first), note=context.render.note)
     chosen = None if fields is None else rows.Chosen(fields)
@@ -223,15 +238,19 @@ def verify(
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Exit 0 though something could not be checked.")
     ] = False,
+    sealed: seals.Sealed = None,
+    evidence: seals.Evidence = None,
 ) -> None:
     """Recompute what had to be detected, and compare it with the topic and the table.
 
     Reads transactions, flag events, detections, rows and the on-failure destination, and changes nothing. Exits 8 if
-    something is lost, unexpected or different, or could not be checked.
+    something is lost, unexpected or different, or could not be checked. With --sealed or --evidence, rows are compared
+    with what was sealed, also after Kafka has forgotten them.
 
     Example: fraudctl audit verify
     Example: fraudctl audit verify --since 1d
     Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
+    Example: fraudctl audit verify --sealed /mnt/elsewhere/seals
     """
     from fraudctl.services import time_options
     from fraudctl.services.verify import report
@@ -239,6 +258,9 @@ def verify(
 
     context: Context = ctx.obj
     first, end = time_options.span(since, until, note=context.render.note)
+    if sealed is not None or evidence is not None:
+        seals.verify(context, sealed, evidence, (first, end), limit, allow_unknown=allow_unknown)
+        return
     reconciliation = Reconciliation(context.running, first, end)
     context.render.events(reconciliation.run())
     result = reconciliation.result
@@ -253,6 +275,9 @@ def verify(
     for note in report.notes(result, limit):
         context.render.note(note)
     report.check(result, allow_unknown=allow_unknown)
+
+
+app.command()(seals.seal)
 
 
 @app.command()

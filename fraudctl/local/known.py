@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fraudctl.pipeline.reader import Record
 
 _ASK_SECONDS: Final = 0.1
-_FLAGS: Final = 200  # of each partition
+_RECORDS: Final = 200  # of each partition
 
 
 class LocalKnown:
@@ -43,20 +43,25 @@ class LocalKnown:
 
     def accounts(self) -> Sequence[str]:
         """Return the accounts of the last flag events, newest first; those that Kafka gives within 100 ms."""
-        keys = (record.key.decode() for record in self._newest() if record.key is not None and record.key.isdigit())
+        found = self._newest(topics.FLAGGED.name)
+        keys = (record.key.decode() for record in found if record.key is not None and record.key.isdigit())
         return list(dict.fromkeys(keys))
 
     def reasons(self) -> Sequence[str]:
         """Return the reasons of the last flag events, newest first; those that Kafka gives within 100 ms."""
         found: dict[str, None] = {}
-        for record in self._newest():
+        for record in self._newest(topics.FLAGGED.name):
             with suppress(ValueError, KeyError, TypeError):
                 reason = json.loads(record.value or b"")["reason"]
                 if isinstance(reason, str) and reason.isprintable():
                     found[reason] = None
         return list(found)
 
-    def _newest(self) -> Sequence[Record]:
+    def dead_letters(self) -> Sequence[str]:
+        """Return the places of the last dead letters, newest first; those that Kafka gives within 100 ms."""
+        return [f"{record.partition}:{record.offset}" for record in self._newest(topics.DEAD_LETTERS.name)]
+
+    def _newest(self, topic: str) -> Sequence[Record]:
         found: list[Record] = []
         state = StackState.load(self._paths.state)
         if state is None or "kafka" not in state.ports:
@@ -64,12 +69,12 @@ class LocalKnown:
         _load_client()  # outside of the time that Kafka has
         answered = threading.Event()
         # Left behind when Kafka hangs, and with its consumer, which takes its time to close.
-        threading.Thread(target=self._read, args=(state, found, answered), daemon=True).start()
+        threading.Thread(target=self._read, args=(state, topic, found, answered), daemon=True).start()
         answered.wait(_ASK_SECONDS)
         return sorted(found, key=lambda record: (record.timestamp or 0, record.offset), reverse=True)
 
     @staticmethod
-    def _read(state: StackState, found: list[Record], answered: threading.Event) -> None:
+    def _read(state: StackState, topic: str, found: list[Record], answered: threading.Event) -> None:
         from confluent_kafka import KafkaException
 
         from fraudctl.pipeline import kafka
@@ -81,12 +86,11 @@ class LocalKnown:
             "reconnect.backoff.ms": 0,
             "reconnect.backoff.max.ms": 0,
         }
-        topic = topics.FLAGGED.name
         with suppress(KafkaException):
             # A first fetch may ask for empty partitions alone: it comes back at once.
             reader = Reader(kafka.open_consumer({**properties(connection), "fetch.wait.max.ms": 1}))
             bounds = reader.bounds(topic)
-            starts = {number: max(low, bounds.highs[number] - _FLAGS) for number, low in bounds.lows.items()}
+            starts = {number: max(low, bounds.highs[number] - _RECORDS) for number, low in bounds.lows.items()}
             batch = Batch([], starts, bounds.highs)
             while not batch.at_end:
                 batch = reader.poll(Request(topic, batch.positions, batch.ends))

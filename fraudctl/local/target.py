@@ -1,5 +1,7 @@
 """The local target: the whole pipeline as child processes of this machine."""
 
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -135,6 +137,13 @@ class LocalTarget:
         verdict = judge(self._paths, self.stack.deployed(), self._supervisor, self.stack.toolbox.versions())
         self._silent = verdict.silent
         return list(verdict.components)
+
+    def caller(self) -> str | None:
+        """Return the name of the user of the operating system; None for an id without one, as in some containers."""
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return None
 
     def on_failure(self) -> Iterator[bytes]:
         """Yield the documents of AuditWriter's on-failure destination, a folder."""

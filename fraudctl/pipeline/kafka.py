@@ -160,6 +160,19 @@ def client(bootstrap_servers: str, *, security: str = "plain", region: str | Non
             raise ValueError(f"security is plain or iam, not {security!r}")
 
 
+def connection(environment: Mapping[str, str], function: str) -> Properties:
+    """Return what every client of a Lambda function needs, from the variables that carry its prefix (``FLAGGER``).
+
+    They are FLAGGER_BOOTSTRAP_SERVERS and FLAGGER_SECURITY, ``plain`` without it; the region is the function's own. A
+    prefix, since the local runner's functions share one environment. Raises KeyError without brokers, or as `client`.
+    """
+    return client(
+        environment[f"{function}_BOOTSTRAP_SERVERS"],
+        security=environment.get(f"{function}_SECURITY", "plain"),
+        region=environment.get("AWS_REGION"),
+    )
+
+
 def producer(connection: Mapping[str, Any]) -> Properties:
     """Return the connection as a safe and fast producer's: no loss, no reordering, the Java clients' partitioner."""
     return {

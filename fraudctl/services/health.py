@@ -1,7 +1,6 @@
 """The status of the stack: a verdict for every component and the numbers behind it, as a document and as rows."""
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -50,6 +49,9 @@ _AGAIN_SECONDS: Final = 1.0
 # Records that the Flink application has not read are a problem when they are about to be deleted, also while it catches
 # up.
 _SHORT_HEADROOM_MS: Final = 3_600_000
+
+# Of records that could not be written: more questions to the table would take seconds.
+_LOOKED_FOR: Final = 500
 
 # What a pause has stopped, on any target.
 _PAUSED: Final = frozenset({"flink", "audit mapping"})
@@ -238,7 +240,7 @@ def read(target: Target, clock: Clock = Clock()) -> Status:  # noqa: B008 - froz
     problems += stuck
     notes += _dead_letters(topics or ())
     for put_aside in filter(None, (component.put_aside for component in components)):
-        _put_aside(put_aside, problems, notes)
+        _put_aside(put_aside, _without_row(target, put_aside), problems, notes)
     if paused is not None and any(one.health is not Health.STOPPED for one in components if one.name in _PAUSED):
         notes.append("the pause is not finished: `fraudctl pause` finishes it, `fraudctl resume` ends it")
     return Status(
@@ -299,27 +301,39 @@ def _about_to_be_deleted(consumer: ConsumerLag) -> bool:
 def _dead_letters(topics: Sequence[TopicInfo]) -> list[str]:
     """Return a note on malformed records that were set aside."""
     return [
-        f"dead letters: {tables.plural(topic.records, 'malformed record')};"
-        f" see why with `fraudctl tail {topic.alias} --last 10`"
+        f"dead letters: {tables.plural(topic.records, 'malformed record')}; see why with `fraudctl dead-letters list`"
         for topic in topics
         if topic.alias == pipeline_topics.DEAD_LETTERS.alias and topic.records
     ]
 
 
-def _put_aside(found: PutAside, problems: list[str], notes: list[str]) -> None:
-    """Add a problem on detections that could not be written, and a note on records that are none."""
-    where = shlex.quote(found.place)
-    look = f"aws s3 ls --recursive {where}" if "://" in where else f"grep -h -A3 '\"error\":' {where}/*.json"
-    reasons = f"see why with `{look}`; delete the files when that is settled"
+def _without_row(target: Target, found: PutAside) -> int | None:
+    """Return how many of the records that could not be written have no row yet; None when that cannot be told."""
+    if not found.unwritten:
+        return None
+    from fraudctl.services.dead_letters import aside
+
+    return aside.without_row(target, _LOOKED_FOR)
+
+
+def _put_aside(found: PutAside, lacking: int | None, problems: list[str], notes: list[str]) -> None:
+    """Add a problem on detections that could not be written, and a note on what is settled or is no detection."""
+    options = "--from on-failure"
+    reasons = f"see why with `fraudctl dead-letters list {options}`"
     if found.unwritten:
         records = tables.plural(found.unwritten, "record")
-        problems.append(
-            f"audit mapping: {records} could not be written to the audit table and lie in {found.place}; {reasons}"
-        )
+        what = f"audit mapping: {records} could not be written to the audit table and lie in {found.place}"
+        if lacking == 0:
+            notes.append(f"{what}; all have their rows by now, so the files can be deleted")
+        else:
+            left = f", {lacking:,} without a row so far" if lacking is not None else ""
+            problems.append(f"{what}{left}; {reasons}, write them with `fraudctl dead-letters redrive {options}`")
     if foreign := found.records - found.unwritten:
         records = f"{tables.plural(foreign, 'record')} of {pipeline_topics.PROCESSED.name}"
         what = "is no detection and lies" if foreign == 1 else "are no detections and lie"
-        notes.append(f"audit mapping: {records} {what} in {found.place}; {reasons}")
+        notes.append(
+            f"audit mapping: {records} {what} in {found.place}; {reasons}; delete the files when that is settled"
+        )
 
 
 def _colour(health: Health) -> str:

@@ -2,8 +2,14 @@
 
 A record that is not a detection goes to the on-failure destination at once, since no retry makes it one:
 WRITER_ON_FAILURE is a URL, ``s3://BUCKET`` or ``file:///FOLDER``. Without that variable it is reported as a failed
-item, as is a record that the table refuses. Anything else that goes wrong (no table, no answer, throttled) fails the
-whole batch, which is then delivered again.
+item, as is a record that the table refuses. Anything else that goes wrong (no table, no answer, throttled for as long
+as the invocation lasts) fails the whole batch, which is then delivered again: so no record counts as done while one
+before it is not, although chunks are written side by side.
+
+WRITER_TRANSACTION_ROWS is how many rows are written in one transaction, at most 100; 1, the default, is a put for each.
+A row is written once either way. DynamoDB charges a transaction's writes twice; DynamoDB Local is faster by it.
+
+Each batch has one entry in the log, `Tally.log`, with what became of its records.
 """
 
 import json
@@ -12,15 +18,15 @@ import os
 import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from dataclasses import dataclass, field
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from fraudctl.pipeline import on_failure
+from fraudctl.pipeline import on_failure, retries
 from fraudctl.pipeline.audit_table import item
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
 
@@ -29,11 +35,7 @@ THREADS: Final = 4
 LARGEST_CHUNK: Final = 100
 LARGEST_CHUNK_BYTES: Final = 3_000_000
 FIRST_WINS: Final = "attribute_not_exists(account_id)"
-ITS_OWN_FAULT: Final = {
-    "ItemCollectionSizeLimitExceededException",
-    "TransactionConflictException",
-    "ValidationException",
-}
+ITS_OWN_FAULT: Final = {"ItemCollectionSizeLimitExceededException", "ValidationException"}
 
 log = logging.getLogger("audit_writer")
 
@@ -57,6 +59,60 @@ class Put:
     def failure(self) -> dict[str, Any]:
         """Return the item as a failed one in the response to the event source mapping."""
         return _failure(self.partition, self.offset)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of a batch's records, or a chunk's. `records` is the sum of the others; `failed` come again."""
+
+    records: int = 0
+    written: int = 0
+    already_there: int = 0
+    put_aside: int = 0
+    throttled: int = 0  # answers of DynamoDB, not records
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, chunk: "Tally") -> None:
+        """Count what became of a chunk."""
+        self.written += chunk.written
+        self.already_there += chunk.already_there
+        self.failures += chunk.failures
+
+    def log(self, event: Mapping[str, Any], context: Any, seconds: float, error: Exception | None) -> None:  # noqa: ANN401 - Lambda's
+        """Log the batch as one entry: a text for people, and fields that are JSON in the log of either target.
+
+        `offsets` has the first and the last of each ``topic-partition``, `oldest_ms` the time from the oldest record's
+        timestamp to now, `remaining_ms` what was left of the invocation. `failed` has what is reported as failed; after
+        an error it is all that is not known to be done.
+        """
+        batch = {name: records for name, records in event["records"].items() if records}
+        oldest = min((record["timestamp"] for records in batch.values() for record in records), default=None)
+        failed = self.records - self.written - self.already_there - self.put_aside
+        counts = {
+            "written": self.written,
+            "already_there": self.already_there,
+            "put_aside": self.put_aside,
+            "failed": failed,
+        }
+        said = [f"{number} {what.replace('_', ' ')}" for what, number in counts.items() if number]
+        if self.throttled:
+            said.append(f"throttled {self.throttled} times")
+        fields: dict[str, Any] = {
+            "records": self.records,
+            **counts,
+            "throttled": self.throttled,
+            "offsets": {name: [records[0]["offset"], records[-1]["offset"]] for name, records in batch.items()},
+            "duration_ms": round(seconds * 1000),
+            "remaining_ms": context.get_remaining_time_in_millis(),
+        }
+        if oldest is not None:
+            fields["oldest_ms"] = int(time.time() * 1000) - oldest
+        if error is not None:
+            fields["error"] = f"{type(error).__name__}: {error}"
+        level = logging.ERROR if error else logging.INFO
+        if not error and (failed or self.put_aside or self.throttled):
+            level = logging.WARNING
+        log.log(level, "batch: %s", ", ".join(said) or "no records", extra=fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +158,6 @@ def put_aside(event: Mapping[str, Any], bad: Sequence[Bad], context: Any) -> lis
     records = [found.record for found in bad]
     for name, content in on_failure.documents(event, records, failure, int(time.time() * 1000)):
         _store(destination, name, content)
-    # One line a batch. The metric filter of the AWS stack counts these lines by their first words.
     first = bad[0]
     log.warning(
         "no detections: %d records, now in %s; the first: %s offset %d: %s",
@@ -111,15 +166,15 @@ def put_aside(event: Mapping[str, Any], bad: Sequence[Bad], context: Any) -> lis
     return []
 
 
-def chunks(puts: Sequence[Put]) -> Iterator[list[Put]]:
-    """Yield the detections in chunks of one DynamoDB transaction each; of copies of a detection only the first."""
+def chunks(puts: Sequence[Put], rows: int) -> Iterator[list[Put]]:
+    """Yield the detections in chunks of at most so many rows, one request each; of copies only the first."""
     distinct: dict[tuple[str, str], Put] = {}
     for put in puts:
         distinct.setdefault(put.identity(), put)
     chunk: list[Put] = []
     size = 0
     for put in distinct.values():
-        if chunk and (len(chunk) == LARGEST_CHUNK or size + put.size() > LARGEST_CHUNK_BYTES):
+        if chunk and (len(chunk) >= min(rows, LARGEST_CHUNK) or size + put.size() > LARGEST_CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(put)
@@ -128,13 +183,12 @@ def chunks(puts: Sequence[Put]) -> Iterator[list[Put]]:
         yield chunk
 
 
-def write(client: Any, table: str, chunk: Sequence[Put]) -> list[dict[str, Any]]:  # noqa: ANN401 - boto3's
-    """Write one chunk in one transaction, without the rows that already exist; return the failed items.
-
-    Many puts in a transaction are some ten times faster on DynamoDB Local than puts one by one.
-    """
+def write(client: Any, table: str, chunk: Sequence[Put]) -> Tally:  # noqa: ANN401 - boto3's
+    """Write one chunk in one transaction, without the rows that already exist; return what became of it."""
     from botocore.exceptions import ClientError
 
+    tally = Tally(len(chunk))
+    retries.check()
     while len(chunk) > 1:
         puts = [{"Put": {"TableName": table, "Item": put.item, "ConditionExpression": FIRST_WINS}} for put in chunk]
         try:
@@ -146,10 +200,34 @@ def write(client: Any, table: str, chunk: Sequence[Put]) -> list[dict[str, Any]]
             there = {index for index, reason in enumerate(reasons) if reason.get("Code") == "ConditionalCheckFailed"}
             if not there:
                 break
+            tally.already_there += len(there)
             chunk = [put for index, put in enumerate(chunk) if index not in there]
         else:
-            return []
-    return [put.failure() for put in chunk if not _write_one(client, table, put)]
+            tally.written += len(chunk)
+            return tally
+    for put in chunk:
+        retries.check()
+        _write_one(client, table, put, tally)
+    return tally
+
+
+def write_all(client: Any, table: str, puts: Sequence[Put], tally: Tally) -> None:  # noqa: ANN401 - boto3's
+    """Write the detections, chunks in parallel, and count them; raises the first error when no write is under way."""
+    parts = list(chunks(puts, int(os.environ.get("WRITER_TRANSACTION_ROWS", "1"))))
+    tally.already_there += len(puts) - sum(map(len, parts))
+    running: list[Future[Tally]] = [
+        threads().submit(copy_context().run, write, client, table, chunk) for chunk in parts
+    ]
+    wait(running, return_when="FIRST_EXCEPTION")
+    for future in running:
+        future.cancel()
+    wait(running)
+    done = [future for future in running if not future.cancelled()]
+    for future in done:
+        if future.exception() is None:
+            tally.add(future.result())
+    for future in done:
+        future.result()
 
 
 def wait_for_commit(client: Any, table: str, put: Put) -> None:  # noqa: ANN401 - boto3's
@@ -169,13 +247,15 @@ def dynamodb() -> Any:  # noqa: ANN401 - boto3's
     from botocore.config import Config
 
     config = Config(
-        connect_timeout=2,
-        read_timeout=10,
-        retries={"mode": "standard", "max_attempts": 4},
+        connect_timeout=retries.CONNECT_TIMEOUT_S,
+        read_timeout=retries.READ_TIMEOUT_S,
+        retries=retries.CONFIG,
         max_pool_connections=THREADS,
         parameter_validation=False,
     )
-    return boto3.client("dynamodb", config=config, **json.loads(os.environ.get("WRITER_DYNAMODB", "{}")))
+    client = boto3.client("dynamodb", config=config, **json.loads(os.environ.get("WRITER_DYNAMODB", "{}")))
+    retries.attach(client)
+    return client
 
 
 @cache
@@ -200,14 +280,30 @@ def warm() -> None:
 
 def handler(event: Mapping[str, Any], context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda's
     """Write the event's detections, put aside what is not a detection; return the records that could not be written."""
+    begun = time.monotonic()
+    tally, error = Tally(sum(map(len, event["records"].values()))), None
+    try:
+        with retries.within(context.get_remaining_time_in_millis) as budget:
+            _handle(event, context, tally)
+    except Exception as raised:
+        error = raised
+        raise
+    finally:
+        tally.throttled = budget.throttled
+        tally.log(event, context, time.monotonic() - begun, error)
+    return {"batchItemFailures": tally.failures}
+
+
+def _handle(event: Mapping[str, Any], context: Any, tally: Tally) -> None:  # noqa: ANN401 - Lambda's
     client, table = dynamodb(), os.environ["WRITER_TABLE"]
     puts, bad = decode(event)
-    failures = list(chain.from_iterable(threads().map(lambda chunk: write(client, table, chunk), chunks(puts))))
+    write_all(client, table, puts, tally)
     if puts and "WRITER_DYNAMODB" in os.environ:
         wait_for_commit(client, table, puts[-1])
     if bad:
-        failures += put_aside(event, bad, context)
-    return {"batchItemFailures": failures}
+        reported = put_aside(event, bad, context)
+        tally.failures += reported
+        tally.put_aside = len(bad) - len(reported)
 
 
 def _item(record: Mapping[str, Any]) -> dict[str, dict[str, str]]:
@@ -232,7 +328,7 @@ def _store(destination: str, name: str, content: bytes) -> None:
     atomic_write(folder / name, content, durable=True)
 
 
-def _write_one(client: Any, table: str, put: Put) -> bool:  # noqa: ANN401 - boto3's
+def _write_one(client: Any, table: str, put: Put, tally: Tally) -> None:  # noqa: ANN401 - boto3's
     from botocore.exceptions import ClientError
 
     try:
@@ -240,12 +336,14 @@ def _write_one(client: Any, table: str, put: Put) -> bool:  # noqa: ANN401 - bot
     except ClientError as error:
         code = error.response["Error"]["Code"]
         if code == "ConditionalCheckFailedException":
-            return True
-        if code not in ITS_OWN_FAULT:
+            tally.already_there += 1
+        elif code in ITS_OWN_FAULT:
+            log.warning("%s offset %d was refused: %s", put.partition, put.offset, error)
+            tally.failures.append(put.failure())
+        else:
             raise
-        log.warning("%s offset %d was refused: %s", put.partition, put.offset, error)
-        return False
-    return True
+    else:
+        tally.written += 1
 
 
 def _failure(partition: str, offset: int) -> dict[str, Any]:

@@ -76,12 +76,7 @@ def records(request: Request, stop: Callable[[], bool]) -> Iterator[kafka.Outgoi
 @cache
 def producer() -> kafka.KeptProducer:
     """Return the producer that all invocations share."""
-    connection = kafka.client(
-        os.environ["GENERATOR_BOOTSTRAP_SERVERS"],
-        security=os.environ.get("GENERATOR_SECURITY", "plain"),
-        region=os.environ.get("AWS_REGION"),
-    )
-    return kafka.KeptProducer(kafka.producer(connection))
+    return kafka.KeptProducer(kafka.producer(kafka.connection(os.environ, "GENERATOR")))
 
 
 def warm() -> None:

@@ -39,11 +39,7 @@ SIZES: Final[dict[str, int]] = {}
 
 def connection() -> kafka.Properties:
     """Return what every client needs."""
-    return kafka.client(
-        os.environ["TOPIC_READER_BOOTSTRAP_SERVERS"],
-        security=os.environ.get("TOPIC_READER_SECURITY", "plain"),
-        region=os.environ.get("AWS_REGION"),
-    )
+    return kafka.connection(os.environ, "TOPIC_READER")
 
 
 @cache

@@ -23,12 +23,7 @@ class Context(Protocol):
 @cache
 def producer() -> kafka.KeptProducer:
     """Return the producer that all invocations share."""
-    connection = kafka.client(
-        os.environ["TOPIC_WRITER_BOOTSTRAP_SERVERS"],
-        security=os.environ.get("TOPIC_WRITER_SECURITY", "plain"),
-        region=os.environ.get("AWS_REGION"),
-    )
-    return kafka.KeptProducer(kafka.producer(connection))
+    return kafka.KeptProducer(kafka.producer(kafka.connection(os.environ, "TOPIC_WRITER")))
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def test_functions_are_built_for_their_runtime(template: Template, tmp_path: Pat
         assert text(properties["FunctionName"], {"AWS::StackName": "demo"}) == names.function("demo", name)
         assert properties["Code"]["S3Key"] == {"Ref": f"{name}Key"}
         assert properties["Role"] == {"Fn::GetAtt": [f"{name}Role", "Arn"]}
-        assert properties["LoggingConfig"] == {"LogGroup": {"Ref": f"{name}LogGroup"}}
+        assert properties["LoggingConfig"]["LogGroup"] == {"Ref": f"{name}LogGroup"}
         log_group = template.properties(f"{name}LogGroup")
         assert text(log_group["LogGroupName"]) == f"/aws/lambda/{text(properties['FunctionName'])}"
     in_the_vpc = {name for name, properties in functions.items() if "VpcConfig" in properties}
@@ -244,6 +244,13 @@ def test_mapping_feeds_detections_to_the_writer(template: Template, tmp_path: Pa
     assert {"ProcessedTopic", "PollersToBrokers"} <= set(template.resources["EventSourceMapping"]["DependsOn"])
 
 
+def test_only_locally_rows_are_written_in_transactions(template: Template, tmp_path: Path) -> None:
+    """On AWS they cost twice, and the setting is a whole number of rows on both targets."""
+    name = "WRITER_TRANSACTION_ROWS"
+    assert template.properties("AuditWriter")["Environment"]["Variables"][name] == "1"
+    assert local_functions(tmp_path)["functions"]["AuditWriter"]["environment"][name] == "100"
+
+
 def test_what_is_no_detection_goes_to_the_same_bucket(template: Template, tmp_path: Path) -> None:
     """The writer's own destination is the mapping's, on both targets, it may put objects there, and an alarm tells."""
     name = text(template.properties("OnFailureBucket")["BucketName"])
@@ -258,9 +265,12 @@ def test_what_is_no_detection_goes_to_the_same_bucket(template: Template, tmp_pa
 
     counted = template.properties("MalformedDetectionsFilter")
     assert counted["LogGroupName"] == template.properties("AuditWriter")["LoggingConfig"]["LogGroup"]
-    words = counted["FilterPattern"].strip('"')
-    assert f'"{words} %d records' in (resource("lambdas") / "audit_writer" / "handler.py").read_text()
+    # Of a field of the entry that the writer logs for each batch, which is JSON only in Lambda's JSON format.
+    assert template.properties("AuditWriter")["LoggingConfig"]["LogFormat"] == "JSON"
+    assert counted["FilterPattern"] == "{ $.put_aside > 0 }"
+    assert '"put_aside": self.put_aside' in (resource("lambdas") / "audit_writer" / "handler.py").read_text()
     (metric,) = counted["MetricTransformations"]
+    assert metric["MetricValue"] == "$.put_aside"
     alarm = template.properties("MalformedDetectionsAlarm")
     assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
 

@@ -7,6 +7,7 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import boto3
 import psutil
 import pytest
-from executable import Fraudctl, alive, eventually
+from executable import Fraudctl, alive, eventually, output_until
 from known_answer import CLEAN, FLAGGED, exactly_the_expected_fraud, transaction
 
 from fraudctl.pipeline import kafka
@@ -23,6 +24,18 @@ from fraudctl.pipeline import kafka
 pytestmark = pytest.mark.e2e
 
 HOLD = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class WithEditor(Fraudctl):
+    """Runs fraudctl with an editor of its own."""
+
+    editor: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same, with the editor."""
+        return {**super().environment, "VISUAL": self.editor}
 
 
 def test_before_deploy_every_command_says_what_to_do(fraudctl: Fraudctl) -> None:
@@ -146,6 +159,105 @@ def test_a_name_is_the_same_in_json_and_csv(fraudctl: Fraudctl) -> None:
     query = ("audit", "query", str(FLAGGED), "-o")
     eventually(lambda: found(fraudctl(*query, "json").documents) == names)
     assert found(csv.DictReader(io.StringIO(fraudctl(*query, "csv").out))) == names
+
+
+def test_flags_that_start_and_end_detect_what_lies_between(fraudctl: Fraudctl) -> None:
+    """Extended, scheduled, cleared with a flag pending, flagged again without an end: exactly the dates in between."""
+    now = datetime.now(UTC)
+    extended, scheduled, cleared, endless = range(7201, 7205)
+
+    def flag(*arguments: object) -> str:
+        return fraudctl("flag-accounts", *map(str, arguments), "-o", "json").err
+
+    flag(extended, cleared, endless, "--until", "10d", "--reason", "stolen card")
+    assert f"{extended} is flagged from" in flag(extended, "--extend", "--until", "10d")
+    later = (now + timedelta(days=10, minutes=10)).isoformat()
+    assert f"{scheduled}, {cleared} " in flag(scheduled, cleared, "--from", later, "--until", "10d")
+    assert f"Undone for {cleared}: the end at " in flag("--clear", cleared)
+    assert f"{endless} is flagged from" in flag(endless)
+    settled = datetime.now(UTC) + timedelta(seconds=6)  # before, a transaction may be decided without the last of them
+    eventually(lambda: datetime.now(UTC) > settled)
+    sent = [
+        transaction(f"{account}-{days}", account, datetime.now(UTC) + timedelta(days=days))
+        for account in (extended, scheduled, cleared, endless)
+        for days in (0, 5, 15, 25)
+    ]
+    fraudctl("transactions", "send", "-", stdin="\n".join(map(json.dumps, sent)))
+    expected = {
+        *(f"{extended}-{days}" for days in (0, 5, 15)),
+        f"{scheduled}-15",
+        *(f"{endless}-{days}" for days in (0, 5, 15, 25)),
+    }
+
+    def detected() -> dict[str, str]:
+        rows = fraudctl("audit", "query", "--all", "-o", "json").documents
+        return {row["transaction_id"]: row["flag_reason"] for row in rows if 7201 <= row["account_id"] <= 7204}
+
+    eventually(lambda: set(detected()) >= expected)
+    found = detected()
+    assert set(found) == expected
+    assert {found[f"{extended}-{days}"] for days in (0, 5, 15)} == {"stolen card"}
+
+
+def test_dead_letters_are_fixed_redriven_and_parked(fraudctl: Fraudctl, tmp_path: Path) -> None:
+    """Listed, shown with a caret, fixed in an editor and detected; left unfixed it comes back until it is parked."""
+    fraudctl("flag-accounts", str(FLAGGED))
+    bad = transaction("fixed", FLAGGED, datetime.now(UTC), amount="12.50")
+    servers = fraudctl.status(code=None)["outputs"]["bootstrap_servers"]
+    producer = kafka.open_producer(kafka.producer(kafka.client(servers)))
+    for name in ("fixed", "unfixed", "later"):
+        value = json.dumps({**bad, "transaction_id": name}).encode()
+        producer.produce("demo_transactions", value, str(FLAGGED).encode(), headers=[("trace", name.encode())])
+    assert producer.flush(30) == 0
+
+    def letters(name: str) -> list[str]:
+        """Give the places of a transaction's dead letters, oldest first."""
+        where = f"record.headers.trace == '{name}'"
+        found = fraudctl("dead-letters", "list", "--by", "letter", "--where", where, "-o", "json").documents
+        return [str(row["letter"]) for row in found]
+
+    eventually(lambda: letters("fixed") and letters("unfixed") and letters("later"))
+    counted = fraudctl("dead-letters", "list", "--where", "record.headers.trace is not null", "-o", "json").documents
+    assert [(row["count"], row["error"].split()[0]) for row in counted] == [(3, "amount")]
+    (fixed,), (unfixed,), (later,) = (letters(name) for name in ("fixed", "unfixed", "later"))
+    shown = fraudctl("dead-letters", "show", fixed, "-o", "table").out.splitlines()
+    at = next(index for index, line in enumerate(shown) if "^" in line)
+    assert shown[at - 1][shown[at].index("^") : len(shown[at])] == '"12.50"'
+    assert json.loads(fraudctl("dead-letters", "show", fixed, "--raw").out)["amount"] == "12.50"
+
+    editor = tmp_path / "fix"
+    editor.write_text('#!/bin/sh\nsed -i \'s/"12.50"/12.50/\' "$1"\n')
+    editor.chmod(0o700)
+    edited = WithEditor(fraudctl.home, str(editor))
+    done = edited("dead-letters", "redrive", fixed, "--edit", "--yes", "-o", "json")
+    assert [(row["outcome"], row["edited"]) for row in done.documents] == [("accepted", True)]
+    assert "new hold" in done.err
+    where = ("--where", "transaction_id == 'fixed' and amount == 12.5", "--from-beginning")
+    detected = fraudctl("tail", "processed", *where, "--expect", "1", "--timeout", "60s", "-o", "json").documents
+    assert [record["value"]["account_id"] for record in detected] == [FLAGGED]
+    (sent,) = fraudctl("tail", "transactions", *where, "--no-follow", "-o", "json").documents
+    assert sent["key"] == str(FLAGGED)
+    marks = {"trace": "fixed", "redrive-of": f"dead_letters/{fixed}", "redrive-count": "1"}
+    assert sent["headers"] == marks
+
+    for turn in range(1, 4):
+        redriven = ("dead-letters", "redrive", letters("unfixed")[-1], "--yes", "-o", "json")
+        done = fraudctl(*redriven, code=8)
+        assert (done.documents[0]["outcome"], done.documents[0]["redrive"]) == ("came back", turn)
+        assert f"{letters('unfixed')[-2]} → {letters('unfixed')[-1]}: amount is not a number" in done.err
+    assert len(letters("unfixed")) == 4
+    done = fraudctl("dead-letters", "redrive", "--where", "record.headers.trace == 'unfixed'", "--yes", "-o", "json")
+    assert [row["outcome"] for row in done.documents] == ["redriven before"] * 3 + ["parked"]
+    assert unfixed == letters("unfixed")[0]
+
+    process = fraudctl.popen("dead-letters", "redrive", later, "--yes")
+    output_until("✓ redrive", process)
+    process.kill()
+    process.communicate()
+    done = fraudctl("dead-letters", "redrive", later, "--yes", "-o", "json")
+    assert [row["outcome"] for row in done.documents] == ["redriven before"]
+    copies = fraudctl("tail", "transactions", "--where", "transaction_id == 'later'", "--from-beginning", "--no-follow")
+    assert len(copies.documents) == 2
 
 
 def test_more_partitions_lose_and_repeat_no_detection(fraudctl: Fraudctl, tmp_path: Path) -> None:

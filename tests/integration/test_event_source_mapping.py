@@ -1,12 +1,14 @@
 """The Lambda runner between a real Kafka and a real DynamoDB Local: what must hold whatever dies."""
 
 import json
+import logging
 import re
 import socket
 import subprocess
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import datetime
 from itertools import pairwise
@@ -24,7 +26,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
 from lambda_servers import Pipeline, Servers, servers
-from lambda_tools import detection, load, msk, send_with_header_name, wait_for
+from lambda_tools import context, detection, load, msk, send_with_header_name, wait_for
 
 from fraudctl.pipeline import audit_table, kafka, records, topics
 from fraudctl.pipeline.text import iso
@@ -364,7 +366,7 @@ def test_what_audit_writer_has_written_survives_a_kill_of_dynamodb(
     writer: Any = load("audit_writer")
     for turn in range(10):
         values = [detection(turn * 250 + number, account_id=turn + 1) for number in range(250)]
-        assert writer.handler(msk(*values), None) == {"batchItemFailures": []}
+        assert writer.handler(msk(*values), context()) == {"batchItemFailures": []}
         running.dynamodb.kill()
         running.dynamodb.start()
         found = running.table_client.query(
@@ -374,6 +376,24 @@ def test_what_audit_writer_has_written_survives_a_kill_of_dynamodb(
             Select="COUNT",
         )
         assert found["Count"] == 250
+
+
+def test_two_invocations_with_the_same_batch_write_each_row_once(
+    running: Servers, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch that comes again while its first delivery still writes: both succeed, and each row was written once."""
+    caplog.set_level(logging.INFO, "audit_writer")
+    running.table_client.create_table(**audit_table.definition("twice"))
+    monkeypatch.setenv("WRITER_TABLE", "twice")
+    monkeypatch.setenv("WRITER_DYNAMODB", json.dumps(running.dynamodb_options))
+    writer: Any = load("audit_writer")
+    event = msk(*(detection(number) for number in range(400)))
+    with ThreadPoolExecutor(2) as two:
+        answers = list(two.map(lambda _: writer.handler(event, context()), range(2)))
+    assert answers == [{"batchItemFailures": []}] * 2
+    entries: list[Any] = [record for record in caplog.records if hasattr(record, "offsets")]
+    assert sum(entry.written for entry in entries) == 400
+    assert sum(entry.already_there for entry in entries) == 400
 
 
 def test_an_outage_of_dynamodb_is_waited_out(make: Make, running: Servers) -> None:

@@ -11,7 +11,7 @@ import pytest
 from flink_live import Live, live_run, outcomes
 from flink_runs import running_broker
 from histories import epoch_ms
-from lambda_tools import load, msk
+from lambda_tools import context, load, msk
 from moto import mock_aws
 from oracle import Identity
 
@@ -84,7 +84,7 @@ def test_audit_table(run: Live, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(writer, "threads", lambda: one)
         for first in range(0, len(chosen), 100):
             values = [run.values[number] for number in chosen[first : first + 100]]
-            assert writer.handler(msk(*values, first=first), None) == {"batchItemFailures": []}
+            assert writer.handler(msk(*values, first=first), context()) == {"batchItemFailures": []}
         items = [item for page in client.get_paginator("scan").paginate(TableName="audit") for item in page["Items"]]
     rows = {_identity(item): item["flag_reason"]["S"] for item in items}
     assert len(items) == len(rows)

@@ -4,6 +4,7 @@ What the application would have written comes from the tests' own oracle, so tha
 """
 
 import json
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,13 +13,16 @@ from typing import Any
 
 import boto3
 import pytest
+from boto3.dynamodb.conditions import Key
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
 from fakes import OUTPUTS, FakeTarget
 from histories import epoch_ms, flag_json, transaction_json
 from lambda_servers import Servers, servers
 from oracle import Flag, Transaction, outcome
+from sealed import MemoryArchive
 
+from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed
 from fraudctl.local.kafka.admin import KafkaAdmin
 from fraudctl.local.kafka.records import LocalRecords
@@ -26,6 +30,10 @@ from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import audit_table, kafka, records, topics
 from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.names import FLINK_GROUP
+from fraudctl.services.seal.archive import FolderArchive
+from fraudctl.services.seal.check import Check
+from fraudctl.services.seal.rows import TableRows
+from fraudctl.services.seal.sealing import Sealing
 from fraudctl.services.verify import report
 from fraudctl.services.verify.chain import chain, explained, why_not
 from fraudctl.services.verify.reconcile import Reconciliation, Result
@@ -37,6 +45,7 @@ FLAGGED, CLEARED, NEVER = 7001, 7002, 7003
 ACCOUNTS = (FLAGGED, CLEARED, NEVER)
 NUMBER = 60
 BEFORE = 1_600_000_000_000
+BEGAN = "2026-01-01T00:00:00.000Z"
 
 
 @dataclass
@@ -252,6 +261,55 @@ def test_what_lies_in_the_on_failure_destination_is_recovered(pipeline: Pipeline
     report.check(result, allow_unknown=False)
 
 
+@pytest.fixture(scope="module")
+def seals(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> FolderArchive:
+    """Seal what the right pipeline has, two minutes later."""
+    archive = FolderArchive(tmp_path_factory.mktemp("seals") / "here")
+    run = Sealing(pipeline.target, archive, 10_000, clock=Clock(now=lambda: time.time() + 120))
+    list(run.run())
+    assert run.result.faulty is None
+    assert sum(window.rows for window in run.result.windows) == len(pipeline.detections)
+    assert sum(window.verify["ok"] for window in run.result.windows) == len(pipeline.detections)
+    return archive
+
+
+def against(seals: FolderArchive, pipeline: Pipeline) -> list[tuple[str, str]]:
+    """Compare the table with the seals; give the rows that are not as sealed."""
+    check = Check(seals, TableRows(pipeline.table))
+    list(check.run())
+    result = check.result
+    assert (result.chains.valid, result.windows) == (result.chains.number, result.chains.number)
+    assert result.faults == bool(result.cases)
+    return [(case.fault.value, case.identity[2]) for case in result.cases]
+
+
+def spoil_against(seals: FolderArchive, pipeline: Pipeline) -> None:
+    """Delete, alter and add a row, one after the other: each is named, and nothing else is."""
+    assert against(seals, pipeline) == []
+    with spoiled(pipeline, 3, lambda _: None) as transaction:
+        assert against(seals, pipeline) == [("deleted", transaction)]
+    with spoiled(pipeline, 4, lambda item: {**item, "amount": 99}) as transaction:
+        assert against(seals, pipeline) == [("changed", transaction)]
+    with spoiled(pipeline, 5, lambda item: {**item, "detected_at": BEGAN, "detected_key": f"{BEGAN}#x"}) as transaction:
+        assert against(seals, pipeline) == [("changed", transaction)]
+    made_up = {**pipeline.item(5), "transaction_id": "x", "transaction_key": "2020-01-01T00:00:00.000Z#x"}
+    pipeline.table.put_item(Item=made_up)
+    try:
+        assert against(seals, pipeline) == [("added", "x")]
+    finally:
+        pipeline.table.delete_item(Key={name: made_up[name] for name in ("account_id", "transaction_key")})
+    assert against(seals, pipeline) == []
+
+
+def test_seals_name_what_was_done_to_rows(pipeline: Pipeline, seals: FolderArchive) -> None:
+    """While the topics are whole; a second run seals nothing again, and a fault is not sealed."""
+    spoil_against(seals, pipeline)
+    with spoiled(pipeline, 3, lambda _: None):
+        run = Sealing(pipeline.target, MemoryArchive(), 10_000, clock=Clock(now=lambda: time.time() + 120))
+        list(run.run())
+        assert (run.result.faults, run.result.faulty is not None) == ({"lost": 1}, True)
+
+
 def test_the_evidence_of_a_row(pipeline: Pipeline) -> None:
     """Step by step with its places, and the flag events around the one in force; a row that disagrees is named."""
     number = next(n for n, found in enumerate(pipeline.detections) if found[0].account_id == CLEARED)
@@ -361,7 +419,7 @@ def test_a_detection_that_nobody_should_have_written(pipeline: Pipeline) -> None
 
 
 def test_what_kafka_has_deleted_is_unknown(pipeline: Pipeline, running: Servers) -> None:
-    """Never exit 0 unless that is allowed, or less is asked for. The last test: nothing brings the records back."""
+    """Never exit 0 unless that is allowed, or less is asked for. From here on: nothing brings the records back."""
     before = pipeline.verify()
     names = [TopicPartition(topics.TRANSACTIONS.name, number, 5) for number in range(topics.PARTITIONS)]
     ends = {info.partition: info.latest for info in pipeline.target.topics.list()[0].partitions}
@@ -380,3 +438,16 @@ def test_what_kafka_has_deleted_is_unknown(pipeline: Pipeline, running: Servers)
     (gap,) = result.gaps
     assert "Kafka has deleted them" in gap
     assert result.unknown
+
+
+def test_seals_outlive_the_topics(pipeline: Pipeline, seals: FolderArchive, running: Servers) -> None:
+    """The last test: transactions and detections are deleted, and nothing else could tell."""
+    for name in (topics.TRANSACTIONS.name, topics.PROCESSED.name):
+        info = pipeline.target.topics.describe(name)
+        cut = [TopicPartition(name, part.partition, part.latest) for part in info.partitions]
+        for future in running.admin.delete_records(cut).values():
+            future.result(30)
+    late = pipeline.table.query(IndexName="by_transaction", KeyConditionExpression=Key("transaction_id").eq("fresh"))
+    for item in late["Items"]:  # of another test, and detected in a window that is sealed as empty
+        pipeline.table.delete_item(Key={name: item[name] for name in ("account_id", "transaction_key")})
+    spoil_against(seals, pipeline)

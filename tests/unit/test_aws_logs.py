@@ -84,6 +84,35 @@ def test_the_applications_entries_read_as_lines() -> None:
     ]
 
 
+def test_lambdas_json_reads_as_locally() -> None:
+    """Level, text and the function's own fields; exceptions with their stack; Lambda's own events by their kind.
+
+    The forms are those of the runtime (awslambdaric, lambda_runtime_log_utils.py and bootstrap.py) and of the
+    developer guide (monitoring-cloudwatchlogs-logformat).
+    """
+    own = {"timestamp": "2026-09-21T14:13:20.000Z", "logger": "audit_writer", "requestId": "r-1"}
+    batch = {**own, "level": "INFO", "message": "batch: 7 written", "written": 7, "offsets": {"t-0": [1, 7]}}
+    raised = {
+        "level": "ERROR",
+        "errorType": "OutOfTime",
+        "errorMessage": "throttled",
+        "stackTrace": ["  File a\n", "  b\n"],
+    }
+    start = {"time": "2026-09-21T14:13:20.000Z", "type": "platform.start", "record": {"requestId": "r-1"}}
+    with Aws() as aws:
+        entries = ({"level": "INFO", "message": "", "a": 1}, raised | own, batch, start)
+        newest(aws, WRITER, *(event(3 - number, json.dumps(found) + "\n") for number, found in enumerate(entries)))
+        found = list(logs(aws).lines("audit-writer", last=9, follow=False))
+    assert [line.removeprefix("2026-09-21T14:13:2") for line in found] == [
+        '0.000Z platform.start {"requestId": "r-1"}',
+        '1.000Z INFO batch: 7 written {"written": 7, "offsets": {"t-0": [1, 7]}}',
+        "2.000Z ERROR OutOfTime: throttled",
+        "  File a",
+        "  b",
+        '3.000Z INFO {"a": 1}',
+    ]
+
+
 def test_following_shows_each_new_line_once() -> None:
     """What was there before is not new, what comes late is, and nothing comes twice."""
     time = FakeTime()

@@ -89,6 +89,21 @@ def test_iam_without_a_region_is_refused() -> None:
         kafka.client("b-1:9098", security="tls")
 
 
+def test_a_functions_connection_is_in_its_variables(signer: list[str]) -> None:
+    """Each function has its own prefix; plain unless told otherwise; without brokers the variable is named."""
+    both = {"FLAGGER_BOOTSTRAP_SERVERS": "a:1", "GENERATOR_BOOTSTRAP_SERVERS": "b:2", "GENERATOR_SECURITY": "iam"}
+    plain = kafka.connection(both, "FLAGGER")
+    assert (plain["bootstrap.servers"], "oauth_cb" in plain) == ("a:1", False)
+    iam = kafka.connection(both | {"AWS_REGION": "eu-west-1"}, "GENERATOR")
+    assert (iam["bootstrap.servers"], iam["sasl.mechanisms"]) == ("b:2", "OAUTHBEARER")
+    iam["oauth_cb"]("")
+    assert signer == ["eu-west-1"]
+    with pytest.raises(ValueError, match="IAM needs the region"):
+        kafka.connection(both, "GENERATOR")
+    with pytest.raises(KeyError, match="TOPIC_READER_BOOTSTRAP_SERVERS"):
+        kafka.connection(both, "TOPIC_READER")
+
+
 @pytest.mark.usefixtures("signer")
 def test_missing_credentials_are_named() -> None:
     """What the signer raises comes out of opening a client, instead of a time-out 10 s later."""

@@ -227,6 +227,13 @@ def test_log_lines_name_their_component(functions: Functions, stream: io.StringI
     assert all(len(line[0]) == len("2026-11-24T10:15:30.123Z") and line[0].endswith("Z") for line in lines)
 
 
+def test_fields_follow_their_message(stream: io.StringIO) -> None:
+    """What is logged with `extra` is JSON behind the text, on one line, whatever is in it."""
+    logging.getLogger("anything").error("batch: %d written", 7, extra={"written": 7, "error": "of\ntwo lines"})
+    (line,) = stream.getvalue().splitlines()
+    assert line.split(" ", 1)[1] == 'runner ERROR batch: 7 written {"written": 7, "error": "of\\ntwo lines"}'
+
+
 @pytest.mark.usefixtures("stream")
 def test_an_invocation_has_its_log(functions: Functions) -> None:
     """The result carries the last 4 KB of what this invocation logged, and of no other."""

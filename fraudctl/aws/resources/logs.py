@@ -28,6 +28,10 @@ _EARLIEST_MS: Final = 1_704_067_200_000
 # An event may arrive this much later than its own time.
 _LATE_MS: Final = 60_000
 _SEEN: Final = 100_000
+# What the Python runtime puts into every entry of its JSON format, and into those of exceptions.
+_LAMBDAS_OWN: Final = frozenset(
+    ("timestamp", "level", "message", "logger", "requestId", "errorType", "errorMessage", "stackTrace", "location")
+)
 # A page may be empty while more follow; each covers a part of the time.
 _MOST_PAGES: Final = 20
 
@@ -165,21 +169,38 @@ def _identity(event: Mapping[str, Any]) -> str:
 
 def _lines(event: Mapping[str, Any], label: str) -> Iterator[str]:
     """Yield the lines of an event, the first with its time; a continuation is indented as stack traces are."""
-    entry = _entry(event["message"])
-    text = str(event["message"]).rstrip("\n")
-    if "message" in entry:
-        thrown = entry.get("throwableInformation") or ()
-        said = f"{entry.get('messageType', '')} {entry.get('logger', '')} - {entry['message']}".strip()
-        text = "\n".join([said, *map(str, thrown if isinstance(thrown, list) else [thrown])])
-    first, *rest = text.splitlines() or [""]
+    first, *rest = _text(str(event["message"])).splitlines() or [""]
     yield " ".join(filter(None, (iso(event["timestamp"]), label, first)))
     yield from rest
 
 
+def _text(message: str) -> str:
+    """Return an event's text: out of the JSON of Managed Flink and of Lambda's JSON format, any other as it is."""
+    entry = _entry(message)
+    if "messageType" in entry and "message" in entry:
+        thrown = entry.get("throwableInformation") or ()
+        said = f"{entry['messageType']} {entry.get('logger', '')} - {entry['message']}".strip()
+        return "\n".join([said, *map(str, thrown if isinstance(thrown, list) else [thrown])])
+    if str(entry.get("type")).startswith("platform."):
+        return f"{entry['type']} {json.dumps(entry.get('record'))}"
+    if "level" in entry and not entry.keys().isdisjoint({"message", "errorMessage"}):
+        return _said(entry)
+    return message.rstrip("\n")
+
+
+def _said(entry: Mapping[str, Any]) -> str:
+    """Return what a function logged: level, message, the fields that it gave, and the stack of an exception."""
+    thrown = ": ".join(str(entry[name]) for name in ("errorType", "errorMessage") if entry.get(name))
+    fields = {name: value for name, value in entry.items() if name not in _LAMBDAS_OWN}
+    parts = (entry["level"], entry.get("message"), thrown, json.dumps(fields) if fields else None)
+    stack = entry.get("stackTrace") or ()
+    return "\n".join([" ".join(str(part) for part in parts if part), *(str(frame).rstrip("\n") for frame in stack)])
+
+
 def _entry(message: str) -> Mapping[str, Any]:
-    """Return a log entry of Managed Flink, which is a JSON object; empty for anything else."""
+    """Return the JSON object that a message is; empty for anything else."""
     with suppress(ValueError):
         found = json.loads(message)
-        if isinstance(found, dict) and "messageType" in found:
+        if isinstance(found, dict):
             return found
     return {}

@@ -44,6 +44,7 @@ def definition(paths: StackPaths, state: StackState, _tools: Tools) -> Definitio
                 WRITER_TABLE=names.audit_table(paths.stack),
                 WRITER_DYNAMODB=json.dumps(endpoint),
                 WRITER_ON_FAILURE=paths.on_failure.as_uri(),
+                WRITER_TRANSACTION_ROWS="100",
             ),
         ),
         bootstrap_servers=bootstrap,

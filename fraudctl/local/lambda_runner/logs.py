@@ -1,8 +1,10 @@
 """The runner's log: lines ``time component level message`` on stdout, and the tail of one invocation.
 
-What a function logs carries the function's name as its component, everything else ``runner``.
+What a function logs carries the function's name as its component, everything else ``runner``. Fields that are logged
+with `extra` follow their message as JSON; Lambda's JSON format has them beside it.
 """
 
+import json
 import logging
 import sys
 from collections import deque
@@ -15,6 +17,7 @@ from fraudctl.pipeline.records import format_date
 
 TAIL_BYTES: Final = 4096  # what Lambda gives back of a log
 _CHATTY: Final = ("boto3", "botocore", "urllib3")
+_OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "component", "message", "taskName"}
 
 
 @dataclass(slots=True)
@@ -50,7 +53,10 @@ class LineHandler(logging.Handler):
             capture = current.get()
             component = getattr(record, "component", None) or (capture.function if capture else "runner")
             time = format_date(datetime.fromtimestamp(record.created, UTC))
-            lines = self.format(record).splitlines() or [""]
+            text = self.format(record)
+            if fields := {name: value for name, value in vars(record).items() if name not in _OWN}:
+                text = f"{text} {json.dumps(fields, default=str)}"
+            lines = text.splitlines() or [""]
             for line in lines:
                 if capture:
                     capture.add(f"{time} {record.levelname} {line}")

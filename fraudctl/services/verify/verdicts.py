@@ -31,7 +31,10 @@ ATTEMPTED: Final = frozenset({Word.OK, Word.RECOVERED, Word.LOST, Word.DIFFERENT
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A transaction with its verdict and why; `copies` is how often it lies in processed_topic."""
+    """A transaction with its verdict and why; `copies` is how often it lies in processed_topic.
+
+    `at` is when it was published, in epoch milliseconds, where its topic still has it.
+    """
 
     identity: Identity
     word: Word
@@ -41,6 +44,7 @@ class Case:
     processed: Place | None = None
     flag: Place | None = None
     row: bool = False
+    at: int | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class Judge:
             claims[0].place if claims else None,
             claims[0].flag if claims else None,
             bool(found.rows),
+            found.sent[0].published if found.sent else None,
         )
 
     @staticmethod
