@@ -50,6 +50,7 @@ def test_the_corpus_is_judged_alike(line: Line) -> None:
         json.dumps({**PLAIN, "case": 4711, "team": "fraud", "open": True}).encode(),
         json.dumps({**PLAIN, "reason": None}).encode(),
         json.dumps({**PLAIN, "reason": "Kärte 😀"}, ensure_ascii=False).encode(),
+        json.dumps({**PLAIN, "reason": 'Kärte 😀 "A\\\\B" \\', "flagged_by": "\\"}).encode(),
     ],
 )
 def test_the_common_ones_go_the_quick_way(value: bytes) -> None:
@@ -62,6 +63,9 @@ def test_the_common_ones_go_the_quick_way(value: bytes) -> None:
     [
         b'{"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":null,"reason":null,"flagged_by":"a"}',
         b'{"account_id":7,"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"b","flagged_by":"a"}',
+        rb'{"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":null,"re\u0061son":null,"flagged_by":"a"}',
+        rb'{"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"\\","reason":"\"","flagged_by":"a"}',
+        rb'{"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"\ud800","flagged_by":"a"}',
         b'{"account_id":7.0,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"b","flagged_by":"a"}',
         b'{"account_id":true,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"b","flagged_by":"a"}',
         b'{"account_id":9223372036854775808,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"b","flagged_by":"a"}',
