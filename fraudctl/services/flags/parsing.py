@@ -65,7 +65,7 @@ def _quick(value: bytes | None) -> Fields | None:
 
 
 def _flat_and_unique(value: bytes, data: dict[str, Any]) -> bool:
-    """Return whether no field has fields of its own, and none is repeated: orjson keeps the last of those in silence."""
+    """Return whether no field has fields of its own, and none is repeated, of which orjson keeps the last silently."""
     texts = 0
     for item in data.values():
         if isinstance(item, str):
