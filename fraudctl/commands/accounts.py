@@ -250,7 +250,7 @@ def show(
     render = context.render
     number = flag.account(account)
     first, _ = time_options.span(since, None, note=render.note)
-    found = effects.account(context.running, number, first)
+    found = effects.account(context.running, number, first, render.note)
     if render.json:
         render.rows([found.document()], ())
     elif render.structured:

@@ -259,6 +259,7 @@ def test_columns_of_a_topic() -> None:
     assert completion.fields(context(topic="processed"), "") == every
     assert completion.fields(context(topic="processed"), "key,offset,am") == ["key,offset,amount"]
     assert "key,key" not in completion.fields(context(topic="processed"), "key,")
+    assert completion.account_fields(context(), "account_id,st") == ["account_id,state"]
     assert completion.fields(context(topic="nothing"), "") == completion.fields(context(), "") == []
 
 

@@ -1,9 +1,11 @@
 """What the flag events of one account did: their detections, what they came too late for, and what is still to come."""
 
-import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
+from fraudctl import tables
+from fraudctl.clock import Clock
 from fraudctl.errors import NotDeployed
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.dates import date_milliseconds
@@ -16,18 +18,27 @@ from fraudctl.services.flags.rule import KEPT_EVENTS, FlagEvent, History
 from fraudctl.services.flags.timeline import Standing, State
 from fraudctl.target import From, Outputs, Range, Target
 
+_SAID_EVERY_SECONDS: Final = 5.0
 
-def account(target: Target, number: int, since: int | None = None, clock: Callable[[], float] = time.time) -> Account:
+
+def account(
+    target: Target,
+    number: int,
+    since: int | None = None,
+    note: Callable[[str], None] = lambda _: None,
+    clock: Clock = Clock(),  # noqa: B008 - frozen
+) -> Account:
     """Return all of an account; with `since`, in epoch milliseconds, its transactions from that time of publishing on.
 
-    Transactions are found by their key, which is the account.
+    Transactions are found by their key, which is the account. `note` is told how far reading has come if that takes
+    long.
 
     Raises:
         NotDeployed: The account has no flag events, or there is no such stack.
         Unreachable: Kafka or DynamoDB does not answer.
     """
     found = reading.histories(target.records, reading.Reach(), number).get(number)
-    now = int(clock() * 1000)
+    now = int(clock.now() * 1000)
     standing = None if found is None else timeline.standing(found, now)
     if found is None or standing is None:
         raise NotDeployed(f"account {number}: was never flagged or cleared", hint="run `fraudctl accounts list`")
@@ -35,7 +46,7 @@ def account(target: Target, number: int, since: int | None = None, clock: Callab
     effects = _effects(found, outputs, now)
     by_place = {(effect.event.partition, effect.event.offset): effect for effect in effects}
     detections, unexplained = Sum(), 0
-    for row in AuditReader(target.audit_table()).rows(Query(number)):
+    for row in AuditReader(target.audit_table(), note).rows(Query(number)):
         detections.add(row.amount, row.transaction_date)
         effect = by_place.get((row.flag_partition, row.flag_offset))
         if effect is None:
@@ -43,7 +54,7 @@ def account(target: Target, number: int, since: int | None = None, clock: Callab
         else:
             effect.detections.add(row.amount, row.transaction_date)
     sent = Sum()
-    for transaction, published in _transactions(target, number, since):
+    for transaction, published in _transactions(target, number, since, note, clock):
         sent.add(transaction.amount, transaction.transaction_date)
         missed_by = _missed_by(found, transaction, published, outputs)
         if missed_by is not None:
@@ -93,22 +104,30 @@ def _missed_by(history: History, transaction: Transaction, published: int, outpu
     return force if outcomes == {None} else None
 
 
-def _transactions(target: Target, number: int, since: int | None) -> Iterator[tuple[Transaction, int]]:
+def _transactions(
+    target: Target, number: int, since: int | None, note: Callable[[str], None], clock: Clock
+) -> Iterator[tuple[Transaction, int]]:
     own = key(number)
 
     def keep(records: Columns) -> list[int]:
         return [index for index, found in enumerate(records.keys()) if found == own]
 
     start = From.BEGINNING if since is None else From.TIME
+    read, said = 0, clock.monotonic()
     # All partitions: not every producer chooses them as fraudctl does.
-    wanted = Range(start, since=since, follow=False, keep=keep)
-    for record in target.records.read(topics.TRANSACTIONS.name, wanted):
-        try:
-            transaction = Transaction.parse(record.value)
-        except Malformed:
-            continue  # a dead letter
-        if transaction.account_id == number:
-            yield transaction, record.timestamp or 0
+    for batch in target.records.batches(topics.TRANSACTIONS.name, Range(start, since=since, follow=False, keep=keep)):
+        for record in batch.records:
+            try:
+                transaction = Transaction.parse(record.value)
+            except Malformed:
+                continue  # a dead letter
+            if transaction.account_id == number:
+                yield transaction, record.timestamp or 0
+        read += batch.scanned
+        if clock.monotonic() - said >= _SAID_EVERY_SECONDS:
+            said = clock.monotonic()
+            left = sum(max(0, end - batch.positions.get(partition, 0)) for partition, end in batch.ends.items())
+            note(f"Read {tables.plural(read, 'transaction')}; {left:,} to come.")
 
 
 def _begin(target: Target) -> int | None:
