@@ -253,6 +253,23 @@ def test_list_and_show_what_was_put_aside(run: Run, aside: Target) -> None:
     assert "It is no detection" in run(aside, "dead-letters", "show", "0:9", *ON_FAILURE).err
 
 
+def test_lambdas_own_documents_are_read(run: Run) -> None:
+    """They have no reason, only a condition, and a header's bytes as Java has them."""
+    one = {**body(4, detection(4).to_json()), "headers": [{"trace": [-1, 120]}]}
+    own = {
+        "requestContext": {"requestId": "r", "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 3},
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+        "version": "1.0",
+        "timestamp": "2019-11-14T00:38:06.021Z",
+        "KafkaBatchInfo": {"batchSize": 1},
+        "payload": json.dumps({"eventSource": "aws:kafka", "records": {"processed_topic-0": [one]}}),
+    }
+    target = Target(documents=[json.dumps(own).encode()])
+    shown = json.loads(run(target, "dead-letters", "show", "0:4", *ON_FAILURE, output="json").out)
+    assert (shown["error"], shown["at"]) == ("Unhandled", "2019-11-14T00:38:06.021Z")
+    assert b64decode(shown["headers_base64"]["trace"]) == b"\xffx"
+
+
 def test_redrive_of_what_was_put_aside_invokes_audit_writer(run: Run, aside: Target) -> None:
     """In an event of the mapping's form; rows that are there are counted, what is no detection is left out."""
     done = run(aside, "dead-letters", "redrive", *ON_FAILURE, "--yes", output="json")
