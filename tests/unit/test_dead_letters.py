@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from fakes import FakeTarget
+from hypothesis import given
+from hypothesis import strategies as st
 from topics_in_memory import TopicsInMemory
 
 from fraudctl.clock import Clock
@@ -114,6 +116,18 @@ def test_every_malformed_record_of_the_corpus_has_a_place_within_its_bytes() -> 
         assert sum("^" in line and not line.strip(" ^") for line in rows) >= 1, (case["name"], rows)
         lines = [*rows, excerpts.sample(value, span)]
         assert lines == [shown(line) for line in lines], case["name"]
+
+
+@given(st.binary(max_size=12), st.integers(0, len(GOOD)), st.integers(0, 12))
+def test_whatever_bytes_have_a_place_that_can_be_shown(piece: bytes, at: int, gone: int) -> None:
+    """A record with some of its bytes replaced: nothing is raised, carets stand within the bytes, nothing is obeyed."""
+    value = GOOD[:at] + piece + GOOD[at + gone :]
+    found = located(Transaction, value)
+    span = found[1] if found is not None else None
+    assert span is None or 0 <= span.start <= span.end <= len(value)
+    lines = [*excerpts.lines(value, span), excerpts.sample(value, span)]
+    assert lines == [shown(line) for line in lines]
+    assert span is None or any("^" in line and not line.strip(" ^") for line in lines)
 
 
 # --- how it is shown
