@@ -8,10 +8,10 @@ REGIONS := ap-northeast-1 ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup lint test unit bench bench-flink bench-tail bench-audit soak chaos wheel lock clean
+.PHONY: help demo setup lint test unit bench bench-flink bench-tail bench-accounts bench-audit bench-verify bench-what-if soak chaos wheel lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 # pip checks every hash; nothing outside the lock is installed.
 $(BIN)/fraudctl: requirements.lock pyproject.toml
@@ -66,8 +66,17 @@ bench-flink: $(VENV)/.dev ## compare the Flink application with a plain SQL join
 bench-tail: $(VENV)/.dev ## read 1,000,000 records with tail and with kcat in turn, a minute
 	$(BIN)/python tests/benchmarks/bench_tail.py
 
+bench-verify: $(VENV)/.dev ## reconcile 1,000,000 transactions with audit verify, ten minutes
+	$(BIN)/python tests/benchmarks/bench_verify.py
+
 bench-audit: $(VENV)/.dev ## how fast detections become audit rows, and where that breaks, eight minutes
 	$(BIN)/python tests/benchmarks/bench_audit.py
+
+bench-accounts: $(VENV)/.dev ## list the accounts of 1,000,000 flag events, three minutes
+	$(BIN)/python tests/benchmarks/bench_accounts.py
+
+bench-what-if: $(VENV)/.dev ## back-test lists of flags on 2,000,000 transactions, three minutes
+	$(BIN)/python tests/benchmarks/bench_what_if.py
 
 soak: $(VENV)/.dev ## twenty kills, 500 seeds, state over 20 minutes, half an hour
 	$(BIN)/pytest tests/soak/soak_flink.py -o python_files='soak_*.py' -rP

@@ -44,7 +44,8 @@ class Settings:
     """Every setting. `home` holds the stacks' folders, `cache` the downloads, `runtime` the sockets.
 
     `partitions` are a topic's, `parallelism` the application's; at their defaults a stack keeps what it has.
-    `sources` says where each value came from.
+    `reasons` are those that a flag may have, any when empty; `longest` is how long one may last, a duration as people
+    type it. `sources` says where each value came from.
     """
 
     target: TargetName
@@ -62,6 +63,8 @@ class Settings:
     slack_ms: int
     partitions: int
     parallelism: int
+    reasons: tuple[str, ...]
+    longest: str | None
     sources: Mapping[str, str]
 
     def given(self, name: str) -> Any:  # noqa: ANN401 - the setting's own type
@@ -85,6 +88,8 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "slack_ms": 5_000,
     "partitions": 4,
     "parallelism": 1,
+    "reasons": (),
+    "longest": None,
 }
 # As the template of the stack on AWS has them too.
 MOST_PARTITIONS: Final = 100
@@ -131,6 +136,8 @@ def load(
         slack_ms=_slack(*values["slack_ms"], "slack_ms"),
         partitions=_number(*values["partitions"], "partitions", MOST_PARTITIONS),
         parallelism=_number(*values["parallelism"], "parallelism", MOST_PARALLELISM),
+        reasons=_texts(*values["reasons"], "reasons"),
+        longest=_text(*values["longest"], "longest"),
         sources={name: source for name, (_, source) in values.items()},
     )
 
@@ -149,6 +156,11 @@ def child_environment() -> dict[str, str]:
 def completes() -> bool:
     """Return whether a shell asks for completions (Typer's protocol) and no command is to run."""
     return f"_{PROGRAM.upper()}_COMPLETE" in os.environ
+
+
+def completes_in_bash() -> bool:
+    """Return whether it is bash that asks: it writes a suggestion into the line as it is, other shells quote it."""
+    return os.environ.get(f"_{PROGRAM.upper()}_COMPLETE") == "complete_bash"
 
 
 def called_as() -> str:
@@ -246,6 +258,14 @@ def _text(value: object, source: str, name: str) -> str | None:
     if value is None or (isinstance(value, str) and value):
         return value
     raise _bad(name, f"must be a text, got {value!r}", source)
+
+
+def _texts(value: object, source: str, name: str) -> tuple[str, ...]:
+    """Return a list of texts; a variable of the environment has commas between them."""
+    listed = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(listed, list | tuple) or not all(isinstance(text, str) and text.strip() for text in listed):
+        raise _bad(name, f'must be a list of texts, like ["stolen card", "mule"], got {value!r}', source)
+    return tuple(dict.fromkeys(listed))
 
 
 def _flag(value: object, source: str, name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fraudctl.config import Settings, TargetName
@@ -12,6 +13,7 @@ from fraudctl.errors import BadConfig, Unreachable
 
 if TYPE_CHECKING:
     from fraudctl.render import Renderer
+    from fraudctl.services.seal.archive import Archive
     from fraudctl.target import Known, Target
 
 Note = Callable[[str], None]
@@ -52,6 +54,17 @@ class Context:
                 hint="run `fraudctl deploy` to bring it back; its data is intact",
             )
         return self.target
+
+    def archive(self, place: str) -> Archive:
+        """Return where seals lie: a folder, or a bucket (``s3://BUCKET/PREFIX``) on either target. No I/O."""
+        if place.startswith("s3://"):
+            from fraudctl.aws.resources.archive import BucketArchive
+            from fraudctl.aws.session import AwsSession
+
+            return BucketArchive(AwsSession(self.settings.region, self.settings.profile), place)
+        from fraudctl.services.seal.archive import FolderArchive
+
+        return FolderArchive(Path(place).expanduser())
 
 
 def _local(settings: Settings, _note: Note) -> Target:

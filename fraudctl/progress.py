@@ -100,6 +100,8 @@ class Progress:
 def _amount(event: Event) -> str:
     if event.done is None or not event.total:
         return ""
-    filled = int(20 * event.done / event.total)
+    filled = min(20, int(20 * event.done / event.total))
     bar = "━" * filled + "╌" * (20 - filled)
+    if event.unit:
+        return f"{bar} {event.done:,}/{event.total:,} {event.unit}"
     return f"{bar} {event.done / _UNIT:.0f}/{event.total / _UNIT:.0f} MB"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from fraudctl.pipeline.reader import Batch, Record
     from fraudctl.pipeline.reader import Records as Columns
@@ -81,13 +82,14 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step of a running operation. `done` and `total` count what `unit` names (bytes, mostly)."""
+    """One step of a running operation. `done` and `total` count what `unit` names: records, rows; bytes without one."""
 
     component: str
     phase: Phase
     detail: str = ""
     done: int | None = None
     total: int | None = None
+    unit: str = ""
 
 
 class Health(StrEnum):
@@ -572,11 +574,17 @@ class Target(Protocol):
     def components(self) -> list[Component]:
         """Return a verdict for every component; raises `NotDeployed`."""
 
+    def caller(self) -> str | None:
+        """Return by what name the target knows who asks, None when by none: claimed, for nothing here proves it."""
+
     def on_failure(self) -> Iterator[bytes]:
         """Yield the documents of AuditWriter's on-failure destination (`fraudctl.pipeline.on_failure`)."""
 
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table; boto3 has no static types of its own
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""
+
+    def folder(self) -> Path:
+        """Return the folder on this machine for what a command keeps of the stack; it need not exist."""
 
     def lock(self) -> AbstractContextManager[None]:
         """Hold the stack's lock; raises `Refused` naming the holder when it is taken for over 5 s."""

@@ -113,6 +113,18 @@ class Fraudctl:
         return "\n".join(tails)
 
 
+@dataclass(frozen=True)
+class WithEditor(Fraudctl):
+    """Runs fraudctl with an editor of its own."""
+
+    editor: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same, with the editor."""
+        return {**super().environment, "VISUAL": self.editor}
+
+
 @contextmanager
 def kafka_alone(home: Path, brokers: str) -> Iterator[Fraudctl]:
     """Give fraudctl with a stack of supervisord and these brokers, which is all that `tail` and `topics` ask."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from fraudctl.errors import BadConfig, FraudctlError, NotDeployed
@@ -309,20 +310,21 @@ class FakeFunctions:
         if self.error:
             raise self.error
         self.payloads.append(dict(payload))
-        drawn = range(1000000001, 1000000001 + (payload.get("random") or 5))
+        now, published = "2026-11-24T10:00:00.000Z", iso(int(time.time() * 1000))
+        listed = payload.get("events") or [
+            {"account_id": account, "status": "FLAGGED", "reason": None} for account in range(1000000001, 1000000006)
+        ]
         return {
             "flags": [
                 {
-                    "account_id": account,
-                    "flag_date": payload.get("from") or "2026-11-24T10:00:00.000Z",
-                    "status": payload.get("status", "FLAGGED"),
-                    "reason": payload.get("reason"),
+                    **event,
+                    "flag_date": event.get("flag_date") or now,
                     "flagged_by": payload["flagged_by"],
                     "partition": 1,
                     "offset": offset,
-                    "published": iso(int(time.time() * 1000)),
+                    "published": published,
                 }
-                for offset, account in enumerate(payload.get("accounts") or drawn)
+                for offset, event in enumerate(listed)
             ]
         }
 
@@ -394,6 +396,7 @@ class FakeTarget:
     running: bool = True
     table: Any = None
     locked: int = 0
+    kept: Path = Path("/dev/null/kept")
 
     def recover(self) -> bool:
         """Return whether it runs."""
@@ -403,6 +406,10 @@ class FakeTarget:
         """Return one healthy component."""
         return [Component("kafka", Health.HEALTHY, pid=1)]
 
+    def caller(self) -> str | None:
+        """Return a name."""
+        return "bo"
+
     def on_failure(self) -> Iterator[bytes]:
         """Yield no documents."""
         return iter(())
@@ -410,6 +417,10 @@ class FakeTarget:
     def audit_table(self) -> Any:
         """Return the table."""
         return self.table
+
+    def folder(self) -> Path:
+        """Return the folder for what is kept; by default one that cannot be made."""
+        return self.kept
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -59,6 +59,15 @@ class AwsSession:
         with asking("AWS credentials"):
             return str(self.client("sts").get_caller_identity()["Account"])
 
+    def caller(self) -> str:
+        """Return the last part of the caller's ARN: an IAM user's name, a role's session name, or ``root``.
+
+        See the identifiers of principals in IAM/latest/UserGuide/reference_identifiers.
+        """
+        with asking("AWS credentials"):
+            arn = str(self.client("sts").get_caller_identity()["Arn"])
+        return arn.rpartition(":")[2].rpartition("/")[2]
+
     def expires(self) -> datetime | None:
         """Return when the credentials end; None when they do not, or renew themselves, or do not tell."""
         if self._make:

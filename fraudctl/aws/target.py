@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
 
 from fraudctl.aws import older
@@ -135,6 +136,10 @@ class AwsTarget:
             raise NotDeployed(f"stack {self._settings.stack}: not deployed", hint="run `fraudctl deploy` first")
         return AwsComponents(self._session, self._metrics, self.flink, found).judge()
 
+    def caller(self) -> str | None:
+        """Return the caller's identity as STS tells it: an IAM user's name, or a role's session name."""
+        return self._session.caller()
+
     def on_failure(self) -> Iterator[bytes]:
         """Return the documents of AuditWriter's on-failure destination, a bucket."""
         bucket = Names(self._settings.stack).on_failure_bucket(self._session.account(), self._session.region)
@@ -144,12 +149,20 @@ class AwsTarget:
         """Return the audit table, with what is asked of it here; raises `NotDeployed`."""
         return AuditTable(self.stack.outputs().audit_table, self._session.table)
 
+    def folder(self) -> Path:
+        """Return a folder for this stack, in this region, by this profile."""
+        return self._settings.home / "kept" / self._here
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the stack's lock on this machine; CloudFormation refuses a second operation from elsewhere."""
-        name = f"aws-{self._session.region}-{self._settings.profile or 'default'}-{self._settings.stack}.lock"
-        with stack_lock(self._settings.home / "stacks" / name.replace("/", "_"), self._settings.stack):
+        with stack_lock(self._settings.home / "stacks" / f"{self._here}.lock", self._settings.stack):
             yield
+
+    @property
+    def _here(self) -> str:
+        name = f"aws-{self._session.region}-{self._settings.profile or 'default'}-{self._settings.stack}"
+        return name.replace("/", "_")
 
     @property
     def _reader(self) -> TopicReader:

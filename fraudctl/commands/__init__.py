@@ -5,8 +5,10 @@ stack         deploy, pause, resume, teardown
 demo          demo
 status        status
 accounts      flag-accounts, accounts list, diff, show
+flag_lists    accounts what-if, apply
 tail          tail
-audit         audit query, show
+audit         audit query, show, stats, export, verify
+seals         audit seal
 dead_letters  dead-letters list, show, redrive
 transactions  transactions generate, send, start, stop
 topics        topics create, list, describe
@@ -27,6 +29,7 @@ from fraudctl.commands import (
     audit,
     dead_letters,
     demo,
+    flag_lists,
     flink,
     logs,
     stack,
@@ -51,6 +54,8 @@ def register(app: typer.Typer) -> None:
     app.command()(status.status)
     app.command("flag-accounts")(accounts.flag_accounts)
     app.add_typer(accounts.app, name="accounts")
+    accounts.app.command("what-if")(flag_lists.what_if)
+    accounts.app.command()(flag_lists.apply)
     app.command()(tail.tail)
     app.add_typer(audit.app, name="audit")
     app.add_typer(dead_letters.app, name="dead-letters")

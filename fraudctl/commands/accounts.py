@@ -1,7 +1,6 @@
 """fraudctl flag-accounts, and fraudctl accounts: who is flagged."""
 
-import os
-import pwd
+import time
 from typing import Annotated
 
 import typer
@@ -23,7 +22,7 @@ _KnownAt = Annotated[
 ]
 
 
-def flag_accounts(
+def flag_accounts(  # noqa: PLR0913 - the options
     ctx: typer.Context,
     accounts: Annotated[
         list[str] | None,
@@ -39,11 +38,24 @@ def flag_accounts(
         str | None,
         typer.Option(
             "--from",
-            help="When it takes effect: 15m, 2h, 1d (ago), 09:30, 2026-11-24 or 2026-11-24T10:15:30Z.",
+            help="When it takes effect, past or future: 15m, 2h, 1d (ago), 09:30, 2026-11-24, 2026-11-24T10:15:30Z.",
             show_default="now",
         ),
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="Reason, stored with every detection.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="When it ends: 18:00, 2026-12-24, 2026-12-24T10:15:30Z; or how long it lasts from its start on: 30d."
+        ),
+    ] = None,
+    extend: Annotated[
+        bool,
+        typer.Option("--extend", help="Move the end that is set to --until; 30d there is 30 days after that end."),
+    ] = False,
+    reason: Annotated[
+        str | None,
+        typer.Option(help="Reason, stored with every detection.", autocompletion=completion.allowed_reasons),
+    ] = None,
     file: Annotated[
         str | None, typer.Option(help="File with one account on each line, or a column account_id; - for stdin.")
     ] = None,
@@ -51,32 +63,42 @@ def flag_accounts(
     """Flag accounts as fraudulent, or clear them.
 
     Example: fraudctl flag-accounts 1000000003 --reason "stolen card"
-    Example: fraudctl flag-accounts 1000000003 --from 15m
+    Example: fraudctl flag-accounts 1000000003 --until 30d
+    Example: fraudctl flag-accounts 1000000003 --extend --until 30d
     Example: fraudctl flag-accounts --clear 1000000003
     """
-    from fraudctl.services.accounts import account_file
+    from fraudctl.services.accounts import account_file, outcome, publish
     from fraudctl.services.accounts import flag as service
 
     context: Context = ctx.obj
-    request = service.flag_request(
+    limits = service.Limits(context.settings.reasons, context.settings.longest)
+    requests = service.flag_requests(
         accounts or (),
         file=None if file is None else account_file.accounts(file),
         random=random,
         clear=clear,
+        extend=extend,
         start=start,
+        until=until,
         reason=reason,
-        flagged_by=_user(),
+        limits=limits,
         note=context.render.note,
     )
-    flags = list(service.flag(context.running, request))
-    context.render.rows(flags, service.COLUMNS)
-    if future := service.in_future(flags):
-        context.render.note(f"Takes effect in the future, at {future}: earlier transactions are judged without it.")
-    context.render.note(f"Next: `fraudctl tail processed`, `fraudctl audit query {flags[0]['account_id']}`.")
-    if late := service.too_late(context.running, request, flags):
-        context.render.note(late)
-    if unchanged := service.never_flagged(context.running, request):
-        context.render.note(unchanged)
+    now = int(time.time() * 1000)
+    target = context.running
+    prepared = publish.prepare(target, requests, now, limits=limits, note=context.render.note)
+    flags = list(publish.publish(target, prepared.plans, target.caller()))
+    context.render.rows(flags, publish.COLUMNS)
+    done = publish.published(target, prepared, flags)
+    for note in (
+        *outcome.holding(done),
+        *outcome.undone(requests, prepared, now),
+        f"Next: `fraudctl tail processed`, `fraudctl audit query {flags[0]['account_id']}`.",
+        outcome.too_late(target, requests, flags),
+        *outcome.remarks(requests, prepared, done),
+    ):
+        if note is not None:
+            context.render.note(note)
 
 
 @app.command("list")
@@ -238,10 +260,3 @@ def show(
         render.rows([effect.line() for effect in found.effects], service.COLUMNS)
     for line in found.notes():
         render.note(line)
-
-
-def _user() -> str | None:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a user id without a name, as in some containers
-        return None

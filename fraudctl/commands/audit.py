@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from fraudctl import tables
-from fraudctl.commands import completion
+from fraudctl.commands import completion, seals
 from fraudctl.context import Context
+from fraudctl.errors import INTERRUPTED
 from fraudctl.services.audit.by import By
 from fraudctl.tables import Column
 
 if TYPE_CHECKING:
     from fraudctl.services.audit.options import Prepared, Wanted
+    from fraudctl.services.verify.reconcile import Result
 
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
 
@@ -127,7 +129,9 @@ def query(  # noqa: PLR0913 - the options
 @app.command()
 def export(  # noqa: PLR0913 - the options
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="File to write, .jsonl or .csv; replaced when the new one is whole.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="File to write, .jsonl or .csv; replaced when the new one is whole.")
+    ] = None,
     account: Annotated[
         str | None, typer.Option(help="Account; all accounts by default.", autocompletion=completion.accounts)
     ] = None,
@@ -136,18 +140,31 @@ def export(  # noqa: PLR0913 - the options
     where: _Where = None,
     oldest_first: _OldestFirst = False,
     fields: _Fields = None,
+    evidence: seals.Packed = None,
+    sealed: seals.From = None,
 ) -> None:
-    """Write all detections to a file, of one account or of all.
+    """Write all detections to a file, of one account or of all; or sealed ones with what proves them.
 
     Example: fraudctl audit export detections.jsonl
     Example: fraudctl audit export yesterday.csv --since yesterday --until today --fields detected_at,account_id,amount
+    Example: fraudctl audit export --evidence case.zip --sealed /mnt/elsewhere/seals --since 2026-11-24
     """
+    from fraudctl.errors import BadConfig
     from fraudctl.render import csv_cell
     from fraudctl.services.audit import export as service
     from fraudctl.services.audit import rows, table
     from fraudctl.services.audit.options import prepare
 
     context: Context = ctx.obj
+    if evidence is not None:
+        if any((file, account, where, fields, oldest_first)):
+            raise BadConfig(
+                "--evidence takes whole windows", hint="choose them with --since and --until, and nothing else"
+            )
+        seals.export(context, evidence, sealed, since, until)
+        return
+    if file is None or sealed is not None:
+        raise BadConfig("FILE is missing", hint="`fraudctl audit export detections.jsonl`, or --evidence FILE")
     service.check(file)
     prepared = prepare(_wanted(account, since, until, where, oldest_first=oldest_first), note=context.render.note)
     chosen = None if fields is None else rows.Chosen(fields)
@@ -212,47 +229,104 @@ def stats(
 
 
 @app.command()
-def verify(
+def verify(  # noqa: PLR0913 - the options
     ctx: typer.Context,
     since: Annotated[
         str | None,
         typer.Option(help="Transactions published from this time on, written like --since of `audit query`."),
     ] = None,
     until: Annotated[str | None, typer.Option(help="Transactions published before this time.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="TIME", help="Count each stage by time too: 10m, 1h, 1d.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Show at most N cases of each kind.")] = 10,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the same question where Ctrl-C has stopped it.")
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Have AuditWriter write the detections that are not in the table; asks first."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --repair.")] = False,
     allow_unknown: Annotated[
         bool, typer.Option("--allow-unknown", help="Exit 0 though something could not be checked.")
     ] = False,
+    sealed: seals.Sealed = None,
+    evidence: seals.Evidence = None,
 ) -> None:
     """Recompute what had to be detected, and compare it with the topic and the table.
 
-    Reads transactions, flag events, detections, rows and the on-failure destination, and changes nothing. Exits 8 if
-    something is lost, unexpected or different, or could not be checked.
+    Reads transactions, flag events, detections, rows and the on-failure destination, and changes nothing without
+    --repair. Exits 8 if something is lost, unexpected or different, or could not be checked. With --sealed or
+    --evidence, rows are compared with what was sealed, also after Kafka has forgotten them.
 
     Example: fraudctl audit verify
-    Example: fraudctl audit verify --since 1d
+    Example: fraudctl audit verify --since 1d --by 1h
+    Example: fraudctl audit verify --repair
     Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
+    Example: fraudctl audit verify --sealed /mnt/elsewhere/seals
     """
     from fraudctl.services import time_options
-    from fraudctl.services.verify import report
+    from fraudctl.services.verify import buckets, report
+    from fraudctl.services.verify.kept import Question, forget, kept
     from fraudctl.services.verify.reconcile import Reconciliation
 
     context: Context = ctx.obj
-    first, end = time_options.span(since, until, note=context.render.note)
-    reconciliation = Reconciliation(context.running, first, end)
-    context.render.events(reconciliation.run())
+    render = context.render
+    question = Question(since, until, by)
+    first, end = time_options.span(since, until, note=render.note)
+    if sealed is not None or evidence is not None:
+        seals.verify(context, sealed, evidence, (first, end), limit, allow_unknown=allow_unknown)
+        return
+    width = None if by is None else buckets.width(by)
+    target = context.running
+    with kept(target.folder(), question, resume=resume, note=render.note) as file:
+        reconciliation = Reconciliation(target, first, end, file=file, by=width)
+        try:
+            render.events(reconciliation.run())
+        except KeyboardInterrupt as error:
+            if file is None:
+                raise
+            render.note(f"Interrupted. Go on with `{question.command()}`.")
+            raise typer.Exit(INTERRUPTED) from error
+        if file is not None:
+            forget(file)
     result = reconciliation.result
     cases = report.cases(result, limit)
-    if context.render.json:
-        context.render.rows([report.document(result, cases)], ())
-    elif context.render.structured:
-        context.render.rows(cases, report.CASE_COLUMNS)
+    counted = [] if result.buckets is None else result.buckets.rows()
+    if render.json:
+        render.rows([report.document(result, cases)], ())
+    elif render.structured:
+        render.rows(*((cases, report.CASE_COLUMNS) if by is None else (counted, buckets.COLUMNS)))
     else:
-        context.render.rows(report.summary(result), report.SUMMARY_COLUMNS)
-        context.render.rows(cases, report.CASE_COLUMNS)
+        render.rows(report.summary(result), report.SUMMARY_COLUMNS)
+        render.rows(buckets.people(counted), buckets.COLUMNS)
+        render.rows(cases, report.CASE_COLUMNS)
     for note in report.notes(result, limit):
-        context.render.note(note)
+        render.note(note)
+    if repair:
+        _repair(context, result, yes=yes)
     report.check(result, allow_unknown=allow_unknown)
+
+
+app.command()(seals.seal)
+
+
+def _repair(context: Context, result: Result, *, yes: bool) -> None:
+    from fraudctl.services.verify import repair as service
+
+    render, target = context.render, context.target
+    wanted = service.needed(result)
+    plan = wanted.plan(context.settings.stack)
+    if not plan.changes:
+        render.note("Nothing to repair: no detection is missing from the table that could be written.")
+        return
+    render.plan(plan)
+    render.consent(plan, wanted.question, "Repairing the audit table", given=yes)
+    render.events(service.repair(target, wanted))
+    wanted.settle(result)
+    if render.json:
+        render.rows([wanted.document()], ())
+    render.note(wanted.note())
+    wanted.check()
 
 
 @app.command()

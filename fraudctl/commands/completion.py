@@ -61,6 +61,13 @@ def _others(ctx: Any, found: Iterable[str]) -> list[str]:  # noqa: ANN401 - Type
     return [item for item in found if item not in given]
 
 
+def _typed(text: str) -> str:
+    """Return a text with blanks as it has to be typed: bash puts it into the line as it is, other shells quote it."""
+    from fraudctl import config
+
+    return text.replace(" ", "\\ ") if config.completes_in_bash() else text
+
+
 def _next_of(incomplete: str, names: Iterable[str]) -> list[str]:
     """Return a list with commas that has been begun, with each name behind it that it does not have."""
     before, comma, _ = incomplete.rpartition(",")
@@ -98,7 +105,15 @@ def accounts(ctx: typer.Context, _incomplete: str) -> list[str]:
 @_silent
 def reasons(ctx: typer.Context, _incomplete: str) -> list[str]:
     """Complete the reasons of flag events, newest first."""
-    return list(_known(ctx).reasons())
+    return [_typed(reason) for reason in _known(ctx).reasons()]
+
+
+@_silent
+def allowed_reasons(ctx: typer.Context, _incomplete: str) -> list[str]:
+    """Complete the reasons that the settings allow, or where they allow any, those of flag events, newest first."""
+    from fraudctl import config
+
+    return [_typed(reason) for reason in config.load().reasons or _known(ctx).reasons()]
 
 
 @_silent

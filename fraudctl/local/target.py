@@ -1,8 +1,11 @@
 """The local target: the whole pipeline as child processes of this machine."""
 
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from fraudctl import config
@@ -136,6 +139,13 @@ class LocalTarget:
         self._silent = verdict.silent
         return list(verdict.components)
 
+    def caller(self) -> str | None:
+        """Return the name of the user of the operating system; None for an id without one, as in some containers."""
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return None
+
     def on_failure(self) -> Iterator[bytes]:
         """Yield the documents of AuditWriter's on-failure destination, a folder."""
         for file in sorted(self._paths.on_failure.glob("*.json")):
@@ -145,6 +155,10 @@ class LocalTarget:
     def audit_table(self) -> Any:  # noqa: ANN401 - a boto3 Table
         """Return the audit table as a boto3 ``Table``; raises `NotDeployed`."""
         return clients.dynamodb_resource(self._port("dynamodb")).Table(names.audit_table(self._settings.stack))
+
+    def folder(self) -> Path:
+        """Return a folder of the stack's, which a teardown removes with the rest."""
+        return self._paths.root / "kept"
 
     @contextmanager
     def lock(self) -> Iterator[None]:

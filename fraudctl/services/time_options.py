@@ -104,6 +104,25 @@ def parse(
     return _said(read(text, option, clock=clock, zone=zone), note)
 
 
+def end(
+    text: str,
+    option: str,
+    *,
+    start: int,
+    clock: Callable[[], float] = time.time,
+    zone: tzinfo | None = None,
+    note: Note | None = None,
+) -> tuple[int | None, int | None]:
+    """Return an end as a time in epoch milliseconds, or how long after the start it is, in milliseconds; one is None.
+
+    A time of day is the first one from `start` on if that is less than a day ago. Raises `BadConfig` as `read` does.
+    """
+    lasting = _milliseconds(text)
+    if lasting is not None:
+        return None, lasting
+    return _said(read(text, option, clock=clock, zone=zone, after=start), note), None
+
+
 def span(
     since: str | None,
     until: str | None,

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from random import Random, SystemRandom
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 DEFAULT_RANDOM: Final = 5
-KNOWN: Final = {"accounts", "random", "status", "from", "reason", "flagged_by"}
+KNOWN: Final = {"accounts", "random", "status", "from", "reason", "flagged_by", "events"}
+# What an event of the list `events` says for itself; without a flag_date it takes effect now.
+OF_EVENT: Final = {"account_id", "status", "flag_date", "reason"}
 
 
 class NotConfirmed(RuntimeError):
@@ -42,19 +45,41 @@ def flags(event: Mapping[str, Any], rng: Random, now: datetime) -> list[AccountF
     """Return the flag events that the payload asks for; raises ValueError when one would be malformed."""
     if unknown := set(event) - KNOWN:
         raise ValueError(f"unknown in the payload: {', '.join(sorted(unknown))}")
-    start = event.get("from")
-    common = {
-        "flag_date": format_date(now) if start is None else normalise_date(str(start)),
-        "status": event.get("status") or Status.FLAGGED,
-        "reason": event.get("reason"),
-        "flagged_by": event.get("flagged_by") or "fraudctl",
-    }
+    flagged_by = event.get("flagged_by") or "fraudctl"
     try:
         return [
-            AccountFlag.parse(json.dumps({"account_id": account, **common}).encode()) for account in choose(event, rng)
+            AccountFlag.parse(json.dumps({**asked, "flagged_by": flagged_by}).encode())
+            for asked in (_listed(event, now) if event.get("events") is not None else _alike(event, rng, now))
         ]
     except Malformed as error:
         raise ValueError(str(error)) from error
+
+
+def _alike(event: Mapping[str, Any], rng: Random, now: datetime) -> Iterator[dict[str, Any]]:
+    """Yield the same event for each of the accounts."""
+    common = {
+        "flag_date": _date(event.get("from"), now),
+        "status": event.get("status") or Status.FLAGGED,
+        "reason": event.get("reason"),
+    }
+    yield from ({"account_id": account, **common} for account in choose(event, rng))
+
+
+def _listed(event: Mapping[str, Any], now: datetime) -> Iterator[dict[str, Any]]:
+    """Yield the events of the list, in its order: an account may have several, which one partition keeps in order."""
+    listed = event["events"]
+    if others := {name for name, value in event.items() if value is not None} - {"events", "flagged_by"}:
+        raise ValueError(f"events and {', '.join(sorted(others))} cannot go together")
+    if not isinstance(listed, list) or not listed or any(not isinstance(asked, dict) for asked in listed):
+        raise ValueError("events is not a list of events, which are objects")
+    for asked in listed:
+        if unknown := set(asked) - OF_EVENT:
+            raise ValueError(f"unknown in an event: {', '.join(sorted(unknown))}")
+        yield {"reason": None, **asked, "flag_date": _date(asked.get("flag_date"), now)}
+
+
+def _date(given: object, now: datetime) -> str:
+    return format_date(now) if given is None else normalise_date(str(given))
 
 
 def write(
@@ -63,20 +88,21 @@ def write(
     refusals: kafka.Refusals | None = None,
 ) -> list[dict[str, Any]]:
     """Write the flag events; return each with its partition, its offset and when the broker published it."""
-    places: dict[bytes | None, Message] = {}
+    # A key's messages are confirmed in the order in which they were sent.
+    places: dict[bytes | None, deque[Message]] = {}
     delivery = kafka.deliver(
         producer,
         [kafka.Outgoing(topics.FLAGGED.name, key(event.account_id), event.to_json()) for event in events],
-        on_delivered=lambda message: places.__setitem__(message.key(), message),
+        on_delivered=lambda message: places.setdefault(message.key(), deque()).append(message),
         refusals=refusals,
     )
     if delivery.failed:
-        lost = ", ".join((failed.record.key or b"").decode() for failed in delivery.failed)
+        lost = ", ".join(dict.fromkeys((failed.record.key or b"").decode() for failed in delivery.failed))
         if any(failed.unanswered for failed in delivery.failed):
             why = delivery.failed[0].reason
             raise NotConfirmed(f"not confirmed, and may still arrive, accounts {lost}: {why}")
         raise RuntimeError(f"not written, accounts {lost}: {delivery.failed[0].reason}")
-    return [event.values() | _place(places[key(event.account_id)]) for event in events]
+    return [event.values() | _place(places[key(event.account_id)].popleft()) for event in events]
 
 
 @cache

@@ -15,16 +15,23 @@ from fraudctl.pipeline.records import AccountFlag, Status
 
 
 def test_without_arguments_sample_accounts_are_flagged(run: Run) -> None:
-    """The function draws them; the output says which, stderr what to type next."""
+    """Five different ones are drawn; the output says which, stderr what to type next."""
     target = FakeTarget()
     done = run(target, "flag-accounts", output="json")
     assert done.code == 0
-    assert [json.loads(line)["account_id"] for line in done.out.splitlines()] == list(range(1000000001, 1000000006))
-    assert target.functions.payloads[0]["accounts"] is None
-    assert target.functions.payloads[0]["random"] is None
-    assert target.functions.payloads[0]["status"] == "FLAGGED"
+    accounts = [json.loads(line)["account_id"] for line in done.out.splitlines()]
+    assert accounts == sorted(set(accounts))
+    assert (len(accounts), set(accounts) <= set(range(1000000001, 1000000011))) == (5, True)
+    assert target.functions.payloads == [
+        {
+            "events": [
+                {"account_id": account, "status": "FLAGGED", "flag_date": None, "reason": None} for account in accounts
+            ],
+            "flagged_by": "bo",
+        }
+    ]
     assert "`fraudctl tail processed`" in done.err
-    assert "`fraudctl audit query 1000000001`" in done.err
+    assert f"`fraudctl audit query {accounts[0]}`" in done.err
 
 
 def test_named_accounts_with_all_options(run: Run, tmp_path: Path) -> None:
@@ -38,20 +45,20 @@ def test_named_accounts_with_all_options(run: Run, tmp_path: Path) -> None:
         *("--from", "2026-11-24T11:00:00+01:00"),
     )
     assert done.code == 0
-    payload = target.functions.payloads[0]
-    assert payload["accounts"] == [8, 5, 7, 9223372036854775807]
-    assert payload["from"] == "2026-11-24T10:00:00.000Z"
-    assert payload["reason"] == "stolen card"
+    (payload,) = target.functions.payloads
+    assert [event["account_id"] for event in payload["events"]] == [8, 5, 7, 9223372036854775807]
+    assert {event["flag_date"] for event in payload["events"]} == {"2026-11-24T10:00:00.000Z"}
+    assert {event["reason"] for event in payload["events"]} == {"stolen card"}
     assert "9223372036854775807" in done.out
 
 
 def test_clear_and_random(run: Run) -> None:
-    """Clearing is the same event with the other status; N random ones are drawn by the function."""
+    """Clearing is the same event with the other status; N random ones are different."""
     target = FakeTarget()
     assert run(target, "flag-accounts", "--clear", "7").code == 0
     assert run(target, "flag-accounts", "--random", "2").code == 0
-    assert target.functions.payloads[0]["status"] == "CLEARED"
-    assert target.functions.payloads[1]["random"] == 2
+    assert [event["status"] for event in target.functions.payloads[0]["events"]] == ["CLEARED"]
+    assert len({event["account_id"] for event in target.functions.payloads[1]["events"]}) == 2
 
 
 def test_a_flag_later_than_hold_says_what_it_does_not_reach(run: Run) -> None:
@@ -63,7 +70,7 @@ def test_a_flag_later_than_hold_says_what_it_does_not_reach(run: Run) -> None:
     assert done.code == 0
     assert (
         f"It reaches back 1 min (the stack's hold): transactions published before {until} stay undetected."
-        f" `fraudctl tail transactions --since {start} --until {until} | grep -w 7201` lists them."
+        f" `fraudctl tail transactions --since {start} --until {until} --account 7201` lists them."
     ) in done.err
     several = run(FakeTarget(), "flag-accounts", "7201", "7202", "--from", start).err
     assert re.search(rf"`fraudctl tail transactions --since {start} --until \S+Z` lists them", several)
@@ -95,6 +102,15 @@ def test_a_flag_later_than_hold_says_what_it_does_not_reach(run: Run) -> None:
         (("--random", "11"), "--random 11"),
         (("5", "--from", "soon"), "--from: 'soon' is not a time"),
         (("5", "--from", "1790000000"), "--from: '1790000000' is not a time"),
+        (("5", "--until", "1m", "--from", "now", "--clear"), "--until: cannot be combined with --clear"),
+        (("5", "--extend", "--clear"), "--extend: cannot be combined with --clear"),
+        (("5", "--extend", "--until", "1d", "--from", "1d"), "--from: cannot be combined with --extend"),
+        (("5", "--extend"), "--extend: until when?"),
+        (("--extend", "--until", "1d"), "--extend: no account given"),
+        (("5", "--until", "2026-11-24T10:00:00Z"), "--until 2026-11-24T10:00:00Z: that is not after now"),
+        (("5", "--until", "0s"), "--until 0s: that is not after now"),
+        (("5", "--from", "2999-01-01T00:00:00Z", "--until", "2998-01-01T00:00:00Z"), "that is not after --from, 2999"),
+        (("5", "--until", "soon"), "--until: 'soon' is not a time"),
         (("5", "--reason", "x" * 257), "reason has 257 characters"),
         (("--file", "nowhere"), "file nowhere: No such file"),
     ],
@@ -122,7 +138,7 @@ def test_many_accounts_go_in_several_invocations(run: Run) -> None:
     target = FakeTarget()
     done = run(target, "flag-accounts", "--file", "-", output="csv", stdin="\n".join(map(str, range(1, 2502))))
     assert done.code == 0
-    assert [len(payload["accounts"]) for payload in target.functions.payloads] == [1000, 1000, 501]
+    assert [len(payload["events"]) for payload in target.functions.payloads] == [1000, 1000, 501]
     assert len(done.out.splitlines()) == 2502
 
 
@@ -158,7 +174,7 @@ def test_a_file_of_accounts_is_read_as_people_write_it(
     target = FakeTarget()
     done = run(target, "flag-accounts", "--file", str(file))
     assert done.code == 0, done.err
-    assert target.functions.payloads[0]["accounts"] == expected
+    assert [event["account_id"] for event in target.functions.payloads[0]["events"]] == expected
 
 
 def test_a_bad_line_of_a_file_of_accounts_has_its_number(run: Run, tmp_path: Path) -> None:
@@ -177,16 +193,167 @@ def test_a_flag_in_the_future_is_said_to_be(run: Run) -> None:
     """A flag of now is not."""
     done = run(FakeTarget(functions=FakeFunctions()), "flag-accounts", "7", "--from", "2999-01-01T00:00:00Z")
     assert done.code == 0
-    assert "Takes effect in the future, at 2999-01-01T00:00:00.000Z" in done.err
-    assert "future" not in run(FakeTarget(), "flag-accounts", "7").err
+    assert "7 is not yet flagged from 2999-01-01T00:00:00.000Z on." in done.err
+    assert "7 is flagged from 2026-11-24T10:00:00.000Z on." in run(FakeTarget(), "flag-accounts", "7").err
 
 
-def flag_event(account: int, status: Status) -> bytes:
+def flag_event(account: int, status: Status, date: str = "2026-11-24T10:00:00.000Z") -> bytes:
     """A flag event as the function writes it."""
-    event = AccountFlag(
-        account_id=account, flag_date="2026-11-24T10:00:00.000Z", status=status, reason=None, flagged_by="bo"
-    )
+    event = AccountFlag(account_id=account, flag_date=date, status=status, reason=None, flagged_by="bo")
     return event.to_json()
+
+
+def having(*events: tuple[int, Status, str]) -> FakeTarget:
+    """A stack whose topic has flag events."""
+    return FakeTarget(records=FakeRecords([batch(*(record(n, flag_event(*event)) for n, event in enumerate(events)))]))
+
+
+UNTIL_2999 = ((7, Status.FLAGGED, "2026-11-24T09:00:00.000Z"), (7, Status.CLEARED, "2999-01-01T00:00:00.000Z"))
+
+
+def events_of(target: FakeTarget) -> list[tuple[int, str, str | None]]:
+    """What the function was asked to publish, in one call."""
+    (payload,) = target.functions.payloads
+    return [(event["account_id"], event["status"], event["flag_date"]) for event in payload["events"]]
+
+
+def test_a_flag_with_an_end_says_from_when_until_when(run: Run) -> None:
+    """The end is published before the start, and listed after it."""
+    target = FakeTarget()
+    done = run(target, "flag-accounts", "7", "--until", "2999-01-01T00:00:00Z", output="csv")
+    assert (done.code, events_of(target)) == (
+        0,
+        [(7, "CLEARED", "2999-01-01T00:00:00.000Z"), (7, "FLAGGED", None)],
+    )
+    assert [line.split(",")[1] for line in done.out.splitlines()[1:]] == ["FLAGGED", "CLEARED"]
+    assert "7 is flagged from 2026-11-24T10:00:00.000Z until 2999-01-01T00:00:00.000Z." in done.err
+    assert "Undone" not in done.err
+
+
+def test_a_duration_counts_from_the_start_on(run: Run) -> None:
+    """Also where the start is not now."""
+    target = FakeTarget()
+    done = run(target, "flag-accounts", "7", "8", "--from", "2999-01-01T00:00:00Z", "--until", "36h")
+    assert done.code == 0
+    end, start = "2999-01-02T12:00:00.000Z", "2999-01-01T00:00:00.000Z"
+    assert events_of(target) == [
+        (account, status, date) for account in (7, 8) for status, date in (("CLEARED", end), ("FLAGGED", start))
+    ]
+    assert f"7, 8 are not yet flagged from {start} until {end}." in done.err
+
+
+def test_extending_an_end(run: Run) -> None:
+    """A duration is added to each account's own end."""
+    target = having(
+        *UNTIL_2999, (8, Status.FLAGGED, "2026-11-24T09:00:00.000Z"), (8, Status.CLEARED, "2999-02-01T00:00:00.000Z")
+    )
+    done = run(target, "flag-accounts", "7", "8", "--extend", "--until", "1d")
+    assert done.code == 0
+    assert events_of(target) == [
+        (7, "CLEARED", "2999-01-02T00:00:00.000Z"),
+        (7, "FLAGGED", "2999-01-01T00:00:00.000Z"),
+        (8, "CLEARED", "2999-02-02T00:00:00.000Z"),
+        (8, "FLAGGED", "2999-02-01T00:00:00.000Z"),
+    ]
+    assert "7 is flagged from 2026-11-24T09:00:00.000Z until 2999-01-02T00:00:00.000Z." in done.err
+    assert "Undone" not in done.err
+
+
+def test_flagging_again_without_an_end_undoes_the_end(run: Run) -> None:
+    """The account does not un-flag by itself."""
+    target = having(*UNTIL_2999)
+    done = run(target, "flag-accounts", "7")
+    assert events_of(target) == [(7, "FLAGGED", "2999-01-01T00:00:00.000Z"), (7, "FLAGGED", None)]
+    assert "7 is flagged from 2026-11-24T09:00:00.000Z on." in done.err
+    assert "Undone for 7: the end at 2999-01-01T00:00:00.000Z." in done.err
+
+
+def test_clearing_says_what_was_pending(run: Run) -> None:
+    """A flag that was scheduled does not come any more."""
+    target = having(*UNTIL_2999, (7, Status.FLAGGED, "2999-03-01T00:00:00.000Z"))
+    done = run(target, "flag-accounts", "--clear", "7")
+    assert events_of(target) == [(7, "CLEARED", "2999-03-01T00:00:00.000Z"), (7, "CLEARED", None)]
+    assert "7 is not flagged; it was from 2026-11-24T09:00:00.000Z until 2026-11-24T10:00:00.000Z." in done.err
+    assert "Undone for 7: the end at 2999-01-01T00:00:00.000Z; the flag from 2999-03-01T00:00:00.000Z on." in done.err
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ((), "account 7: it is not flagged, so there is no end to extend"),
+        (UNTIL_2999[:1], "account 7: it is flagged without an end"),
+        (
+            ((7, Status.FLAGGED, "2026-11-24T09:00:00.000Z"), (7, Status.CLEARED, "2999-09-01T00:00:00.000Z")),
+            "account 7: it is flagged until 2999-09-01T00:00:00.000Z already",
+        ),
+    ],
+)
+def test_what_cannot_be_extended_changes_no_account(
+    run: Run, events: tuple[tuple[int, Status, str], ...], said: str
+) -> None:
+    """Exit 7, also for the accounts beside it, with what to type instead."""
+    target = having(
+        (8, Status.FLAGGED, "2026-11-24T09:00:00.000Z"), (8, Status.CLEARED, "2999-01-01T00:00:00.000Z"), *events
+    )
+    done = run(target, "flag-accounts", "8", "7", "--extend", "--until", "2999-06-01T00:00:00Z")
+    assert (done.code, done.out, target.functions.payloads) == (7, "", [])
+    assert said in done.err
+    assert "Hint: run `fraudctl flag-accounts 7 --until " in done.err
+
+
+def test_nothing_is_extended_while_kafka_does_not_answer(run: Run) -> None:
+    """The end would have to be known; flagging goes on without it."""
+    target = FakeTarget(records=FakeRecords([Unreachable("topic flagged_accounts: Kafka does not answer")]))
+    assert run(target, "flag-accounts", "7", "--extend", "--until", "30d").code == 4
+    assert target.functions.payloads == []
+    done = run(target, "flag-accounts", "7", "--until", "30d")
+    assert (done.code, len(events_of(target))) == (0, 2)
+    assert "an end that was set for later still comes" in done.err
+
+
+def test_many_events_are_warned_of(run: Run) -> None:
+    """From 48 on, of which the application keeps 64."""
+    for number, said in ((46, False), (47, True)):
+        done = run(having(*UNTIL_2999[:1] * number), "flag-accounts", "7")
+        assert ("7 has 48 flag events: the application goes by the last 64 of an account." in done.err) is said
+
+
+def test_an_older_function_says_to_deploy(run: Run) -> None:
+    """One that knows no list of events refuses it by name."""
+    error = OperationFailed("FlagAccountGenerator: ValueError: unknown in the payload: events")
+    done = run(FakeTarget(functions=FakeFunctions(error)), "flag-accounts", "5")
+    assert done.code == 5
+    assert "an older version of fraudctl deployed it" in done.err
+    assert "Hint: run `fraudctl deploy`" in done.err
+
+
+def test_reasons_and_the_longest_flag_come_from_the_settings(run: Run, tmp_path: Path) -> None:
+    """What is not allowed is refused with what to type; clearing never is."""
+    (tmp_path / "fraudctl.toml").write_text('reasons = ["stolen card", "mule"]\nlongest = "180d"\n')
+    for arguments, said, hint in (
+        (("--until", "30d", "--reason", "mules"), "--reason 'mules'", "the reasons are 'stolen card', 'mule'"),
+        (("--reason", "mule"), "a flag without an end: the setting longest allows 180d", "--until 180d"),
+        (("--until", "181d"), "the setting longest allows 180d", "--until 180d"),
+    ):
+        done = run(Undeployed(), "flag-accounts", "7", *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert said in done.err
+        assert hint in done.err
+    assert run(FakeTarget(), "flag-accounts", "7", "--until", "180d", "--reason", "mule").code == 0
+    assert run(FakeTarget(), "flag-accounts", "7", "--clear", "--reason", "a mistake").code == 0
+    target = having(*UNTIL_2999)
+    done = run(target, "flag-accounts", "7", "--extend", "--until", "1d")
+    assert (done.code, target.functions.payloads) == (2, [])
+    assert "it would be flagged until 2999-01-02T00:00:00.000Z; the setting longest allows 180d" in done.err
+
+
+def test_a_longest_that_is_no_duration_is_named(run: Run, tmp_path: Path) -> None:
+    """When a flag is asked for; clearing goes on."""
+    (tmp_path / "fraudctl.toml").write_text('longest = "180"\n')
+    done = run(FakeTarget(), "flag-accounts", "7")
+    assert (done.code, done.out) == (2, "")
+    assert "longest: '180' is not a duration" in done.err
+    assert run(FakeTarget(), "flag-accounts", "--clear", "7").code == 0
 
 
 def test_clearing_what_was_never_flagged_is_said_to_change_nothing(run: Run) -> None:
@@ -211,10 +378,7 @@ def test_clearing_what_was_never_flagged_is_said_to_change_nothing(run: Run) -> 
         assert len(target.functions.payloads) == 1
         assert ("never" in done.err) is (said is not None)
         assert (said or "") in done.err
-    assert FakeTarget().records.asked == []
-    target = FakeTarget()
-    run(target, "flag-accounts", "7")
-    assert target.records.asked == []
+    assert "never" not in run(FakeTarget(), "flag-accounts", "7").err
 
 
 def test_many_accounts_never_flagged_are_counted(run: Run) -> None:
@@ -228,4 +392,8 @@ def test_clearing_is_done_though_nobody_knows_what_was_flagged(run: Run) -> None
     records = FakeRecords([Unreachable("topic flagged_accounts: Kafka does not answer")])
     done = run(FakeTarget(records=records), "flag-accounts", "--clear", "7", output="json")
     assert (done.code, len(done.out.splitlines())) == (0, 1)
-    assert "was not found out: see `fraudctl tail flagged --from-beginning`" in done.err
+    assert (
+        "What had been set before was not found out (topic flagged_accounts: Kafka does not answer): a flag that was"
+        " set for later still comes. When Kafka answers, run the command again."
+    ) in done.err
+    assert "never" not in done.err

@@ -16,6 +16,7 @@ from fakes import FakeTarget, Undeployed, detection
 
 from fraudctl import tables
 from fraudctl.pipeline import audit_table
+from fraudctl.services.verify.verdicts import Case, Word
 
 DAY = 1_795_478_400_000  # 2026-11-24T00:00:00Z
 
@@ -341,3 +342,52 @@ def test_stats_for_people_and_for_programs(run: Run, audit: Any) -> None:
     assert done.err == "4 detections, 50.00 in all, 2 accounts, the first 1 of 2 shown.\n"
     done = run(FakeTarget(table=audit), "audit", "stats", "--where", "amount > 99")
     assert (done.code, done.out, done.err) == (0, "", "No detections found.\n")
+
+
+def test_an_interrupted_verify_says_how_to_go_on(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same question, and exit code 130; what was not begun cannot be gone on with."""
+
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    target = FakeTarget(kept=tmp_path)
+    none = run(target, "audit", "verify", "--by", "10m", "--resume")
+    assert none.code == 2
+    assert "Error: --resume: no such run was interrupted" in none.err
+    assert "Hint: begin it: `fraudctl audit verify --by 10m`" in none.err
+    monkeypatch.setattr("fraudctl.services.verify.reconcile.Reconciliation.run", interrupted)
+    done = run(target, "audit", "verify", "--since", "1d", "--by", "10m")
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == (
+        "Interrupted. Go on with `fraudctl audit verify --since 1d --by 10m --resume`."
+    )
+
+
+def test_where_nothing_can_be_kept_verify_runs_all_the_same(run: Run) -> None:
+    """It says that it cannot be resumed; a bucket is never shorter than a second."""
+    done = run(FakeTarget(), "audit", "verify", "--by", "10ms")
+    assert (done.code, done.out) == (2, "")
+    assert "Error: --by 10ms: shorter than a second" in done.err
+
+
+def test_a_repair_is_shown_and_asked_for(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal and without --yes it is refused, and nothing is written."""
+
+    def lost(reconciliation: Any) -> Any:
+        reconciliation.result.count(Case((7, "2026-11-24T10:00:01.000Z", "t-1"), Word.LOST, processed=(0, 3)))
+        return iter(())
+
+    monkeypatch.setattr("fraudctl.services.verify.reconcile.Reconciliation.run", lost)
+    done = run(FakeTarget(kept=tmp_path), "audit", "verify", "--repair", output="json")
+    assert done.code == 7
+    assert json.loads(done.out)["lost"] == 1
+    assert "audit table      1 row from processed_topic, by AuditWriter" in done.err
+    assert "Error: Repairing the audit table needs confirmation" in done.err
+
+
+def test_nothing_to_repair_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is no error."""
+    monkeypatch.setattr("fraudctl.services.verify.reconcile.Reconciliation.run", lambda _: iter(()))
+    done = run(FakeTarget(kept=tmp_path), "audit", "verify", "--repair")
+    assert done.code == 0
+    assert "Nothing to repair" in done.err

@@ -247,12 +247,21 @@ def test_columns_of_a_topic() -> None:
     assert completion.fields(context(topic="nothing"), "") == completion.fields(context(), "") == []
 
 
+def test_reasons_are_those_of_the_settings(tab: Complete) -> None:
+    """With their blanks escaped in bash, which does not do that; none where any reason is allowed."""
+    allowed = {"FRAUDCTL_REASONS": "mule,stolen card"}
+    assert tab("flag-accounts", "7", "--reason", "", environment=allowed) == ["mule", "stolen\\", "card"]
+    assert tab("flag-accounts", "7", "--reason", "st", environment=allowed) == ["stolen\\", "card"]
+    assert tab("flag-accounts", "7", "--reason", "") == []
+
+
 def test_what_names_something_can_be_completed() -> None:
-    """A new command with a topic, an account or a component is noticed."""
+    """A new command with a topic, an account, a component or a reason is noticed."""
     missing = [
         (name, parameter.name)
         for name, command in leaves(TREE)
         for parameter in command.params
-        if parameter.name in {"topic", "account", "accounts", "component"} and parameter._custom_shell_complete is None
+        if parameter.name in {"topic", "account", "accounts", "component", "reason"}
+        and parameter._custom_shell_complete is None
     ]
     assert missing == []

@@ -118,5 +118,5 @@ def test_teardown_ends_everything(aws: Services, cli: AwsFraudctl, called: Recor
     assert aws.flink is not None
     assert aws.flink.written_elsewhere() == []
     assert called.calls <= FUNCTION_CALLS["AuditWriter"]
-    assert "DynamoDB.TransactWriteItems" in called.calls
+    assert "DynamoDB.PutItem" in called.calls
     assert "nothing is left" in cli("teardown", "--yes").err

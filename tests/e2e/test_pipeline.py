@@ -7,7 +7,6 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import boto3
 import psutil
 import pytest
-from executable import Fraudctl, alive, eventually, output_until
+from executable import Fraudctl, WithEditor, alive, eventually, output_until
 from known_answer import CLEAN, FLAGGED, exactly_the_expected_fraud, transaction
 
 from fraudctl.pipeline import kafka
@@ -24,18 +23,6 @@ from fraudctl.pipeline import kafka
 pytestmark = pytest.mark.e2e
 
 HOLD = timedelta(seconds=60)
-
-
-@dataclass(frozen=True)
-class WithEditor(Fraudctl):
-    """Runs fraudctl with an editor of its own."""
-
-    editor: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The same, with the editor."""
-        return {**super().environment, "VISUAL": self.editor}
 
 
 def test_before_deploy_every_command_says_what_to_do(fraudctl: Fraudctl) -> None:
@@ -159,6 +146,44 @@ def test_a_name_is_the_same_in_json_and_csv(fraudctl: Fraudctl) -> None:
     query = ("audit", "query", str(FLAGGED), "-o")
     eventually(lambda: found(fraudctl(*query, "json").documents) == names)
     assert found(csv.DictReader(io.StringIO(fraudctl(*query, "csv").out))) == names
+
+
+def test_flags_that_start_and_end_detect_what_lies_between(fraudctl: Fraudctl) -> None:
+    """Extended, scheduled, cleared with a flag pending, flagged again without an end: exactly the dates in between."""
+    now = datetime.now(UTC)
+    extended, scheduled, cleared, endless = range(7201, 7205)
+
+    def flag(*arguments: object) -> str:
+        return fraudctl("flag-accounts", *map(str, arguments), "-o", "json").err
+
+    flag(extended, cleared, endless, "--until", "10d", "--reason", "stolen card")
+    assert f"{extended} is flagged from" in flag(extended, "--extend", "--until", "10d")
+    later = (now + timedelta(days=10, minutes=10)).isoformat()
+    assert f"{scheduled}, {cleared} " in flag(scheduled, cleared, "--from", later, "--until", "10d")
+    assert f"Undone for {cleared}: the end at " in flag("--clear", cleared)
+    assert f"{endless} is flagged from" in flag(endless)
+    settled = datetime.now(UTC) + timedelta(seconds=6)  # before, a transaction may be decided without the last of them
+    eventually(lambda: datetime.now(UTC) > settled)
+    sent = [
+        transaction(f"{account}-{days}", account, datetime.now(UTC) + timedelta(days=days))
+        for account in (extended, scheduled, cleared, endless)
+        for days in (0, 5, 15, 25)
+    ]
+    fraudctl("transactions", "send", "-", stdin="\n".join(map(json.dumps, sent)))
+    expected = {
+        *(f"{extended}-{days}" for days in (0, 5, 15)),
+        f"{scheduled}-15",
+        *(f"{endless}-{days}" for days in (0, 5, 15, 25)),
+    }
+
+    def detected() -> dict[str, str]:
+        rows = fraudctl("audit", "query", "--all", "-o", "json").documents
+        return {row["transaction_id"]: row["flag_reason"] for row in rows if 7201 <= row["account_id"] <= 7204}
+
+    eventually(lambda: set(detected()) >= expected)
+    found = detected()
+    assert set(found) == expected
+    assert {found[f"{extended}-{days}"] for days in (0, 5, 15)} == {"stolen card"}
 
 
 def test_dead_letters_are_fixed_redriven_and_parked(fraudctl: Fraudctl, tmp_path: Path) -> None:

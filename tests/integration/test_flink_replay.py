@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME
+from fakes import FakeTarget
 from flink_runs import (
     CORPUS,
     HEADERS,
@@ -26,7 +27,15 @@ from flink_runs import (
 from histories import flag_json, history, messages, transaction_json
 from oracle import Flag, Transaction, detections
 
+from fraudctl.local.kafka.records import LocalRecords
+from fraudctl.pipeline import kafka
+from fraudctl.pipeline import topics as pipeline
+from fraudctl.pipeline.reader import Batch
 from fraudctl.pipeline.text import iso
+from fraudctl.services.accounts.flag_list import Wanted
+from fraudctl.services.accounts.found import ADDED, DETECTED, REMOVED, THEN, Tally
+from fraudctl.services.accounts.what_if import BackTest, Question
+from fraudctl.target import Range
 
 pytestmark = pytest.mark.integration
 
@@ -155,6 +164,82 @@ def test_metrics(replay: Replay) -> None:
     assert 0 < replay.metrics["detection.lateFlagsApplied"] < len(replay.found)
     assert replay.metrics["detection.pending"] == 0
     assert 0 <= replay.metrics["detection.eventTimeLagMs"] < 30_000
+
+
+class OfTest(LocalRecords):
+    """The records of a test's topics, under the names of the pipeline's."""
+
+    def __init__(self, found: Topics) -> None:
+        """Connect to the test's broker."""
+        super().__init__(lambda: kafka.client(found.broker))
+        self._own = {pipeline.TRANSACTIONS.name: found.transactions, pipeline.FLAGGED.name: found.flagged}
+
+    def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
+        """Yield those of the test's topic."""
+        return super().batches(self._own[topic], wanted)
+
+
+def asked(topics: Topics, *wanted: Wanted) -> dict[str, Tally]:
+    """Back-test a list on what lies in the topics."""
+    target: Any = FakeTarget(records=OfTest(topics))  # type: ignore[arg-type]
+    test = BackTest(target, Question(wanted={flag.account: flag for flag in wanted}))
+    list(test.run())
+    return test.result.tallies
+
+
+def test_what_if_counts_what_was_detected(replay: Replay) -> None:
+    """With the flags as they were at each transaction; a list of nobody changes nothing."""
+    tallies = asked(replay.topics, Wanted(NOBODY + FILLER))
+    detections_once = {found.identity for found in replay.found}
+    assert tallies[DETECTED].transactions == tallies[THEN].transactions == len(detections_once)
+    assert tallies[DETECTED].accounts == len({account for account, *_ in detections_once})
+    assert (tallies[ADDED].transactions, tallies[REMOVED].transactions) == (0, 0)
+
+
+def test_what_if_predicts_what_a_list_detects(broker: str, tmp_path: Path) -> None:
+    """The same transactions, replayed with the list's flags among the others, give what was predicted."""
+    start = round(time.time() * 1000) - 3_600_000
+    parts = [history(seed, start=start, span=10 * HOLD) for seed in range(3)]
+    transactions = [message for part in parts for message in messages(part) if message[0] == "transactions"]
+    flags = [flag for part in parts for flag in part.flags]
+    accounts = sorted({account for _, _, account, _ in transactions})
+    wanted = {
+        account: Wanted(account, start + n * HOLD if n % 2 else None, start + 8 * HOLD if n % 3 else None)
+        for n, account in enumerate(accounts[1:8])
+    }
+    before = new_topics(broker, "before", log_append_time=False)
+    before.write(transactions)
+    before.write(("flagged", flag.published, flag.account, flag_json(flag)) for flag in flags)
+    predicted = asked(before, *wanted.values())
+    assert predicted[ADDED].transactions > 0
+    assert predicted[REMOVED].transactions > 0
+
+    with_list = [
+        *(Flag(start, account, flag.start or 0, flagged=True, reason="list") for account, flag in wanted.items()),
+        *(
+            Flag(start, account, flag.until, flagged=False, reason="end")
+            for account, flag in wanted.items()
+            if flag.until is not None
+        ),
+        *(flag for flag in flags if flag.account not in wanted or flag.date < (wanted[flag.account].start or 0)),
+    ]
+    after = new_topics(broker, "after", log_append_time=False)
+    after.write(("flagged", flag.published, flag.account, flag_json(flag)) for flag in with_list)
+    after.write(transactions)
+    application = Application(after, tmp_path, {"hold.ms": str(HOLD)})
+    application.start()
+    try:
+
+        def complete() -> bool:
+            found = {detection.identity for detection in detected(after.read(after.processed))}
+            return len(found) >= predicted[THEN].transactions and application.metrics().get("detection.pending") == 0
+
+        wait_until(complete, "the detections that were predicted", logs=[application.log])
+    finally:
+        application.kill()
+    found = {detection.identity for detection in detected(after.read(after.processed))}
+    assert len(found) == predicted[THEN].transactions
+    assert len({account for account, *_ in found}) == predicted[THEN].accounts
 
 
 @pytest.mark.parametrize("ending", ["savepoint", "kill"])

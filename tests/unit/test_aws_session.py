@@ -137,6 +137,24 @@ def test_every_kind_of_error_has_a_meaning(
     assert str(caught.value) == f"{what}: {message}"
 
 
+@pytest.mark.parametrize(
+    ("arn", "name"),
+    [
+        ("arn:aws:iam::111122223333:user/ada", "ada"),
+        ("arn:aws:iam::111122223333:user/fraud/desk/ada", "ada"),
+        ("arn:aws:sts::111122223333:assumed-role/Analyst/ada@example.com", "ada@example.com"),
+        ("arn:aws-cn:sts::111122223333:federated-user/ada", "ada"),
+        ("arn:aws:iam::111122223333:root", "root"),
+    ],
+)
+def test_the_caller_is_who_sts_says(tmp_path: Path, arn: str, name: str) -> None:
+    """A user's name, a role's session name."""
+    settings = config.load({"target": "aws"}, environment={"FRAUDCTL_HOME": str(tmp_path)}, folder=tmp_path)
+    with Aws() as aws:
+        aws.on("sts").get_caller_identity().returns({"Arn": arn})
+        assert AwsTarget(settings, AwsSession("eu-west-1", None, aws.client)).caller() == name
+
+
 def test_constructing_the_target_does_nothing(tmp_path: Path) -> None:
     """No client, no file; what is not there yet says so as usage."""
     settings = config.load(

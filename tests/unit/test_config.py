@@ -57,6 +57,14 @@ def test_what_nobody_has_set_is_told_apart_from_a_default(tmp_path: Path) -> Non
     assert config.load(environment={}, folder=tmp_path).given("parallelism") == 2
 
 
+def test_reasons_and_the_longest_flag(tmp_path: Path) -> None:
+    """A list in the file; commas in a variable. Without them everything is allowed."""
+    assert (load(tmp_path).reasons, load(tmp_path).longest) == ((), None)
+    loaded = load(tmp_path, file='reasons = ["stolen card", "mule", "mule"]\nlongest = "180d"\n')
+    assert (loaded.reasons, loaded.longest) == (("stolen card", "mule"), "180d")
+    assert load(tmp_path, FRAUDCTL_REASONS="court order, mule").reasons == ("court order", "mule")
+
+
 def test_no_color(tmp_path: Path) -> None:
     """The convention of no-color.org, and an empty value does not count."""
     assert load(tmp_path).color is True
@@ -81,6 +89,7 @@ def test_no_color(tmp_path: Path) -> None:
         ({"FRAUDCTL_PARTITIONS": "101"}, "partitions: must be a number from 1 to 100"),
         ({"FRAUDCTL_PARALLELISM": "1.5"}, "parallelism: must be a number from 1 to 32"),
         ({"FRAUDCTL_VERBOSE": "maybe"}, "verbose: must be true or false"),
+        ({"FRAUDCTL_REASONS": "stolen card,,mule"}, "reasons: must be a list of texts"),
         ({"FRAUDCTL_HOME": "a\nb"}, "home: must be a folder"),
     ],
     ids=str,
@@ -100,6 +109,9 @@ def test_a_wrong_value_names_its_source(tmp_path: Path, environment: dict[str, s
         ("verbose = 3", r"verbose: must be true or false, got 3 \(from fraudctl.toml\)"),
         ("region = ''", r"region: must be a text, got '' \(from fraudctl.toml\)"),
         ("stack = 5", "stack: a name is"),
+        ("reasons = [1]", r"reasons: must be a list of texts, .* got \[1\] \(from fraudctl.toml\)"),
+        ("reasons = ['']", "reasons: must be a list of texts"),
+        ("longest = 180", r"longest: must be a text, got 180 \(from fraudctl.toml\)"),
     ],
 )
 def test_a_wrong_file(tmp_path: Path, file: str, said: str) -> None:

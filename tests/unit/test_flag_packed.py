@@ -136,14 +136,13 @@ def test_what_is_dropped_never_counts(
     for account, all_events in every.items():
         for moment in known_at:
             expected = timeline.standing(History(all_events), as_of, moment)
-            result = packed.standing(rows.get(account, []), as_of, moment)
+            result = packed.judged(rows.get(account, []), as_of, moment)
             if expected is None or result is None:
                 assert expected is None
                 assert result is None
                 continue
-            standing, row = result
-            assert (standing.state, standing.since, standing.until) == (expected.state, expected.since, expected.until)
-            assert packed.event(row) == expected.event
+            assert (result.state, result.since, result.until) == (expected.state, expected.since, expected.until)
+            assert packed.event(result.at) == expected.event
 
 
 def test_no_more_is_held_than_can_count() -> None:

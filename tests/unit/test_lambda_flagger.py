@@ -75,6 +75,31 @@ def test_clearing_from_a_date_with_a_zone(flagger: Any) -> None:
     assert flag.flag_date == "2026-11-24T10:15:30.123Z"
 
 
+def test_several_events_of_an_account_keep_their_order(flagger: Any, brokers: str) -> None:
+    """Each has its own status, date and reason, and lies where the answer says; without a date it is one of now."""
+    listed = [
+        {"account_id": 7, "status": "CLEARED", "flag_date": "2026-12-24T11:00:00+01:00", "reason": "stolen card"},
+        {"account_id": 8, "status": "CLEARED", "flag_date": None},
+        {"account_id": 7, "status": "FLAGGED", "reason": "stolen card"},
+        {"account_id": 7, "status": "FLAGGED", "flag_date": "2026-11-24T10:00:00.000Z", "reason": None},
+    ]
+    found = flagger.handler({"events": listed, "flagged_by": "ada"}, None)["flags"]
+    assert [(flag["account_id"], flag["status"], flag["reason"], flag["flagged_by"]) for flag in found] == [
+        (7, "CLEARED", "stolen card", "ada"),
+        (8, "CLEARED", None, "ada"),
+        (7, "FLAGGED", "stolen card", "ada"),
+        (7, "FLAGGED", None, "ada"),
+    ]
+    assert (found[0]["flag_date"], found[3]["flag_date"]) == ("2026-12-24T10:00:00.000Z", "2026-11-24T10:00:00.000Z")
+    assert found[1]["flag_date"] == found[2]["flag_date"]
+    first, second, third = (flag["offset"] for flag in found if flag["account_id"] == 7)
+    assert first < second < third
+    messages = {(message.partition(), message.offset()): message for message in read(brokers, "flagged_accounts", 4)}
+    for flag in found:
+        written = AccountFlag.parse(messages[flag["partition"], flag["offset"]].value())
+        assert written.values() == {name: flag[name] for name in written.values()}
+
+
 @pytest.mark.parametrize(
     ("event", "why"),
     [
@@ -99,6 +124,17 @@ def test_clearing_from_a_date_with_a_zone(flagger: Any) -> None:
         ({"accounts": [1], "reason": 1}, "reason"),
         ({"accounts": [1], "flagged_by": "x" * 257}, "flagged_by"),
         ({"account": [1]}, "unknown in the payload: account"),
+        ({"events": []}, "events is not a list"),
+        ({"events": {}}, "events is not a list"),
+        ({"events": [1]}, "events is not a list"),
+        ({"events": [{"account_id": 1, "status": "FLAGGED"}], "accounts": [1]}, "events and accounts"),
+        ({"events": [{"account_id": 1, "status": "FLAGGED"}], "from": "2026-11-24T10:00:00Z"}, "events and from"),
+        ({"events": [{"account_id": 1, "status": "FLAGGED", "flagged_by": "x"}]}, "unknown in an event: flagged_by"),
+        ({"events": [{"account_id": 1, "status": "FLAGGED"}, {"account_id": 1, "status": "CLEAR"}]}, "status"),
+        ({"events": [{"account_id": 1}]}, "status is missing"),
+        ({"events": [{"status": "FLAGGED"}]}, "account_id is missing"),
+        ({"events": [{"account_id": True, "status": "FLAGGED"}]}, "account_id"),
+        ({"events": [{"account_id": 1, "status": "FLAGGED", "flag_date": 1}]}, "flag_date"),
     ],
 )
 def test_the_flagger_refuses_nonsense(flagger: Any, brokers: str, event: dict[str, Any], why: str) -> None:

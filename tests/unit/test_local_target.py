@@ -1,5 +1,7 @@
 """The local target: constructing its adapters touches nothing; what needs the stack asks for it explicitly."""
 
+import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,3 +45,10 @@ def test_without_a_stack_everything_is_not_deployed(target: LocalTarget, ask: Ca
     with pytest.raises(NotDeployed, match="stack fraud-detection: not deployed") as raised:
         ask(target)
     assert raised.value.hint == "run `fraudctl deploy` first"
+
+
+def test_the_caller_is_the_user_of_the_operating_system(target: LocalTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id without a name, as in some containers, is nobody."""
+    assert target.caller() == pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert target.caller() is None

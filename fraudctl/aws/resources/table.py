@@ -38,6 +38,11 @@ class AuditTable:
         with asking(f"table {self._name}"):
             return int(self._table().item_count)
 
+    @property
+    def meta(self) -> Any:  # noqa: ANN401 - boto3's
+        """boto3's own description of the table, with its client."""
+        return self._table().meta
+
     def _ask(self, operation: str, request: dict[str, Any]) -> Any:  # noqa: ANN401 - boto3's
         with asking(f"table {self._name}"):
             try:

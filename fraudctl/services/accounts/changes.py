@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from fraudctl import tables
 from fraudctl.errors import BadConfig
 from fraudctl.pipeline.text import iso
 from fraudctl.services.accounts import flag
-from fraudctl.services.accounts.listing import Note, Row, moment
+from fraudctl.services.accounts.listing import Note, Row, date, moment
 from fraudctl.services.flags import packed
 from fraudctl.services.flags.packed import PackedFlags
 from fraudctl.services.flags.timeline import State
@@ -87,13 +87,13 @@ class Changes:
         One that is flagged now, or will be, has ``flagged``; one that is not any more ``ended``; any other ``changed``.
         """
         for account, rows in self._flags.rows():
-            was, is_ = (
+            (was_state, was), (state, is_) = (
                 self._parts(rows, about, known)
                 for about, known in zip(self._span.moments, self._span.known_at, strict=True)
             )
             if was == is_:
                 continue
-            before, after = was.get("state") in _ON, is_.get("state") in _ON
+            before, after = was_state in _ON, state in _ON
             change = "changed" if before == after else "flagged" if after else "ended"
             self.counts[change] += 1
             yield {
@@ -110,14 +110,14 @@ class Changes:
         flagged, ended, changed = (self.counts[change] for change in _SIGNS)
         return f"{flagged:,} flagged (+), {ended:,} cleared or expired (-), {changed:,} changed (~) {self._span}."
 
-    def _parts(self, rows: list[int], about: int, known_at: int) -> dict[str, Any]:
-        """Return a line of the list, empty when the account is not in it."""
-        found = self._flags.standing(rows, about, known_at)
+    def _parts(self, rows: Sequence[int], about: int, known_at: int) -> tuple[State | None, dict[str, Any]]:
+        """Return the state and a line of the list, None and nothing when the account is not in it."""
+        found = self._flags.judged(rows, about, known_at)
         if found is None:
-            return {}
-        standing, row = found
-        values = (standing.state.value, iso(standing.since), iso(standing.until))
-        return dict(zip(_PARTS, (*values, self._flags.reason(row), self._flags.author(row)), strict=True))
+            return None, {}
+        until = None if found.until is None else date(found.until)
+        values = (found.state.value, date(found.since), until, self._flags.reason(found.at))
+        return found.state, dict(zip(_PARTS, (*values, self._flags.author(found.at)), strict=True))
 
 
 def changes(records: Records, span: Span, note: Note = lambda _: None) -> Changes:

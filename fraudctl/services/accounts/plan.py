@@ -16,7 +16,7 @@ before the command or as after it, and no transaction is detected that neither w
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -79,12 +79,14 @@ class Interval(NamedTuple):
 class AccountPlan:
     """What to publish for one account, in this order, in one go.
 
-    `before` and `after` are its flagged intervals. `known` is how many events it has so far. `restored` of the events
-    were published before; the application would forget them by the others.
+    `asked` is from when until when it shall be flagged, or not flagged; for an extension, from the old end on. `before`
+    and `after` are its flagged intervals. `known` is how many events it has so far. `restored` of the events were
+    published before; the application would forget them by the others.
     """
 
     account: int
     events: tuple[PlannedEvent, ...]
+    asked: Interval
     before: tuple[Interval, ...]
     after: tuple[Interval, ...]
     known: int
@@ -100,19 +102,22 @@ def plan(history: History, request: Request, now: int) -> AccountPlan:
     """
     kept = _kept(history)
     steps = _steps(kept)
+    asked = Interval(now if request.start is None else request.start, request.until)
     if request.action is Action.CLEAR:
-        new = _cleared(steps, request, now)
+        new = _cleared(steps, request, asked.start)
     elif request.action is Action.EXTEND:
-        new = _extended(history, steps, request, now)
+        asked, reason = _extension(history, steps, request, now)
+        new = _flagged(steps, replace(request, start=asked.start, reason=reason), asked)
     else:
-        start = now if request.start is None else request.start
-        end = start + request.lasting if request.lasting is not None else request.until
-        new = _flagged(steps, request, start, end)
+        if request.lasting is not None:
+            asked = asked._replace(end=asked.start + request.lasting)
+        new = _flagged(steps, request, asked)
     new.sort(key=lambda event: -event.date)
     forgotten = _to_restore(kept, new, request.account, now)
     return AccountPlan(
         account=request.account,
         events=(*forgotten, *new),
+        asked=asked,
         before=tuple(_intervals(steps)),
         after=tuple(_intervals(_steps([*kept, *forgotten, *new][-KEPT_EVENTS:]))),
         known=len(history.events),
@@ -132,15 +137,17 @@ def _kept(history: History) -> list[PlannedEvent]:
     ]
 
 
-def _cleared(steps: Sequence[PlannedEvent], request: Request, now: int) -> list[PlannedEvent]:
-    start = now if request.start is None else request.start
+def _cleared(steps: Sequence[PlannedEvent], request: Request, start: int) -> list[PlannedEvent]:
     undone = [
         PlannedEvent(step.date, Status.CLEARED, request.reason) for step in steps if step.flagged and step.date > start
     ]
     return [PlannedEvent(start, Status.CLEARED, request.reason, immediate=request.start is None), *undone]
 
 
-def _extended(history: History, steps: Sequence[PlannedEvent], request: Request, now: int) -> list[PlannedEvent]:
+def _extension(
+    history: History, steps: Sequence[PlannedEvent], request: Request, now: int
+) -> tuple[Interval, str | None]:
+    """Return from which end to which it is extended, and the reason of what is extended unless another one is given."""
     account, found = request.account, standing(history, now)
     if found is None or found.state not in {State.FLAGGED, State.SCHEDULED}:
         raise Refused(
@@ -162,11 +169,11 @@ def _extended(history: History, steps: Sequence[PlannedEvent], request: Request,
         )
     last = next(step for step in reversed(steps) if step.flagged and step.date < found.until)
     reason = last.reason if request.reason is None else request.reason
-    return _flagged(steps, Request(account=account, start=found.until, reason=reason), found.until, end)
+    return Interval(found.until, end), reason
 
 
-def _flagged(steps: Sequence[PlannedEvent], request: Request, start: int, end: int | None) -> list[PlannedEvent]:
-    reason = request.reason
+def _flagged(steps: Sequence[PlannedEvent], request: Request, asked: Interval) -> list[PlannedEvent]:
+    (start, end), reason = asked, request.reason
     new = [PlannedEvent(start, Status.FLAGGED, reason, immediate=request.start is None)]
     if end is None:
         return new + [

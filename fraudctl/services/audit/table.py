@@ -196,25 +196,28 @@ class AuditReader:
 
     def _pages(self, request: Request) -> Iterator[Mapping[str, Any]]:
         while True:
-            answer = self._answer(request)
-            self.cost.pages += 1
-            self.cost.units += Decimal(str(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0)))
+            answer = self.answer(request)
             yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
             request = {**request, "ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
-    def _answer(self, request: Request) -> Any:  # noqa: ANN401 - boto3's answer
+    def answer(self, request: Request) -> Any:  # noqa: ANN401 - boto3's answer
+        """Return the answer to one request, waiting while it is throttled; raises `Unreachable` and what boto3 does."""
         from botocore.exceptions import ClientError
 
         for waited in self._clock.poll(0.5, longest=8, within=_PATIENCE_SECONDS):
             try:
-                return self._table.query(**request)
+                answer = self._table.query(**request)
             except ClientError as error:
                 if error.response["Error"]["Code"] not in _THROTTLED:
                     raise
                 if not waited:
                     self._note("DynamoDB throttles the query; waiting.")
+                continue
+            self.cost.pages += 1
+            self.cost.units += Decimal(str(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0)))
+            return answer
         raise Unreachable(
             f"audit table: DynamoDB has throttled the query for {_PATIENCE_SECONDS:.0f} s",
             hint="ask for fewer rows with --limit, --since or an account, or try again later",

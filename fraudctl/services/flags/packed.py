@@ -6,7 +6,7 @@ Of each account no more is kept than the rule asks for: the last 64 events that 
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from functools import lru_cache
 from typing import Final
 
 from fraudctl import tables
@@ -19,6 +19,9 @@ from fraudctl.services.flags.parsing import fields
 from fraudctl.services.flags.rule import KEPT_EVENTS, FlagEvent
 from fraudctl.target import From, Range, Records
 
+_CACHED: Final = 2**14  # texts
+_LENGTH_BITS: Final = 11  # 256 characters are 1024 bytes at most
+_LENGTH: Final = 2**_LENGTH_BITS - 1
 _FULL: Final = 2**20  # events that are held before those that cannot count any more are dropped
 _SAID_EVERY_SECONDS: Final = 5.0
 
@@ -68,29 +71,56 @@ class PackedFlags:
             self._drop()
             self._full = max(self._full, 2 * len(self))
 
-    def rows(self) -> Iterator[tuple[int, list[int]]]:
+    def rows(self) -> Iterator[tuple[int, Sequence[int]]]:
         """Yield each account, in their order, with its events in the order of publishing."""
         account, published, partition, offset = self._account, self._published, self._partition, self._offset
-        for number, rows in groupby(sorted(range(len(self)), key=account.__getitem__), key=account.__getitem__):
-            yield number, sorted(rows, key=lambda row: (published[row], partition[row], offset[row]))
+        order = array("I", sorted(range(len(self)), key=account.__getitem__))  # a list of them takes ten times as much
+        begin, count = 0, len(order)
+        while begin < count:
+            number, end = account[order[begin]], begin + 1
+            while end < count and account[order[end]] == number:
+                end += 1
+            rows = order[begin:end].tolist()
+            if end - begin > 1:
+                rows.sort(key=lambda row: (published[row], partition[row], offset[row]))
+            yield number, rows
+            begin = end
 
-    def standing(self, rows: Sequence[int], as_of: int, known_at: int) -> tuple[timeline.Standing, int] | None:
-        """Return what an account is at a time by what was known at another, and the event that says so; or None.
+    def judged(self, rows: Sequence[int], as_of: int, known_at: int) -> timeline.Judged | None:
+        """Return what an account is at a time by what was known at another, with the row of the event that says so.
 
-        `rows` are its events in the order of publishing. The standing's own event has no texts: see `event`.
+        `rows` are its events in the order of publishing. None when nothing was known of it.
         """
-        known = self._last_known(rows, known_at)
-        if not known:
+        dates, flagged, published = self._date, self._flagged, self._published
+        if len(rows) == 1:
+            (row,) = rows
+            if published[row] > known_at:
+                return None
+            state, _, since, until = timeline.judged((dates[row],), (flagged[row],), (published[row],), as_of)
+            return timeline.Judged(state, row, since, until)
+        by_date = {dates[row]: row for row in self._last_known(rows, known_at)}
+        if not by_date:
             return None
-        events = [self._bare(row) for row in known]
-        found = timeline.standing_by(timeline.effective(events), as_of)
-        return None if found is None else (found, known[events.index(found.event)])
+        days = sorted(by_date)
+        known = [by_date[date] for date in days]
+        columns = ([flagged[row] for row in known], [published[row] for row in known])
+        state, at, since, until = timeline.judged(days, *columns, as_of)
+        return timeline.Judged(state, known[at], since, until)
 
     def event(self, row: int) -> FlagEvent:
-        """Return an event with its texts."""
-        return self._bare(row)._replace(
-            flag_date=format_milliseconds(self._date[row]), reason=self.reason(row), flagged_by=self.author(row)
+        """Return an event."""
+        return FlagEvent(
+            *(self._published[row], self._date[row], self._flagged[row] == 1, *self.place(row)),
+            *(format_milliseconds(self._date[row]), self.reason(row), self.author(row)),
         )
+
+    def published(self, row: int) -> int:
+        """Return when an event was published, in epoch milliseconds."""
+        return self._published[row]
+
+    def place(self, row: int) -> tuple[int, int]:
+        """Return an event's partition and offset."""
+        return self._partition[row], self._offset[row]
 
     def reason(self, row: int) -> str | None:
         """Return an event's reason."""
@@ -99,10 +129,6 @@ class PackedFlags:
     def author(self, row: int) -> str:
         """Return by whom an event is."""
         return self._texts.text(self._author[row]) or ""
-
-    def _bare(self, row: int) -> FlagEvent:
-        place = self._partition[row], self._offset[row]
-        return FlagEvent(self._published[row], self._date[row], self._flagged[row] == 1, *place, "", None, "")
 
     def _last_known(self, rows: Sequence[int], known_at: int) -> Sequence[int]:
         known = bisect_right(rows, known_at, key=self._published.__getitem__)
@@ -122,28 +148,28 @@ class _Texts:
     """Texts one behind the other, those that come again mostly once: of many different ones, no table is kept."""
 
     def __init__(self) -> None:
-        self._data = bytearray(b"\0\0")  # at 0 lies what stands for None
+        self._data = bytearray(b"\0")  # at 0 lies what stands for None
         self._places: dict[str, int] = {}
+        self.text = lru_cache(_CACHED)(self._text)
 
     def place(self, text: str | None) -> int:
-        """Return where the text lies, after adding it if need be."""
+        """Return where the text lies and how long it is, in one number, after adding it if need be."""
         if text is None:
             return 0
         found = self._places.get(text)
         if found is None:
-            if len(self._places) >= 2**16:
+            if len(self._places) >= _CACHED:
                 self._places.clear()
-            found = self._places[text] = len(self._data)
             data = text.encode()
-            self._data += len(data).to_bytes(2) + data
+            found = self._places[text] = len(self._data) << _LENGTH_BITS | len(data)
+            self._data += data
         return found
 
-    def text(self, place: int) -> str | None:
-        """Return the text at a place."""
+    def _text(self, place: int) -> str | None:
         if not place:
             return None
-        length = int.from_bytes(self._data[place : place + 2])
-        return self._data[place + 2 : place + 2 + length].decode()
+        begin = place >> _LENGTH_BITS
+        return self._data[begin : begin + (place & _LENGTH)].decode()
 
 
 def read(

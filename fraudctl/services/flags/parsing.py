@@ -8,6 +8,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+import orjson
+
 from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.records import MAX_INT64, MAX_VALUE_BYTES, AccountFlag, Malformed, Status
 
@@ -16,6 +18,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
 _LONGEST: Final = {field.name: field.longest for field in AccountFlag.FIELDS}
 _REASON, _AUTHOR = _LONGEST["reason"], _LONGEST["flagged_by"]
+_QUOTES: Final = 16  # of the five names and the three texts, without a reason
 _STATUS: Final = {status.value: status is Status.FLAGGED for status in Status}
 
 
@@ -35,8 +38,6 @@ def fields(value: bytes | None) -> Fields | None:
 
 
 def _quick(value: bytes | None) -> Fields | None:
-    import orjson
-
     if value is None or len(value) > MAX_VALUE_BYTES or b"\\" in value:
         return None
     try:
@@ -50,7 +51,11 @@ def _quick(value: bytes | None) -> Fields | None:
             and (reason is None or (type(reason) is str and len(reason) <= _REASON))
             and type(author) is str
             and 1 <= len(author) <= _AUTHOR
-            and _flat_and_unique(value, data)
+            and (
+                value.count(b'"') == (_QUOTES if reason is None else _QUOTES + 2)
+                if len(data) == len(AccountFlag.FIELDS)
+                else _flat_and_unique(value, data)
+            )
         ):
             return None
         moment = (datetime.fromisoformat(date) - _EPOCH) // _MILLISECOND
@@ -66,10 +71,9 @@ def _flat_and_unique(value: bytes, data: dict[str, Any]) -> bool:
     """
     texts = 0
     for item in data.values():
-        kind = type(item)
-        if kind is str:
+        if isinstance(item, str):
             texts += 1
-        elif kind is dict or kind is list:
+        elif isinstance(item, dict | list):
             return False
     return value.count(b'"') == 2 * (len(data) + texts)
 

@@ -1,10 +1,12 @@
 """Read the flag events of all accounts, or of some, from their topic, which is kept for ever."""
 
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from fraudctl.errors import TimedOut
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.reader import Records as Columns
@@ -13,6 +15,7 @@ from fraudctl.services.flags.rule import FlagEvent, History
 from fraudctl.target import From, Range, Records
 
 # Decoding every record would take ten times as long as reading them.
+_SLOW_SECONDS: Final = 2.0
 ACCOUNT: Final = re.compile(rb'"account_id"\s*:\s*(\d{1,19})(?!\d)')
 
 
@@ -26,18 +29,44 @@ class Reach:
     first_at: dict[int, int] = field(default_factory=dict)
 
 
-def histories(records: Records, reach: Reach, account: int | None = None) -> dict[int, History]:
-    """Return the flag events of every account, or of one, read from the whole topic; `reach` is told what that was."""
+def histories(
+    records: Records,
+    reach: Reach,
+    only: int | Collection[int] | None = None,
+    *,
+    offsets: Mapping[int, int] | None = None,
+    seconds: float | None = None,
+    slow: Callable[[], None] | None = None,
+) -> dict[int, History]:
+    """Return the flag events of every account, or of one, or of some, in one pass; `reach` is told what was read.
+
+    They are read from the beginning of the topic, or from the `offsets` of some partitions on. `slow` is called once
+    when that takes over two seconds.
+
+    Raises:
+        TimedOut: It was not read to its end after `seconds`.
+    """
     found: dict[int, list[FlagEvent]] = {}
-    keep = None if account is None else naming(b"%d" % account)
-    wanted = Range(start=From.BEGINNING, follow=False, keep=keep)
+    only = {only} if isinstance(only, int) else only
+    wanted = Range(
+        start=From.BEGINNING if offsets is None else From.OFFSETS,
+        offsets=offsets or {},
+        follow=False,
+        keep=_naming(only),
+        seconds=seconds,
+    )
+    started, complete = time.monotonic(), True
     for batch in records.batches(topics.FLAGGED.name, wanted):
+        complete = batch.at_end
+        if slow is not None and time.monotonic() - started > _SLOW_SECONDS:
+            slow()
+            slow = None
         for record in batch.records:
             try:
                 event = AccountFlag.parse(record.value)
             except Malformed:
                 continue  # a dead letter
-            if account not in {None, event.account_id}:
+            if only is not None and event.account_id not in only:
                 continue
             flagged = event.status == Status.FLAGGED
             found.setdefault(event.account_id, []).append(
@@ -53,7 +82,25 @@ def histories(records: Records, reach: Reach, account: int | None = None) -> dic
                 )
             )
         reach.ends.update(batch.positions)
+    if not complete:
+        raise TimedOut(
+            f"topic {topics.FLAGGED.name}: not read to its end within {seconds:.0f} s", hint="run `fraudctl status`"
+        )
     return {account: History(events) for account, events in found.items()}
+
+
+def _naming(accounts: Collection[int] | None) -> Callable[[Columns], Sequence[int]] | None:
+    """Return what keeps the records that may be of one of the accounts; None keeps all."""
+    if accounts is None:
+        return None
+    if len(accounts) == 1:
+        return naming(b"%d" % min(accounts))
+    wanted = {b"%d" % account for account in accounts}
+    return lambda records: [
+        index
+        for index, value in enumerate(records.values())
+        if value and any(number in wanted for number in ACCOUNT.findall(value))
+    ]
 
 
 def naming(text: bytes) -> Callable[[Columns], Sequence[int]]:

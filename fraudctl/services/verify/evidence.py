@@ -1,35 +1,27 @@
-"""What is known of each transaction: from the topics, the audit table and the on-failure destination.
+"""What is known of each transaction: from the topics, the audit table and the on-failure destination."""
 
-Evidence lies in a SQLite file in the folder for temporary files, so memory does not grow with the number of
-detections; only the flag events of all accounts are held.
-"""
-
-import hashlib
 import json
-import sqlite3
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.audit_table import AuditRow
-from fraudctl.pipeline.fields import decode, dump
+from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.reader import Records as Columns
-from fraudctl.pipeline.records import FlaggedTransaction, Malformed, Transaction
+from fraudctl.pipeline.records import FlaggedTransaction, Malformed
+from fraudctl.services.audit.bulk import Item
 from fraudctl.services.flags.reading import ACCOUNT, Reach, naming
 from fraudctl.services.flags.rule import Rule
+from fraudctl.services.verify import shapes
+from fraudctl.services.verify.shapes import Detected, Identity, Place, digest, identity
 from fraudctl.target import From, Range, Records
 
-Identity = tuple[int, str, str]  # account_id, transaction_date, transaction_id
-Place = tuple[int, int]  # partition and offset
+__all__ = ["Claim", "Evidence", "Identity", "Place", "Sent", "claim", "digest", "identity"]
 
-_CENT: Final = ".2f"
-_AT_ONCE: Final = 5_000
-_NOT: Final = frozenset({None})
+_NOT = frozenset({None})
 
 
 class Sent(NamedTuple):
@@ -44,7 +36,8 @@ class Sent(NamedTuple):
 class Claim(NamedTuple):
     """What says that a transaction was detected: a processed record, a row or an on-failure document.
 
-    `place` is that of the processed record; `why` the flag event's date, reason and author as they are said there.
+    `place` is that of the processed record, `at` when that was published (epoch milliseconds); `why` the flag event's
+    date, reason and author as they are said there.
     """
 
     place: Place
@@ -52,6 +45,7 @@ class Claim(NamedTuple):
     flag: Place
     why: tuple[str, str | None, str]
     digest: str
+    at: int = 0
 
 
 @dataclass(slots=True)
@@ -63,60 +57,6 @@ class Evidence:
     processed: list[Claim] = field(default_factory=list)
     rows: list[Claim] = field(default_factory=list)
     failed: list[Claim] = field(default_factory=list)
-
-
-_KINDS: Final = ("sent", "processed", "rows", "failed")
-
-
-class Store:
-    """Evidence by transaction, on disk."""
-
-    def __init__(self, file: Path) -> None:
-        """Make the file; raises OSError and what sqlite3 raises."""
-        self._connection = sqlite3.connect(file)
-        self._connection.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;"
-            "CREATE TABLE evidence (account INTEGER, date TEXT, id TEXT, kind INTEGER, content TEXT)"
-        )
-        self._new: list[tuple[int, str, str, int, str]] = []
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the file."""
-        self._connection.close()
-
-    def add(self, kind: str, identity: Identity, found: Sent | Claim) -> None:
-        """Keep one piece of evidence."""
-        self._new.append((*identity, _KINDS.index(kind), json.dumps(found)))
-        if len(self._new) >= _AT_ONCE:
-            self._flush()
-
-    def all(self) -> Iterator[Evidence]:
-        """Yield the evidence of each transaction, account by account in the order of dates."""
-        self._flush()
-        found = self._connection.execute("SELECT * FROM evidence ORDER BY account, date, id, kind, rowid")
-        for identity, entries in groupby(found, key=lambda entry: (entry[0], entry[1], entry[2])):
-            evidence = Evidence(identity)
-            for *_, kind, content in entries:
-                getattr(evidence, _KINDS[kind]).append((_sent if kind == 0 else _claim)(json.loads(content)))
-            yield evidence
-
-    def _flush(self) -> None:
-        self._connection.executemany("INSERT INTO evidence VALUES (?, ?, ?, ?, ?)", self._new)
-        self._new.clear()
-
-
-def _sent(content: Sequence[Any]) -> Sent:
-    place, published, flags, digest = content
-    return Sent((place[0], place[1]), published, tuple(flag and (flag[0], flag[1]) for flag in flags), digest)
-
-
-def _claim(content: Sequence[Any]) -> Claim:
-    place, transaction, flag, why, digest = content
-    return Claim((place[0], place[1]), (transaction[0], transaction[1]), (flag[0], flag[1]), tuple(why), digest)
 
 
 def at(records: Records, topic: str, place: Place) -> Record | None:
@@ -132,94 +72,152 @@ def named(records: Records, topic: str, transaction_id: str) -> Iterator[Record]
     return records.read(topic, Range(From.BEGINNING, follow=False, keep=keep))
 
 
-def sent(
-    records: Records, wanted: Range, rule: Rule, reach: Reach, committed: Mapping[int, int]
-) -> Iterator[tuple[int, int | None, tuple[Identity, Sent] | None]]:
-    """Yield, batch by batch, what was read of the transactions' topic.
+class Read(NamedTuple):
+    """What a batch of the transactions' topic came to.
 
-    Each is a count, the time of the first record that the application has not read (`committed` is where it goes on),
-    and a transaction that is detected, or may be, or None.
+    `times` are those of all its transactions (epoch milliseconds), `found` those that are detected, or may be.
+    `positions` are where the next batch begins. `unread` is the time of the first one that the application has not
+    read, `lost` how many were deleted before they could be read.
+    """
+
+    times: Sequence[int]
+    found: Sequence[tuple[Identity, Sent]]
+    positions: Mapping[int, int]
+    unread: int | None = None
+    lost: int = 0
+
+
+def sent(
+    records: Records,
+    wanted: Range,
+    rule: Rule,
+    reach: Reach,
+    committed: Mapping[int, int],
+    before: int | None = None,
+    ends: Mapping[int, int] | None = None,
+) -> Iterator[Read]:
+    """Yield, batch by batch, what was read of the transactions' topic; `reach` is told what that was.
+
+    `committed` is where the application goes on. With `before`, in epoch milliseconds, each partition is read up to the
+    first transaction that was published then or later; with `ends`, at least up to those.
     """
     accounts = {b"%d" % account for account in rule.histories}
+    cut: dict[int, int] = {}
     for batch in records.batches(topics.TRANSACTIONS.name, wanted):
-        found = batch.records if isinstance(batch.records, Columns) else Columns("", list(batch.records))
-        values, partitions, offsets, times = found.values(), found.partitions(), found.offsets(), found.timestamps()
+        columns = batch.records if isinstance(batch.records, Columns) else Columns("", list(batch.records))
+        if before is not None:
+            columns = _before(columns, before, cut)
+        partitions, offsets = columns.partitions(), columns.offsets()
+        times = [at or 0 for at in columns.timestamps()]
         for partition in set(partitions) - reach.starts.keys():
             at = partitions.index(partition)
-            reach.starts[partition], reach.first_at[partition] = offsets[at], times[at] or 0
-        for index, value in enumerate(values):
-            # Most are of accounts that were never flagged; to find that out, the record need not be decoded.
-            named = ACCOUNT.findall(value or b"")
-            if len(named) == 1 and named[0] not in accounts and b"\\" not in value:  # type: ignore[operator]
-                continue
+            reach.starts[partition], reach.first_at[partition] = offsets[at], times[at]
+        found = []
+        for index, value in _of_accounts(accounts, columns.values()):
             try:
-                transaction = Transaction.parse(value)
+                known, date, content = shapes.transaction(value)
             except Malformed:
                 continue  # a dead letter
-            published = times[index] or 0
-            outcomes = rule.outcomes(transaction, published)
+            history = rule.histories.get(known[0])
+            if history is None:
+                continue
+            outcomes = history.outcomes(times[index], date, hold=rule.hold, slack=rule.slack)
             if outcomes == _NOT:
                 continue
-            places = tuple(event and (event.partition, event.offset) for event in outcomes)
-            piece = Sent((partitions[index], offsets[index]), published, places, digest(transaction))
-            yield 0, None, (identity(transaction), piece)
+            flags = tuple(event and (event.partition, event.offset) for event in outcomes)
+            found.append((known, Sent((partitions[index], offsets[index]), times[index], flags, content)))
+        positions = {**batch.positions, **cut}
         unread = None
-        if any(batch.positions[partition] > committed.get(partition, 0) for partition in set(partitions)):
-            places_and_times = zip(partitions, offsets, times, strict=True)
-            unread = min((at or 0 for p, offset, at in places_and_times if offset >= committed.get(p, 0)), default=None)
-        reach.ends.update(batch.positions)
-        yield len(found), unread, None
+        if any(positions[partition] > committed.get(partition, 0) for partition in set(partitions)):
+            places = zip(partitions, offsets, times, strict=True)
+            unread = min(
+                (at for partition, offset, at in places if offset >= committed.get(partition, 0)), default=None
+            )
+        reach.ends.update(positions)
+        yield Read(times, found, positions, unread, sum(batch.lost.values()))
+        last = batch.ends if ends is None else ends
+        if (cut or ends) and all(p in cut or positions.get(p, end) >= end for p, end in last.items()):
+            return
 
 
-def processed(records: Records, wanted: Range, reach: Reach) -> Iterator[tuple[Identity, Claim]]:
-    """Yield the detections in processed_topic."""
+def _before(columns: Columns, moment: int, cut: dict[int, int]) -> Columns:
+    """Return the records before a moment, and note in `cut` where each partition passes it."""
+    kept = []
+    for index, at in enumerate(columns.timestamps()):
+        partition = columns.partitions()[index]
+        if partition in cut:
+            continue
+        if (at or 0) >= moment:
+            cut[partition] = columns.offsets()[index]
+        else:
+            kept.append(index)
+    return columns.take(kept)
+
+
+def _of_accounts(accounts: set[bytes], values: Sequence[bytes | None]) -> Iterator[tuple[int, bytes | None]]:
+    """Yield, with their indexes, the values that may be of one of the accounts.
+
+    Most are of accounts that were never flagged; to find that out, a record need not be decoded.
+    """
+    find = ACCOUNT.findall
+    for index, value in enumerate(values):
+        named = find(value or b"")
+        if len(named) != 1 or named[0] in accounts or b"\\" in value:  # type: ignore[operator] # it has a match
+            yield index, value
+
+
+def processed(records: Records, wanted: Range, reach: Reach) -> Iterator[list[tuple[Identity, Claim]]]:
+    """Yield the detections in processed_topic, batch by batch; `reach` is told what was read."""
     for batch in records.batches(topics.PROCESSED.name, wanted):
-        for record in batch.records:
-            reach.starts.setdefault(record.partition, record.offset)
+        columns = batch.records if isinstance(batch.records, Columns) else Columns("", list(batch.records))
+        found = []
+        places = zip(columns.partitions(), columns.offsets(), columns.timestamps(), columns.values(), strict=True)
+        for partition, offset, at, value in places:
+            reach.starts.setdefault(partition, offset)
             try:
-                found = FlaggedTransaction.parse(record.value)
+                known = shapes.detection(value)
             except Malformed:
                 continue  # somebody else's; AuditWriter puts it aside
-            yield identity(found), claim(found, (record.partition, record.offset))
+            found.append((known.identity, _claim(known, (partition, offset), at or 0)))
         reach.ends.update(batch.positions)
+        yield found
+
+
+def row(item: Item) -> tuple[Identity, Claim]:
+    """Return a row, given as DynamoDB has it on the wire."""
+    known = shapes.item(item)
+    try:
+        at = date_milliseconds(item["detected_at"]["S"])
+    except (KeyError, ValueError):
+        at = 0
+    return known.identity, _claim(known, shapes.place(item), at)
 
 
 def failed(documents: Iterable[bytes]) -> Iterator[tuple[Identity, Claim]]:
     """Yield the detections in documents of the on-failure destination; what is none is left out."""
+    for body in bodies(documents):
+        try:
+            known = shapes.detection(b64decode(body.get("value") or ""))
+        except Malformed:
+            continue
+        yield known.identity, _claim(known, (body["partition"], body["offset"]), body.get("timestamp") or 0)
+
+
+def bodies(documents: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
+    """Yield the records in documents of the on-failure destination, as they stood in the event; others are left out."""
     for document in documents:
         try:
             payload = json.loads(json.loads(document)["payload"])
         except (ValueError, KeyError, TypeError):
             continue
         for records in payload.get("records", {}).values():
-            for record in records:
-                try:
-                    found = FlaggedTransaction.parse(b64decode(record.get("value") or ""))
-                except Malformed:
-                    continue
-                yield identity(found), claim(found, (record["partition"], record["offset"]))
+            yield from records
 
 
-def identity(found: Transaction | FlaggedTransaction | AuditRow) -> Identity:
-    """Return what makes two records the same transaction."""
-    return found.account_id, found.transaction_date, found.transaction_id
+def claim(found: FlaggedTransaction | AuditRow, place: Place, at: int = 0) -> Claim:
+    """Return what a detection says; `place` is that of its processed record, `at` when that was published."""
+    return _claim(shapes.detected(found), place, at)
 
 
-def claim(found: FlaggedTransaction | AuditRow, place: Place) -> Claim:
-    """Return what a detection says; `place` is that of its processed record."""
-    return Claim(
-        place,
-        (found.transaction_partition, found.transaction_offset),
-        (found.flag_partition, found.flag_offset),
-        (found.flag_date, found.flag_reason, found.flagged_by),
-        digest(found),
-    )
-
-
-def digest(found: Transaction | FlaggedTransaction | AuditRow) -> str:
-    """Return what tells a transaction's content, further fields included, from any other."""
-    parts = [str(getattr(found, field.name)) for field in Transaction.FIELDS if field.name != "amount"]
-    parts.append(format(found.amount, _CENT))
-    if found.extra:
-        parts.append(dump(dict(sorted(decode(found.extra).items()))))
-    return hashlib.sha256("\x1f".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
+def _claim(known: Detected, place: Place, at: int) -> Claim:
+    return Claim(place, known.transaction, known.flag, known.why, known.digest, at)

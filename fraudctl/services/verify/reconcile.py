@@ -3,35 +3,41 @@
 The order makes it right on a pipeline that runs. First it is noted how far the application and AuditWriter have come,
 then where the topics end, then everything is read: so what lies below those positions has left its traces in what is
 read afterwards, and only that is judged. What seems lost is looked at once more at the end.
+
+The table is read while the topics are, by threads: DynamoDB takes longer than Kafka.
 """
 
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from fraudctl import tables
 from fraudctl.clock import Clock
-from fraudctl.errors import NotDeployed
+from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.names import FLINK_GROUP
 from fraudctl.pipeline.text import iso
-from fraudctl.services.audit.table import AuditReader, Query, translated
-from fraudctl.services.flags import reading
-from fraudctl.services.flags.reading import Reach
-from fraudctl.services.flags.rule import Rule
+from fraudctl.services.audit.bulk import Page, Rows
+from fraudctl.services.audit.table import translated
+from fraudctl.services.flags.reading import Reach, histories
+from fraudctl.services.flags.rule import History, Rule
 from fraudctl.services.verify import evidence
-from fraudctl.services.verify.evidence import Store
+from fraudctl.services.verify.buckets import Buckets
+from fraudctl.services.verify.store import Store
 from fraudctl.services.verify.verdicts import ATTEMPTED, FAULTS, Case, Judge, Word
 from fraudctl.target import Event, From, Phase, Range, Target
 
 _WRITER: Final = "audit-writer"  # how its consumer group's name ends, on both targets
 _NEVER: Final = 2**63
 _SHOWN_EVERY_SECONDS: Final = 0.5
-_LOOKED_AT_AGAIN: Final = 10_000
+_SAVED_EVERY_SECONDS: Final = 2.0
+# Cases are counted without end, and kept to be shown and looked at again up to so many of each word.
+MOST_CASES: Final = 10_000
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class Result:
     evidence_from: int | None = None
     through: int | None = None
     gaps: list[str] = field(default_factory=list)
+    buckets: Buckets | None = None
 
     @property
     def attempted(self) -> int:
@@ -66,6 +73,13 @@ class Result:
     def unknown(self) -> bool:
         """Whether something that was asked about could not be checked."""
         return bool(self.gaps) or self.counts[Word.UNKNOWN] > 0
+
+    def count(self, case: Case) -> None:
+        """Count a verdict, and keep it if it is to be shown."""
+        self.counts[case.word] += 1
+        self.copies += case.copies > 1
+        if case.word not in {Word.OK, Word.IN_FLIGHT} and self.counts[case.word] <= MOST_CASES:
+            self.cases.append(case)
 
 
 def bounds(target: Target, judge: Judge) -> None:
@@ -84,8 +98,36 @@ def bounds(target: Target, judge: Judge) -> None:
         reaches[info.name].ends = {part.partition: part.latest for part in info.partitions}
 
 
+def committed_by_application(target: Target, topic: str) -> Mapping[int, int]:
+    """Return where the Flink application goes on in a topic after its newest checkpoint."""
+    return target.topics.committed(topic).get(FLINK_GROUP, {})
+
+
+def committed_by_writer(target: Target) -> Mapping[int, int]:
+    """Return where AuditWriter goes on in processed_topic."""
+    groups = target.topics.committed(topics.PROCESSED.name)
+    return next((at for group, at in groups.items() if group.endswith(_WRITER)), {})
+
+
+def check_same(target: Target, reach: Reach) -> None:
+    """Raise `BadConfig` when the topic is not the one that was read before: created anew, it has other records."""
+    for partition, offset in reach.starts.items():
+        found = evidence.at(target.records, topics.TRANSACTIONS.name, (partition, offset))
+        if found is not None:
+            if found.timestamp == reach.first_at[partition]:
+                return
+            raise BadConfig(
+                f"--resume: {topics.TRANSACTIONS.name} is not the topic that was read before the interruption",
+                hint="run `fraudctl audit verify` without --resume",
+            )
+
+
 class Reconciliation:
-    """One reconciliation of a window of transactions, by the time of their publishing, in epoch milliseconds."""
+    """One reconciliation of a window of transactions, by the time of their publishing, in epoch milliseconds.
+
+    With a `file`, what was read is kept there until the end, and a run that was interrupted goes on where it was.
+    With `by`, in milliseconds, the stages are counted in buckets of that time.
+    """
 
     def __init__(
         self,
@@ -93,12 +135,21 @@ class Reconciliation:
         since: int | None = None,
         until: int | None = None,
         clock: Clock = Clock(),  # noqa: B008 - frozen
+        *,
+        file: Path | None = None,
+        by: int | None = None,
     ) -> None:
         """Store what is asked for; no I/O."""
-        self._target, self._clock = target, clock
+        self._target, self._clock, self._file = target, clock, file
         self._since, self._until = since, until
-        self._shown = 0.0
-        self.result = Result(since=since, until=until)
+        self._shown = self._saved = clock.monotonic()
+        self._horizon = _NEVER
+        self._flags_read: Mapping[int, int] = {}
+        self._positions: Mapping[int, int] | None = None
+        self._processed_at: Mapping[int, int] | None = None
+        self._rows_after: dict[int, Any] = {}
+        self._rows = 0
+        self.result = Result(since=since, until=until, buckets=None if by is None else Buckets(by))
 
     def run(self) -> Iterator[Event]:
         """Read and judge, with an event now and then; `result` is whole at the end.
@@ -108,57 +159,85 @@ class Reconciliation:
             Unreachable: Kafka or DynamoDB does not answer.
         """
         outputs = self._target.stack.outputs()
-        judge = Judge({}, windowed=self._since is not None)
-        judge.read = self._target.topics.committed(topics.TRANSACTIONS.name).get(FLINK_GROUP, {})
-        flags_read = self._target.topics.committed(topics.FLAGGED.name).get(FLINK_GROUP, {})
-        groups = self._target.topics.committed(topics.PROCESSED.name)
-        judge.written = next((at for group, at in groups.items() if group.endswith(_WRITER)), {})
-        bounds(self._target, judge)
-        with (
-            tempfile.TemporaryDirectory(prefix="fraudctl-verify-") as folder,
-            Store(Path(folder) / "evidence.sqlite") as store,
-        ):
-            yield from self._read(judge, flags_read, store, outputs.hold_ms, outputs.slack_ms)
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fraudctl-verify-"))
+            store = stack.enter_context(Store(self._file or Path(folder) / "evidence.sqlite"))
+            judge = self._restored(store) or self._noted()
+            self._save(judge, store)
+            yield from self._read(judge, store, outputs.hold_ms, outputs.slack_ms)
+            self._save(judge, store)
             yield Event("verdicts", Phase.STARTED)
             for found in store.all():
                 case = judge.judge(found)
                 if case is not None:
-                    self._count(case)
+                    self.result.count(case)
+                    if self.result.buckets is not None:
+                        self.result.buckets.judged(found, case)
             self._look_again(judge)
             yield Event("verdicts", Phase.DONE, f"{tables.plural(self.result.attempted, 'detection')} had to be there")
 
-    def _read(
-        self, judge: Judge, flags_read: Mapping[int, int], store: Store, hold: int, slack: int
-    ) -> Iterator[Event]:
-        records = self._target.records
-        yield Event(topics.FLAGGED.name, Phase.STARTED)
-        histories = reading.histories(records, judge.flags)
-        judge.events = {
-            (event.partition, event.offset): event for history in histories.values() for event in history.events
-        }
-        number = tables.plural(sum(len(history.events) for history in histories.values()), "flag event")
-        yield Event(topics.FLAGGED.name, Phase.DONE, f"{number} of {tables.plural(len(histories), 'account')}")
-        unread = (e.published for e in judge.events.values() if e.offset >= flags_read.get(e.partition, 0))
-        horizon = min(unread, default=_NEVER)
-        yield from self._transactions(judge, Rule(histories, hold, slack), store, horizon)
-        yield from self._processed(judge, store)
-        yield from self._rows(store)
+    def _noted(self) -> Judge:
+        """Note how far the pipeline has come, before anything is read."""
+        judge = Judge({}, windowed=self._since is not None, bounded=self._until is not None)
+        judge.read = committed_by_application(self._target, topics.TRANSACTIONS.name)
+        self._flags_read = committed_by_application(self._target, topics.FLAGGED.name)
+        judge.written = committed_by_writer(self._target)
+        bounds(self._target, judge)
+        return judge
+
+    def _read(self, judge: Judge, store: Store, hold: int, slack: int) -> Iterator[Event]:
+        with Rows(self._target.audit_table(), self._since, after=self._rows_after, clock=self._clock) as rows:
+            yield Event(topics.FLAGGED.name, Phase.STARTED)
+            known = self._histories(judge)
+            events = [event for history in known.values() for event in history.events]
+            judge.events = {(event.partition, event.offset): event for event in events}
+            number = tables.plural(len(events), "flag event")
+            yield Event(topics.FLAGGED.name, Phase.DONE, f"{number} of {tables.plural(len(known), 'account')}")
+            unread = (e.published for e in events if e.offset >= self._flags_read.get(e.partition, 0))
+            self._horizon = min(self._horizon, min(unread, default=_NEVER))
+            yield from self._transactions(judge, Rule(known, hold, slack), store, rows)
+            yield from self._processed(judge, store, rows)
+            yield from self._table(judge, store, rows)
         for identity, claim in evidence.failed(self._target.on_failure()):
             store.add("failed", identity, claim)
 
-    def _transactions(self, judge: Judge, rule: Rule, store: Store, horizon: int) -> Iterator[Event]:
-        name = topics.TRANSACTIONS.name
+    def _histories(self, judge: Judge) -> dict[int, History]:
+        """Return the flag events up to where their topic ended when this began."""
+        ends = dict(judge.flags.ends)
+        known = histories(self._target.records, judge.flags)
+        if self._positions is None:
+            return known
+        judge.flags.ends = ends  # a run that goes on judges by what was there when it began
+        return {
+            account: History(event for event in history.events if event.offset < ends.get(event.partition, 0))
+            for account, history in known.items()
+        }
+
+    def _transactions(self, judge: Judge, rule: Rule, store: Store, rows: Rows) -> Iterator[Event]:
+        name, reach = topics.TRANSACTIONS.name, judge.transactions
         yield Event(name, Phase.STARTED)
-        for count, first_unread, found in evidence.sent(
-            self._target.records, self._window(), rule, judge.transactions, judge.read
-        ):
-            if found is not None:
+        ends = dict(reach.ends)
+        window = self._window() if self._positions is None else self._from(self._positions)
+        reads = evidence.sent(self._target.records, window, rule, reach, judge.read, before=self._until, ends=ends)
+        for read in reads:
+            for found in read.found:
                 store.add("sent", *found)
-                continue
-            self.result.transactions += count
-            horizon = min(horizon, _NEVER if first_unread is None else first_unread)
-            yield from self._progress(name, f"{self.result.transactions:,} transactions")
-        judge.horizon = horizon if judge.read else 0
+            self._positions = read.positions
+            self.result.transactions += len(read.times)
+            if self.result.buckets is not None:
+                self.result.buckets.read(read.times)
+            if read.unread is not None:
+                self._horizon = min(self._horizon, read.unread)
+            if read.lost:
+                self._gap(f"{tables.plural(read.lost, 'transaction')} were deleted by Kafka before they could be read")
+            for page in rows.ready():
+                self._add(page, store)
+            first = {**reach.earliest, **reach.starts}
+            total = sum(ends.values()) - sum(first.values())
+            done = sum(read.positions.get(part, at) for part, at in first.items()) - sum(first.values())
+            yield from self._progress(name, "", done, total, "transactions")
+            self._save(judge, store, now_and_then=True)
+        judge.horizon = self._horizon if judge.read else 0
         self._coverage(judge)
         yield Event(name, Phase.DONE, f"{self.result.transactions:,} transactions")
 
@@ -172,13 +251,15 @@ class Reconciliation:
             self._since is None or (self._since < result.evidence_from and self._cut(judge))
         )
         if asked_before:
-            result.gaps.append(
-                f"transactions published before {iso(result.evidence_from)} are unknown: Kafka has deleted them"
-            )
+            self._gap(f"transactions published before {iso(result.evidence_from)} are unknown: Kafka has deleted them")
         if any(judge.flags.earliest.values()):
-            result.gaps.append("flag events are missing: Kafka has deleted some of them")
+            self._gap("flag events are missing: Kafka has deleted some of them")
         now = int(self._clock.now() * 1000)
         result.through = min(judge.horizon, now, self._until or now) if judge.horizon else None
+
+    def _gap(self, sentence: str) -> None:
+        if sentence not in self.result.gaps:
+            self.result.gaps.append(sentence)
 
     @staticmethod
     def _cut(judge: Judge) -> bool:
@@ -186,58 +267,130 @@ class Reconciliation:
         reach = judge.transactions
         return any(at > 0 and reach.starts.get(partition) == at for partition, at in reach.earliest.items())
 
-    def _processed(self, judge: Judge, store: Store) -> Iterator[Event]:
-        name, count = topics.PROCESSED.name, 0
+    def _processed(self, judge: Judge, store: Store, rows: Rows) -> Iterator[Event]:
+        name, reach = topics.PROCESSED.name, judge.processed
         yield Event(name, Phase.STARTED)
         # Detections are published after their transactions.
-        wanted = replace(self._window(), until=None)
-        for identity, claim in evidence.processed(self._target.records, wanted, judge.processed):
-            store.add("processed", identity, claim)
-            count += 1
-            yield from self._progress(name, f"{count:,} records")
+        window = self._window() if self._processed_at is None else self._from(self._processed_at)
+        ends, count = dict(reach.ends), 0
+        for found in evidence.processed(self._target.records, window, reach):
+            for identity, claim in found:
+                store.add("processed", identity, claim)
+            count += len(found)
+            self._processed_at = dict(reach.ends)
+            for page in rows.ready():
+                self._add(page, store)
+            first = {**reach.earliest, **reach.starts}
+            total = sum(ends.values()) - sum(first.values())
+            yield from self._progress(name, "", sum(reach.ends.values()) - sum(first.values()), total, "records")
+            self._save(judge, store, now_and_then=True)
         yield Event(name, Phase.DONE, f"{count:,} records")
 
-    def _rows(self, store: Store) -> Iterator[Event]:
-        name, count = "audit table", 0
+    def _table(self, judge: Judge, store: Store, rows: Rows) -> Iterator[Event]:
+        name = "audit table"
         yield Event(name, Phase.STARTED)
-        for row in AuditReader(self._target.audit_table()).rows(Query(since=self._since)):
-            place = (row.processed_partition, row.processed_offset)
-            store.add("rows", evidence.identity(row), evidence.claim(row, place))
-            count += 1
-            yield from self._progress(name, f"{count:,} rows")
-        yield Event(name, Phase.DONE, f"{count:,} rows")
+        for page in rows.rest():
+            self._add(page, store)
+            yield from self._progress(name, f"{self._rows:,} rows")
+            self._save(judge, store, now_and_then=True)
+        yield Event(name, Phase.DONE, f"{self._rows:,} rows")
+
+    def _add(self, page: Page, store: Store) -> None:
+        for item in page.items:
+            store.add("rows", *evidence.row(item))
+        self._rows += len(page.items)
+        self._rows_after[page.shard] = page.after
 
     def _window(self) -> Range:
         if self._since is None:
-            return Range(From.BEGINNING, until=self._until, follow=False)
-        return Range(From.TIME, since=self._since, until=self._until, follow=False)
+            return Range(From.BEGINNING, follow=False)
+        return Range(From.TIME, since=self._since, follow=False)
 
-    def _progress(self, component: str, detail: str) -> Iterator[Event]:
+    def _from(self, positions: Mapping[int, int]) -> Range:
+        return Range(From.OFFSETS, offsets=positions, since=self._since, follow=False)
+
+    def _progress(
+        self, component: str, detail: str, done: int | None = None, total: int | None = None, unit: str = ""
+    ) -> Iterator[Event]:
         now = self._clock.monotonic()
         if now - self._shown >= _SHOWN_EVERY_SECONDS:
             self._shown = now
-            yield Event(component, Phase.PROGRESS, detail)
+            yield Event(component, Phase.PROGRESS, detail, done, total, unit)
 
-    def _count(self, case: Case) -> None:
-        self.result.counts[case.word] += 1
-        self.result.copies += case.copies > 1
-        if case.word is not Word.OK:
-            self.result.cases.append(case)
+    def _save(self, judge: Judge, store: Store, *, now_and_then: bool = False) -> None:
+        """Commit how far this has come; `now_and_then`, not if that was done a moment ago."""
+        now = self._clock.monotonic()
+        if self._file is None or (now_and_then and now - self._saved < _SAVED_EVERY_SECONDS):
+            return
+        self._saved = now
+        reaches = {name: asdict(getattr(judge, name)) for name in _REACHES}
+        store.save(
+            {
+                "since": self._since,
+                "until": self._until,
+                "read": dict(judge.read),
+                "written": dict(judge.written),
+                "flags_read": dict(self._flags_read),
+                **reaches,
+                "positions": self._positions,
+                "processed_at": self._processed_at,
+                "rows_after": self._rows_after,
+                "rows": self._rows,
+                "horizon": self._horizon if self._horizon < _NEVER else None,
+                "transactions_read": self.result.transactions,
+                "gaps": self.result.gaps,
+                "buckets": None if self.result.buckets is None else self.result.buckets.counted(),
+            }
+        )
+
+    def _restored(self, store: Store) -> Judge | None:
+        """Return the judge of the run that the store is of, and go on where that was; None for a new store."""
+        kept = store.state()
+        if kept is None:
+            return None
+        self._since, self._until = kept["since"], kept["until"]
+        judge = Judge({}, windowed=self._since is not None, bounded=self._until is not None)
+        judge.read, judge.written = _numbers(kept["read"]), _numbers(kept["written"])
+        self._flags_read = _numbers(kept["flags_read"])
+        for name in _REACHES:
+            setattr(judge, name, Reach(**{part: _numbers(value) for part, value in kept[name].items()}))
+        check_same(self._target, judge.transactions)
+        self._positions = None if kept["positions"] is None else _numbers(kept["positions"])
+        self._processed_at = None if kept["processed_at"] is None else _numbers(kept["processed_at"])
+        self._rows_after = _numbers(kept["rows_after"])
+        self._rows = kept["rows"]
+        self._horizon = _NEVER if kept["horizon"] is None else kept["horizon"]
+        self.result.since, self.result.until = self._since, self._until
+        self.result.transactions, self.result.gaps = kept["transactions_read"], kept["gaps"]
+        if self.result.buckets is not None and kept["buckets"] is not None:
+            self.result.buckets.restore(kept["buckets"])
+        return judge
 
     def _look_again(self, judge: Judge) -> None:
         """Look once more for what seems lost: it may have been on its way, and an index of DynamoDB may be late."""
-        lost = [case for case in self.result.cases if case.word is Word.LOST][:_LOOKED_AT_AGAIN]
+        lost = [case for case in self.result.cases if case.word is Word.LOST]
         if not lost:
             return
         wanted = Range(From.OFFSETS, offsets=judge.processed.ends, follow=False)
-        arrived = {found for found, _ in evidence.processed(self._target.records, wanted, Reach())}
+        found = evidence.processed(self._target.records, wanted, Reach())
+        arrived = {identity for batch in found for identity, _ in batch}
         table = self._target.audit_table()
-        for case in lost:
-            if case.identity in arrived or (case.processed is not None and _in_table(table, case)):
-                self.result.counts[Word.LOST] -= 1
-                self.result.counts[Word.IN_FLIGHT] += 1
-                at = self.result.cases.index(case)
-                self.result.cases[at] = replace(case, word=Word.IN_FLIGHT, why="arrived while this ran")
+        late = {c for c in lost if c.identity in arrived or (c.processed is not None and _in_table(table, c))}
+        if not late:
+            return
+        self.result.counts[Word.LOST] -= len(late)
+        self.result.counts[Word.IN_FLIGHT] += len(late)
+        self.result.cases = [case for case in self.result.cases if case not in late]
+        if self.result.buckets is not None:
+            self.result.buckets.arrived(late)
+
+
+_REACHES: Final = ("transactions", "flags", "processed")
+
+
+def _numbers(found: Mapping[str, Any]) -> dict[int, Any]:
+    """Return a dictionary with numbers as keys, which JSON keeps as texts."""
+    return {int(name): value for name, value in found.items()}
 
 
 def _in_table(table: Any, case: Case) -> bool:  # noqa: ANN401 - a boto3 Table

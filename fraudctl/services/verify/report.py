@@ -79,6 +79,7 @@ def document(result: Result, listed: Sequence[Mapping[str, Any]]) -> dict[str, A
         "evidence_from": iso(result.evidence_from),
         "through": iso(result.through),
         "gaps": result.gaps,
+        **({} if result.buckets is None else {"buckets": result.buckets.rows()}),
         "cases": list(listed),
     }
 

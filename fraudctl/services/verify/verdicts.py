@@ -31,7 +31,10 @@ ATTEMPTED: Final = frozenset({Word.OK, Word.RECOVERED, Word.LOST, Word.DIFFERENT
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A transaction with its verdict and why; `copies` is how often it lies in processed_topic."""
+    """A transaction with its verdict and why; `copies` is how often it lies in processed_topic.
+
+    `published` is in epoch milliseconds, None where the transaction was not read.
+    """
 
     identity: Identity
     word: Word
@@ -41,6 +44,7 @@ class Case:
     processed: Place | None = None
     flag: Place | None = None
     row: bool = False
+    published: int | None = None
 
 
 @dataclass(slots=True)
@@ -49,12 +53,13 @@ class Judge:
 
     `horizon` is the time, in epoch milliseconds, up to which the application has read everything; `read` are the
     offsets that it goes on from, `written` those of AuditWriter. `windowed`: not everything that Kafka has was asked
-    for, so what lies before belongs to no verdict.
+    for, so what lies before belongs to no verdict; `bounded`: nor does what lies behind.
     """
 
     events: Mapping[Place, FlagEvent]
     horizon: int = 0
     windowed: bool = False
+    bounded: bool = False
     read: Mapping[int, int] = field(default_factory=dict)
     written: Mapping[int, int] = field(default_factory=dict)
     transactions: Reach = field(default_factory=Reach)
@@ -77,6 +82,7 @@ class Judge:
             claims[0].place if claims else None,
             claims[0].flag if claims else None,
             bool(found.rows),
+            found.sent[0].published if found.sent else None,
         )
 
     @staticmethod
@@ -113,6 +119,8 @@ class Judge:
         partition, offset = claim.transaction
         name = f"{topics.TRANSACTIONS.name}/{partition}:{offset}"
         start = self.transactions.starts.get(partition, self.transactions.ends.get(partition, 0))
+        if self.bounded and offset >= self.transactions.ends.get(partition, 0):
+            return None
         if offset >= self.transactions.ends.get(partition, 0) or self._beyond(claim.flag, self.flags.ends):
             return Word.IN_FLIGHT, "published after this began"
         if offset < self.transactions.earliest.get(partition, 0):
