@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,6 +58,7 @@ class Result:
     through: int | None = None
     gaps: list[str] = field(default_factory=list)
     buckets: Buckets | None = None
+    every_case: bool = False
 
     @property
     def attempted(self) -> int:
@@ -83,7 +84,8 @@ class Result:
         """Count a verdict, and keep it if it is to be shown."""
         self.counts[case.word] += 1
         self.copies += case.copies > 1
-        if case.word not in {Word.OK, Word.IN_FLIGHT} and self.counts[case.word] <= MOST_CASES:
+        shown = case.word is not Word.IN_FLIGHT and self.counts[case.word] <= MOST_CASES
+        if case.word is not Word.OK and (shown or self.every_case):
             self.cases.append(case)
 
 
@@ -142,7 +144,8 @@ class Reconciliation:
     """One reconciliation of a window of transactions, by the time of their publishing, in epoch milliseconds.
 
     With a `file`, what was read is kept there until the end, and a run that was interrupted goes on where it was.
-    With `by`, in milliseconds, the stages are counted in buckets of that time.
+    With `by`, in milliseconds, the stages are counted in buckets of that time. With `every_case` all that are not ok
+    are kept, those in flight too.
     """
 
     def __init__(
@@ -154,6 +157,7 @@ class Reconciliation:
         *,
         file: Path | None = None,
         by: int | None = None,
+        every_case: bool = False,
     ) -> None:
         """Store what is asked for; no I/O."""
         self._target, self._clock, self._file = target, clock, file
@@ -165,7 +169,9 @@ class Reconciliation:
         self._processed_at: Mapping[int, int] | None = None
         self._rows_after: dict[int, Any] = {}
         self._rows = 0
-        self.result = Result(since=since, until=until, buckets=None if by is None else Buckets(by))
+        self.result = Result(
+            since=since, until=until, buckets=None if by is None else Buckets(by), every_case=every_case
+        )
 
     def run(self) -> Iterator[Event]:
         """Read and judge, with an event now and then; `result` is whole at the end.
@@ -373,6 +379,8 @@ class Reconciliation:
         self.result.counts[Word.LOST] -= len(late)
         self.result.counts[Word.IN_FLIGHT] += len(late)
         self.result.cases = [case for case in self.result.cases if case not in late]
+        if self.result.every_case:
+            self.result.cases += [replace(case, word=Word.IN_FLIGHT, why="arrived while this ran") for case in late]
         if self.result.buckets is not None:
             self.result.buckets.arrived(late)
 
