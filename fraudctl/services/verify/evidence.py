@@ -143,13 +143,15 @@ def sent(
 
 def _before(columns: Columns, moment: int, cut: dict[int, int]) -> Columns:
     """Return the records before a moment, and note in `cut` where each partition passes it."""
+    times = columns.timestamps()
+    if not cut and all(at is None or at < moment for at in times):
+        return columns
     kept = []
-    for index, at in enumerate(columns.timestamps()):
-        partition = columns.partitions()[index]
+    for index, (partition, offset, at) in enumerate(zip(columns.partitions(), columns.offsets(), times, strict=True)):
         if partition in cut:
             continue
         if (at or 0) >= moment:
-            cut[partition] = columns.offsets()[index]
+            cut[partition] = offset
         else:
             kept.append(index)
     return columns.take(kept)
