@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from fraudctl import tables
-from fraudctl.commands import completion, seals, verify
+from fraudctl.commands import completion, seals, verifying
 from fraudctl.context import Context
 from fraudctl.services.audit.by import By
 from fraudctl.tables import Column
@@ -226,7 +226,72 @@ def stats(
     )
 
 
-app.command()(verify.verify)
+@app.command()
+def verify(  # noqa: PLR0913 - the options
+    ctx: typer.Context,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Transactions published from this time on, written like --since of `audit query`."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Transactions published before this time.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="TIME", help="Count each stage by time too: 10m, 1h, 1d.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is new, until Ctrl-C; faults are shown as found.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most N cases of each kind.")] = 10,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the same question where Ctrl-C has stopped it.")
+    ] = False,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Have AuditWriter write the detections that are not in the table; asks first."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before --repair.")] = False,
+    allow_unknown: Annotated[
+        bool, typer.Option("--allow-unknown", help="Exit 0 though something could not be checked.")
+    ] = False,
+    sealed: seals.Sealed = None,
+    evidence: seals.Evidence = None,
+) -> None:
+    """Recompute what had to be detected, and compare it with the topic and the table.
+
+    Reads transactions, flag events, detections, rows and the on-failure destination, and changes nothing without
+    --repair. Exits 8 if something is lost, unexpected or different, or could not be checked. With --sealed or
+    --evidence, rows are compared with what was sealed, also after Kafka has forgotten them.
+
+    Example: fraudctl audit verify
+    Example: fraudctl audit verify --since 1d --by 1h
+    Example: fraudctl audit verify --follow
+    Example: fraudctl audit verify --repair
+    Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
+    Example: fraudctl audit verify --sealed /mnt/elsewhere/seals
+    """
+    from fraudctl.services import time_options
+    from fraudctl.services.verify import buckets, report
+    from fraudctl.services.verify.follow import Following
+    from fraudctl.services.verify.kept import Question, kept
+    from fraudctl.services.verify.reconcile import Reconciliation
+
+    context: Context = ctx.obj
+    render = context.render
+    question = Question(since, until, by, follow)
+    verifying.check(question, resume=resume, repair=repair, sealed=sealed is not None or evidence is not None)
+    first, end = time_options.span(since, until, note=render.note)
+    if sealed is not None or evidence is not None:
+        seals.verify(context, sealed, evidence, (first, end), limit, allow_unknown=allow_unknown)
+        return
+    width = None if by is None else buckets.width(by)
+    target = context.running
+    with kept(target.folder(), question, resume=resume, note=render.note) as file:
+        if follow:
+            verifying.follow(context, Following(target, first, file=file), question)
+        result = verifying.run(render, Reconciliation(target, first, end, file=file, by=width), question, file)
+    verifying.show(render, result, limit)
+    if repair:
+        verifying.repair(context, result, yes=yes)
+    report.check(result, allow_unknown=allow_unknown)
+
+
 app.command()(seals.seal)
 
 

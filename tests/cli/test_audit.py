@@ -420,7 +420,7 @@ def test_following_ends_with_what_was_found(
     told = "lost: account 7, 2026-11-24T10:00:01.000Z, transaction t-1: in processed_topic, not in the table"
     assert done.out.splitlines()[: 2 if word is Word.LOST else 1] == [
         *([told] if word is Word.LOST else []),
-        f"verified through 11-24 00:00:00 (age 64 s): 0 transactions, {counts}",
+        f"verified through {tables.short_time('2026-11-24T00:00:00.000Z')} (age 64 s): 0 transactions, {counts}",
     ]
     assert "lost" in done.out.splitlines()[-3]
     assert "Interrupted. Go on with `fraudctl audit verify --follow --resume`." in done.err
@@ -433,3 +433,11 @@ def test_following_takes_no_end(run: Run) -> None:
         done = run(FakeTarget(), "audit", "verify", "--follow", *more)
         assert (done.code, done.out) == (2, "")
         assert "Error: --follow: goes on without end" in done.err
+
+
+def test_seals_are_looked_at_once(run: Run, tmp_path: Path) -> None:
+    """What is for the topics does not go with them."""
+    for more in (["--follow"], ["--by", "10m"], ["--repair"], ["--resume"]):
+        done = run(FakeTarget(), "audit", "verify", "--sealed", str(tmp_path), *more)
+        assert (done.code, done.out) == (2, "")
+        assert "Error: --sealed and --evidence: look at rows alone" in done.err

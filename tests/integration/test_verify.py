@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from fraudctl.local.kafka.topics import LocalTopics
 from fraudctl.pipeline import audit_table, kafka, records, topics
 from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.names import FLINK_GROUP
+from fraudctl.services.accounts import changes, effects, listing
 from fraudctl.services.seal.archive import FolderArchive
 from fraudctl.services.seal.check import Check
 from fraudctl.services.seal.rows import TableRows
@@ -424,6 +426,36 @@ def test_the_evidence_of_a_row(pipeline: Pipeline) -> None:
     assert altered.verdict == "Verdict: different: the row has other values than the transaction."
 
 
+def test_who_is_flagged_and_what_each_flag_did(pipeline: Pipeline) -> None:
+    """By all that is known, and by what was known before; detections by flag event, and the transactions in Kafka."""
+    records_ = pipeline.target.records
+    now = int(time.time() * 1000)
+    rows = {row["account_id"]: row for row in listing.listing(records_, listing.Query(as_of=now)).rows()}
+    assert {account: (row["state"], row["reason"]) for account, row in rows.items()} == {
+        FLAGGED: ("FLAGGED", "stolen"),
+        CLEARED: ("CLEARED", "found"),
+    }
+    published = records.parse_date(rows[CLEARED]["published"])
+    before = int(published.timestamp() * 1000) - 1
+    known = listing.listing(records_, listing.Query(as_of=now, known_at=before, accounts=frozenset({CLEARED})))
+    assert [row["state"] for row in known.rows()] in (["FLAGGED"], [])  # of the same millisecond both are unknown
+    changed = changes.changes(records_, changes.Span((0, now), (0, now)))
+    assert [(row["change"], row["account_id"]) for row in changed.rows()] == [
+        ("flagged", FLAGGED),
+        ("changed", CLEARED),
+    ]
+    share = NUMBER // len(ACCOUNTS)
+    for account, counts in ((FLAGGED, [share]), (CLEARED, [share // 2, 0])):
+        found = effects.account(pipeline.target, account)
+        assert [effect.detections.count for effect in found.effects] == counts
+        assert found.detections.amount == sum(counts) * Decimal("12.50")
+        assert (found.transactions.count, found.since, found.unexplained) == (share, None, 0)
+        assert found.transactions.amount == share * Decimal("12.50")
+        assert all(effect.late_ms and not effect.missed.count for effect in found.effects)
+    with pytest.raises(NotDeployed, match=f"account {NEVER}: was never flagged or cleared"):
+        effects.account(pipeline.target, NEVER)
+
+
 def test_why_a_transaction_is_not_in_the_table(pipeline: Pipeline) -> None:
     """In a sentence, by the stage at which it stopped."""
     never, cleared = (
@@ -679,7 +711,9 @@ def test_seals_outlive_the_topics(pipeline: Pipeline, seals: FolderArchive, runn
         cut = [TopicPartition(name, part.partition, part.latest) for part in info.partitions]
         for future in running.admin.delete_records(cut).values():
             future.result(30)
-    late = pipeline.table.query(IndexName="by_transaction", KeyConditionExpression=Key("transaction_id").eq("fresh"))
-    for item in late["Items"]:  # of another test, and detected in a window that is sealed as empty
-        pipeline.table.delete_item(Key={name: item[name] for name in ("account_id", "transaction_key")})
+    for name in ("fresh", "back-dated", "new", "late", "last"):
+        # Of other tests, and detected in a window that is sealed as empty.
+        late = pipeline.table.query(IndexName="by_transaction", KeyConditionExpression=Key("transaction_id").eq(name))
+        for item in late["Items"]:
+            pipeline.table.delete_item(Key={key: item[key] for key in ("account_id", "transaction_key")})
     spoil_against(seals, pipeline)
