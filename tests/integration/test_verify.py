@@ -711,7 +711,9 @@ def test_seals_outlive_the_topics(pipeline: Pipeline, seals: FolderArchive, runn
         cut = [TopicPartition(name, part.partition, part.latest) for part in info.partitions]
         for future in running.admin.delete_records(cut).values():
             future.result(30)
-    late = pipeline.table.query(IndexName="by_transaction", KeyConditionExpression=Key("transaction_id").eq("fresh"))
-    for item in late["Items"]:  # of another test, and detected in a window that is sealed as empty
-        pipeline.table.delete_item(Key={name: item[name] for name in ("account_id", "transaction_key")})
+    for name in ("fresh", "back-dated", "new", "late", "last"):
+        # Of other tests, and detected in a window that is sealed as empty.
+        late = pipeline.table.query(IndexName="by_transaction", KeyConditionExpression=Key("transaction_id").eq(name))
+        for item in late["Items"]:
+            pipeline.table.delete_item(Key={key: item[key] for key in ("account_id", "transaction_key")})
     spoil_against(seals, pipeline)
