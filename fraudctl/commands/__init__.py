@@ -7,7 +7,8 @@ status        status
 accounts      flag-accounts, accounts list, diff, show
 flag_lists    accounts what-if, apply
 tail          tail
-audit         audit query, show, stats, export, verify
+audit         audit query, show, stats, export
+verify        audit verify
 seals         audit seal
 dead_letters  dead-letters list, show, redrive
 transactions  transactions generate, send, start, stop

@@ -39,6 +39,7 @@ from fraudctl.services.seal.sealing import Sealing
 from fraudctl.services.verify import evidence, reconcile, report
 from fraudctl.services.verify.buckets import STAGES
 from fraudctl.services.verify.chain import chain, explained, why_not
+from fraudctl.services.verify.follow import Following
 from fraudctl.services.verify.reconcile import Reconciliation, Result
 from fraudctl.services.verify.repair import needed, repair
 from fraudctl.services.verify.store import Store
@@ -572,6 +573,81 @@ def test_a_detection_that_nobody_should_have_written(pipeline: Pipeline) -> None
     assert found_in(pipeline.verify()) == [("unexpected", "cleared")]
     pipeline.table.delete_item(Key=pipeline.key(-1))
     assert found_in(pipeline.verify()) == [("unexpected", "cleared")]
+
+
+class Rounds:
+    """Rounds of a reconciliation that goes on, and what they have told."""
+
+    def __init__(self, pipeline: Pipeline, file: Path) -> None:
+        """Begin, or go on."""
+        self.following = Following(pipeline.target, file=file, every=0.02)
+        self.rounds: Any = self.following.rounds()
+        self.told: list[tuple[str, str]] = []
+
+    def until(self, condition: Callable[[Result], object], what: str) -> Result:
+        """Go round until the result is so."""
+
+        def met() -> bool:
+            found = next(self.rounds)
+            self.told += [(case.word.value, case.identity[2]) for case in found.new]
+            return bool(condition(found.result))
+
+        wait_for(met, what)
+        return self.following.result
+
+
+def test_following_judges_what_is_new(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, whatever comes late or again; a stopped writer is waited for, and what it has passed over is lost."""
+    monkeypatch.setattr(pipeline.target.stack, "outputs", lambda: replace(OUTPUTS, slack_ms=0, hold_ms=0))
+    whole = pipeline.verify()
+    rounds = Rounds(pipeline, tmp_path / "follow.sqlite")
+    result = rounds.until(lambda found: not found.counts[Word.IN_FLIGHT] and found.through, "all is judged")
+    assert (result.counts, result.transactions) == (whole.counts, whole.transactions)
+    assert sorted(rounds.told) == sorted(found_in(whole)) == [("unexpected", "back-dated"), ("unexpected", "cleared")]
+    rounds.told.clear()
+    ok = result.counts[Word.OK]
+
+    flag = Flag(0, FLAGGED, BEFORE, flagged=True, reason="stolen")
+    first = next(d[0] for d in pipeline.detections if d[0].account_id == FLAGGED)
+    flag_place = first.flag_partition, first.flag_offset, 0
+
+    def detected(name: str) -> records.FlaggedTransaction:
+        transaction = Transaction(0, FLAGGED, BEFORE + 90_000, name)
+        (place,) = pipeline.produce(topics.TRANSACTIONS.name, (FLAGGED, transaction_json(transaction)))
+        return detection(transaction, place, flag, flag_place)
+
+    pipeline.detect(detected("new"))
+    pipeline.caught_up()
+    result = rounds.until(lambda found: found.counts[Word.OK] == ok + 1, "what is new is judged")
+    assert (result.transactions, rounds.told) == (whole.transactions + 1, [])
+
+    late, never = detected("late"), detected("never")
+    places = pipeline.produce(topics.PROCESSED.name, (FLAGGED, late.to_json()), (FLAGGED, never.to_json()))
+    pipeline.commit(FLINK_GROUP, topics.TRANSACTIONS.name, topics.FLAGGED.name)
+    rounds.until(lambda found: found.transactions == whole.transactions + 3, "they are read")
+    result = rounds.until(lambda found: found.counts[Word.IN_FLIGHT] == 2, "they wait for the writer")
+    assert rounds.told == []
+    partition, offset, at = places[0]
+    pipeline.table.put_item(Item=audit_table.item(late, at, partition, offset))
+    pipeline.commit("audit-writer", topics.PROCESSED.name)
+    result = rounds.until(lambda found: not found.counts[Word.IN_FLIGHT], "the writer is behind them")
+    assert (result.counts[Word.OK], rounds.told) == (ok + 2, [("lost", "never")])
+
+    copies = result.copies
+    pipeline.produce(topics.PROCESSED.name, (FLAGGED, late.to_json()))
+    pipeline.caught_up()
+    result = rounds.until(lambda found: found.copies == copies + 1, "the copy is read")
+    assert (result.counts[Word.OK], rounds.told) == (ok + 2, [("lost", "never")])
+
+    rounds.rounds.close()
+    again = Rounds(pipeline, tmp_path / "follow.sqlite")
+    result = again.until(lambda found: found.through is not None, "it goes on")
+    assert (result.transactions, result.counts) == (whole.transactions + 3, rounds.following.result.counts)
+    pipeline.detect(detected("last"))
+    pipeline.caught_up()
+    result = again.until(lambda found: found.counts[Word.OK] == ok + 3, "what is new is judged")
+    assert (again.told, result.transactions) == ([], whole.transactions + 4)
+    again.rounds.close()
 
 
 def test_what_kafka_has_deleted_is_unknown(pipeline: Pipeline, running: Servers) -> None:

@@ -5,7 +5,7 @@ import tempfile
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import itemgetter
 from pathlib import Path
@@ -143,8 +143,8 @@ class Sealing:
             Processed(Path(folder) / "processed.sqlite", self._clock) as processed,
         ):
             yield from processed.fill(self._target, start)
-            run = Reconciliation(self._target, self._from(processed, start - margin), clock=self._clock)
-            run.result = verified = _Verified(since=run.result.since)
+            first = self._from(processed, start - margin)
+            run = Reconciliation(self._target, first, clock=self._clock, every_case=True)
             yield from run.run()
             through = run.result.through
             limit = -math.inf if through is None else through - margin
@@ -155,7 +155,7 @@ class Sealing:
             if processed.read.horizon < min(limit, self._end(start)):
                 self.result.open_because = "AuditWriter has not read all of it"
             limit = min(limit, processed.read.horizon)
-            windows = _Windows(verified, processed, {part.partition for part in self._partitions()})
+            windows = _Windows(run.result, processed, {part.partition for part in self._partitions()})
             yield from self._seal(outputs.stack, rows, windows, start, limit)
 
     def _seal(self, stack: str, rows: TableRows, windows: "_Windows", start: int, limit: float) -> Iterator[Event]:
@@ -319,37 +319,16 @@ class Sealing:
 _time: Final = itemgetter(0)
 
 
-@dataclass(slots=True)
-class _Verified(Verified):
-    """What a reconciliation found, with every case that is not ok: a result keeps only as many as can be shown."""
-
-    every: list[Case] = field(default_factory=list)
-
-    def count(self, case: Case) -> None:
-        """Count a verdict, and keep it."""
-        Verified.count(self, case)
-        if case.word is not Word.OK:
-            self.every.append(case)
-
-    def final(self) -> Iterator[Case]:
-        """Yield them as they are at the end: what was lost and then arrived is in flight."""
-        lost = {case.identity for case in self.cases if case.word is Word.LOST}
-        judged_again = self.counts[Word.LOST] < sum(case.word is Word.LOST for case in self.every)
-        for case in self.every:
-            arrived = judged_again and case.word is Word.LOST and case.identity not in lost
-            yield replace(case, word=Word.IN_FLIGHT, why="it arrived a moment ago") if arrived else case
-
-
 class _Windows:
     """Verdicts by window: what a reconciliation found, and whether a row is what its processed record says."""
 
-    def __init__(self, verified: _Verified, processed: Processed, partitions: set[int]) -> None:
+    def __init__(self, verified: Verified, processed: Processed, partitions: set[int]) -> None:
         """Sort the cases: those with a row belong to its window, others to that of their record or transaction."""
         self.partitions = partitions
         self._verified, self._processed = verified, processed
         self._of_rows: dict[Identity, Case] = {}
         self._others: list[tuple[int, int, Case]] = []
-        for case in verified.final():
+        for case in verified.cases:
             if case.row:
                 self._of_rows[case.identity] = case
                 continue
