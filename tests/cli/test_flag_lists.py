@@ -4,7 +4,9 @@ import csv
 import io
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Run
@@ -122,6 +124,22 @@ def test_apply_makes_the_flags_what_the_list_says(run: Run, three: str) -> None:
     assert listed(run, found) == {1: (None, "stolen card"), **wanted}
 
 
+def test_what_accounts_list_writes_is_a_list(run: Run, tmp_path: Path) -> None:
+    """Applied it changes nothing, and would have changed nothing; who is flagged no more is left out."""
+    sent = [transaction(account, NOON + n, f"t-{account}-{n}") for n in range(5) for account in (1, 2, 3)]
+    flags = [flagged(1, NOON + 2), flagged(2, EARLY), flagged(2, NOON + 3, on=False)]
+    found = live(sent, [*flags, flagged(3, EARLY), flagged(3, NOON * 2, on=False)])
+    file = tmp_path / "flags.csv"
+    file.write_text(run(found, "accounts", "list", output="csv").out)
+    done = run(found, "accounts", "what-if", "--file", str(file), output="json")
+    document = json.loads(done.out)
+    assert document["as_they_were"]["transactions"] == document["with_the_list"]["transactions"] == 3 + 3 + 5
+    assert (document["added"]["transactions"], document["removed"]["transactions"]) == (0, 0)
+    done = run(found, "accounts", "apply", str(file), "--prune", "--yes")
+    assert "  2 unchanged." in done.err
+    assert found.functions.payloads == []
+
+
 def test_a_plan_is_carried_out_as_it_was_made(run: Run, three: str, tmp_path: Path) -> None:
     """Nothing happens before; afterwards the flags are the list's, and the plan is refused."""
     found = live((), [flagged(1, EARLY), flagged(3, EARLY)])
@@ -171,6 +189,29 @@ def test_what_was_written_in_part_can_be_applied_again(run: Run, three: str) -> 
     done = run(found, "accounts", "apply", three, "--yes", "--no-what-if")
     assert "+1 flagged, 2 unchanged." in done.err
     assert listed(run, found).keys() == {1, 2, 4}
+
+
+def test_an_interrupted_apply_says_how_to_go_on(run: Run, tmp_path: Path) -> None:
+    """A thousand events go in one call; Ctrl-C in the second leaves the first."""
+    file = tmp_path / "many.txt"
+    file.write_text("".join(f"{account}\n" for account in range(1, 1202)))
+    found = live(())
+    invoke = found.functions.invoke
+
+    def interrupted(name: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        if found.functions.payloads:
+            raise KeyboardInterrupt
+        return invoke(name, payload)
+
+    found.functions.invoke = interrupted  # type: ignore[method-assign]
+    done = run(found, "accounts", "apply", str(file), "--yes", "--no-what-if")
+    assert done.code == 130
+    assert "stopped behind 1,000 accounts; make a new plan from the list" in done.err
+    found.functions.invoke = invoke  # type: ignore[method-assign]
+    done = run(found, "accounts", "apply", str(file), "--yes", "--no-what-if")
+    assert "+201 flagged, 1,000 unchanged." in done.err
+    assert "and 181 changes more; with --plan a file has them all" in done.err
+    assert len(listed(run, found)) == 1201
 
 
 def test_apply_keeps_to_the_limits(run: Run, three: str, tmp_path: Path) -> None:

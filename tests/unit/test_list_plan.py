@@ -62,8 +62,11 @@ def test_what_is_shown() -> None:
     assert [(line.action, line.component) for line in shown.changes] == [
         *(("extended", "2"), ("flagged", "4"), ("cleared", "3"))
     ]
-    assert shown.changes[1].detail == ("from 2026-09-21T14:13:20.000Z until 2026-09-22T14:13:20.000Z, stolen, “again”")
-    assert shown.changes[2].detail == "not flagged; was from 2026-09-21T14:13:20.000Z without an end"
+    assert [line.detail for line in shown.changes] == [
+        "until 2026-09-23T14:13:20.000Z, mule; was until 2026-09-22T14:13:20.000Z",
+        "until 2026-09-22T14:13:20.000Z, stolen, “again”",
+        "was without an end",
+    ]
     assert shown.notes == ("+1 flagged, −1 cleared, 1 extended, 1 unchanged.", "12 transactions were detected.")
     assert [(step.account, len(step.events)) for step in planned().to_publish()] == [(2, 2), (4, 2), (3, 1)]
 

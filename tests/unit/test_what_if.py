@@ -272,11 +272,15 @@ def test_a_list_in_any_form(tmp_path: Path) -> None:
         ("account\nseven\n", "line 2: account 'seven': not an account number"),
         ("account,until\n7,soon\n", "line 2: until: 'soon' is not a time"),
         ("account,from,until\n7,2026-01-02,2026-01-01\n", "line 2: until is not after from"),
-        ("account,reason\n7," + 300 * "x" + "\n", "line 2: the reason has 300 characters"),
+        ("account,reason\n7," + 300 * "x" + "\n", "line 2: reason has 300 characters, not 0 to 256"),
+        ('{"account": 7, "reason": "\\ud800"}\n', "line 1: reason holds an unpaired surrogate"),
         ("reason,account\nmule,\n", "line 2: no account"),
         ("name,amount\nx,1\n", "no column is account or account_id"),
         ('{"account": [7]}\n', "line 1: account is neither text nor a number"),
         ("{broken\n", "line 1: not JSON"),
+        ("account,until\n", "list: contains no account"),
+        ("account,state\n7,EXPIRED\n", "list: contains no account"),
+        ("", "list: contains no account"),
     ],
 )
 def test_a_list_that_is_wrong(tmp_path: Path, text: str, why: str) -> None:

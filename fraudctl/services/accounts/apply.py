@@ -55,12 +55,11 @@ class Step:
     flags: str
     events_known: int = 0
 
-    @property
-    def text(self) -> str:
-        """What changes, for people."""
-        because = f", {self.reason}" if self.reason else ""
-        was = f"; was {_spans(self.before)}" if self.before and self.change is not Change.UNCHANGED else ""
-        return f"{_spans(self.after)}{because}{was}"
+    def text(self, now: int) -> str:
+        """Return what changes, for people: ``until …, mule; was without an end``."""
+        because = f", {self.reason}" if self.reason and self.after else ""
+        was = f"was {_spans(self.before, now)}" if self.before else ""
+        return "; ".join(part for part in (f"{_spans(self.after, now)}{because}", was) if part)
 
 
 def steps(
@@ -182,9 +181,8 @@ def _reason(history: History, date: int) -> str | None:
     return found[-1].reason if found and found[-1].flagged else None
 
 
-def _spans(found: Sequence[Interval]) -> str:
-    if not found:
-        return "not flagged"
+def _spans(found: Sequence[Interval], now: int) -> str:
     return ", ".join(
-        f"from {iso(start)} " + (f"until {iso(end)}" if end is not None else "without an end") for start, end in found
+        (f"from {iso(start)} " if start > now else "") + (f"until {iso(end)}" if end is not None else "without an end")
+        for start, end in found
     )

@@ -20,8 +20,7 @@ from fraudctl.services.accounts.list_plan import ListPlan
 from fraudctl.services.accounts.plan import MANY_EVENTS
 from fraudctl.services.accounts.what_if import BackTest, Question, Result
 from fraudctl.services.deploy import Display
-from fraudctl.services.flags import reading
-from fraudctl.services.flags.reading import Reach
+from fraudctl.services.flags import lookup
 from fraudctl.services.flags.rule import KEPT_EVENTS, History
 from fraudctl.services.interrupts import interruptible
 from fraudctl.target import Event, Phase, Target
@@ -120,13 +119,12 @@ def _published(target: Target, plan: ListPlan) -> Generator[Event, None, None]:
     )
 
 
-def _flags(target: Target, display: Display) -> dict[int, History]:
-    found: dict[int, History] = {}
+def _flags(target: Target, display: Display) -> Mapping[int, History]:
+    found: Mapping[int, History] = {}
 
     def events() -> Iterator[Event]:
-        yield Event(topics.FLAGGED.name, Phase.STARTED)
-        found.update(reading.histories(target.records, Reach()))
-        yield Event(topics.FLAGGED.name, Phase.DONE, f"flag events of {tables.plural(len(found), 'account')}")
+        nonlocal found
+        found = yield from lookup.read(target.records)
 
     display.events(events())
     return found

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fraudctl.errors import BadConfig
+from fraudctl.pipeline.fields import Malformed, check
+from fraudctl.pipeline.records import AccountFlag
 from fraudctl.services import time_options
 from fraudctl.services.accounts import columns_file, flag
 from fraudctl.services.flags.timeline import State
@@ -20,7 +22,7 @@ _COLUMNS: Final = {
     "since": "from",
     "state": "state",
 }
-_LONGEST_REASON: Final = 256
+_REASON: Final = next(field for field in AccountFlag.FIELDS if field.name == "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def read(name: str, clock: Callable[[], float] = time.time) -> dict[int, Wanted]
     on. What `accounts list` wrote is such a file; accounts that it calls EXPIRED or CLEARED are left out.
 
     Raises:
-        BadConfig: The file cannot be read, or a line of it; an account stands in it twice.
+        BadConfig: The file cannot be read, or a line of it; an account stands in it twice, or there is none.
     """
     now = clock()
     found: dict[int, Wanted] = {}
@@ -56,6 +58,8 @@ def read(name: str, clock: Callable[[], float] = time.time) -> dict[int, Wanted]
                     name, number, f"account {wanted.account} stands in line {other.line} already", "keep one of them"
                 )
             found[wanted.account] = wanted
+    if not found:
+        raise BadConfig(f"file {name}: contains no account", hint="the columns are account, until, reason and from")
     return found
 
 
@@ -69,10 +73,10 @@ def _wanted(name: str, number: int, values: dict[str, str], now: float) -> Wante
     if start is not None and until is not None and until <= start:
         raise BadConfig(f"{where}until is not after from", hint="write the end of the flag, or leave it empty")
     reason = values.get("reason")
-    if reason is not None and len(reason) > _LONGEST_REASON:
-        raise BadConfig(
-            f"{where}the reason has {len(reason):,} characters", hint=f"shorten it to {_LONGEST_REASON} characters"
-        )
+    try:
+        check(_REASON, {"reason": reason})
+    except Malformed as error:
+        raise BadConfig(f"{where}{error}", hint="change the reason, or leave it empty") from error
     return Wanted(account, start, until, reason, number)
 
 

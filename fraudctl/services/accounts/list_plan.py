@@ -83,7 +83,7 @@ class ListPlan:
     def shown(self) -> Plan:
         """Return the plan as it is shown and asked about; of many changes, the first."""
         changes = self.changes
-        lines = tuple(Line(step.change.value, str(step.account), step.text) for step in changes[:_SHOWN])
+        lines = tuple(Line(step.change.value, str(step.account), step.text(self.made_at)) for step in changes[:_SHOWN])
         more = len(changes) - len(lines)
         left = (f"and {tables.plural(more, 'change')} more; with --plan a file has them all",) if more else ()
         return Plan(self.stack, lines, Consent.YES, notes=(*left, f"{self.summary}.", *self.notes))

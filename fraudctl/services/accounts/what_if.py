@@ -17,7 +17,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from fraudctl import tables
 from fraudctl.clock import Clock
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.reader import Records as Columns
@@ -26,7 +25,7 @@ from fraudctl.pipeline.text import iso
 from fraudctl.services.accounts.flag_list import Wanted
 from fraudctl.services.accounts.found import AS_IT_WAS, WITH_LIST, Change, Found, Tally
 from fraudctl.services.accounts.labels import Confusion
-from fraudctl.services.flags import quick, reading
+from fraudctl.services.flags import lookup, quick
 from fraudctl.services.flags.reading import ACCOUNT
 from fraudctl.services.flags.rule import History
 from fraudctl.services.verify.reconcile import bounds
@@ -38,6 +37,7 @@ _ESCAPED: Final = re.compile(rb"\\u00[567]")  # letters that could spell a field
 _FRAUD, _SEEN = 4, 8
 _HOUR_MS: Final = 3_600_000
 _SHOWN_EVERY_SECONDS: Final = 0.5
+_REMEMBERED: Final = 20_000  # accounts whose flag events are at hand
 
 
 class Flags(StrEnum):
@@ -108,16 +108,13 @@ class BackTest:
         hold = self._target.stack.outputs().hold_ms
         reach = Judge({})
         bounds(self._target, reach)
-        yield Event(topics.FLAGGED.name, Phase.STARTED)
-        self.histories = histories = reading.histories(self._target.records, reach.flags)
-        number = tables.plural(sum(len(history.events) for history in histories.values()), "flag event")
-        yield Event(topics.FLAGGED.name, Phase.DONE, f"{number} of {tables.plural(len(histories), 'account')}")
+        self.histories = yield from lookup.read(self._target.records)
         with (
             tempfile.TemporaryDirectory(prefix="fraudctl-what-if-") as folder,
             Found(Path(folder) / "found.sqlite") as found,
         ):
             yield Event(topics.TRANSACTIONS.name, Phase.STARTED)
-            for read in self._read(_Judged(histories, hold, self._question), found, reach):
+            for read in self._read(_Judged(self.histories, hold, self._question), found, reach):
                 self.result.transactions += read
                 yield from self._progress()
             yield Event(topics.TRANSACTIONS.name, Phase.DONE, f"{self.result.transactions:,} transactions")
@@ -216,14 +213,17 @@ class _Judged:
     """Judges transactions by the flag events that there were, and by the list."""
 
     def __init__(self, histories: Mapping[int, History], hold: int, question: Question) -> None:
-        self._histories = {account: found for account, found in histories.items() if any(found.detecting())}
-        self._hold, self._question = hold, question
-        self.accounts = frozenset(b"%d" % account for account in self._histories.keys() | question.wanted.keys())
+        self._histories, self._hold, self._question = histories, hold, question
+        self.accounts = frozenset(b"%d" % account for account in histories.keys() | question.wanted.keys())
+        self._asked: dict[int, History | None] = {}
 
     def judge(self, seen: quick.Seen, published: int) -> tuple[int, str | None]:
         """Return the bits of who detects a transaction, `AS_IT_WAS` and `WITH_LIST`, and the reason of the flag."""
         account = seen.account
-        history = self._histories.get(account)
+        try:
+            history = self._asked[account]
+        except KeyError:
+            history = self._ask(account)
         detects = None
         if history is not None:
             # Without slack there is one outcome: a transaction is decided with what was published before it.
@@ -233,3 +233,10 @@ class _Judged:
                 return AS_IT_WAS | WITH_LIST, detects.reason
             return WITH_LIST, self._question.wanted[account].reason
         return (0, None) if detects is None else (AS_IT_WAS, detects.reason)
+
+    def _ask(self, account: int) -> History | None:
+        """Return an account's flag events, and remember them for its next transaction."""
+        if len(self._asked) >= _REMEMBERED:
+            self._asked.clear()
+        found = self._asked[account] = self._histories.get(account)
+        return found

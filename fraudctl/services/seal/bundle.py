@@ -95,7 +95,10 @@ def export(
             identities += [found.identity for found in lines]
             count += len(lines)
             yield Event(path.name, Phase.PROGRESS, f"{count:,} rows")
-        documents = (json.dumps(found, default=str, separators=(",", ":")) + "\n" for found in evidence(identities))
+        documents = []
+        for found in evidence(identities):
+            documents.append(json.dumps(found, default=str, separators=(",", ":")) + "\n")
+            yield Event(path.name, Phase.PROGRESS, f"{count:,} rows, evidence of {len(documents):,}")
         pack.add(CHAINS, "".join(documents).encode())
         pack.add(SUMS, "".join(f"{digest}  {name}\n" for name, digest in pack.sums.items()).encode())
     yield Event(path.name, Phase.DONE, f"{tables.plural(count, 'row')}, {tables.plural(len(chosen), 'manifest')}")

@@ -141,7 +141,8 @@ class Sealing:
             Processed(Path(folder) / "processed.sqlite", self._clock) as processed,
         ):
             yield from processed.fill(self._target, start)
-            run = Reconciliation(self._target, self._from(processed, start - margin), clock=self._clock)
+            first = self._from(processed, start - margin)
+            run = Reconciliation(self._target, first, clock=self._clock, every_case=True)
             yield from run.run()
             through = run.result.through
             limit = -math.inf if through is None else through - margin

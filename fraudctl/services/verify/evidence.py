@@ -103,6 +103,7 @@ def sent(
     """
     accounts = {b"%d" % account for account in rule.histories}
     cut: dict[int, int] = {}
+    positions: dict[int, int] = {}
     for batch in records.batches(topics.TRANSACTIONS.name, wanted):
         columns = batch.records if isinstance(batch.records, Columns) else Columns("", list(batch.records))
         if before is not None:
@@ -126,7 +127,7 @@ def sent(
                 continue
             flags = tuple(event and (event.partition, event.offset) for event in outcomes)
             found.append((known, Sent((partitions[index], offsets[index]), times[index], flags, content)))
-        positions = {**batch.positions, **cut}
+        positions = {**positions, **batch.positions, **cut}
         unread = None
         if any(positions[partition] > committed.get(partition, 0) for partition in set(partitions)):
             places = zip(partitions, offsets, times, strict=True)
@@ -136,7 +137,7 @@ def sent(
         reach.ends.update(positions)
         yield Read(times, found, positions, unread, sum(batch.lost.values()))
         last = batch.ends if ends is None else ends
-        if (cut or ends) and all(p in cut or positions.get(p, end) >= end for p, end in last.items()):
+        if (cut or ends) and all(p in cut or positions.get(p, 0) >= end for p, end in last.items()):
             return
 
 
