@@ -108,12 +108,17 @@ def duration(milliseconds: float | None) -> str:
 
 
 def short_time(value: Any) -> str:  # noqa: ANN401 - an ISO date, or nothing
-    """Return an ISO date's time of day in seconds; of another day than today, the day too. Anything else as it is."""
+    """Return an ISO date's time of day in seconds; of another day the day too, of another year that as well.
+
+    Anything else is returned as it is.
+    """
     text = str(value or "")
     today = datetime.now(UTC).date().isoformat()
     if len(text) < len("2026-11-24T10:15:30") or text[10] != "T":
         return text
-    return text[11:19] if text.startswith(today) else f"{text[5:10]} {text[11:19]}"
+    if text.startswith(today):
+        return text[11:19]
+    return f"{text[5 if text.startswith(today[:4]) else 0 : 10]} {text[11:19]}"
 
 
 def today() -> str:

@@ -19,7 +19,9 @@ ALIASES: Final = {
 _DESTRUCTIVE: Final = re.compile(
     r"(un|re)?(destroy|delete|remove|purge|wipe|clean|drop|kill|nuke|erase|reset|undeploy|uninstall|prune)\w*", re.ASCII
 )
-_CHANGING: Final = frozenset({"demo", "deploy", "flag-accounts", "teardown", "transactions", "topics", "flink"})
+_CHANGING: Final = frozenset(
+    {"dead-letters", "demo", "deploy", "flag-accounts", "teardown", "transactions", "topics", "flink"}
+)
 _CLOSE: Final = 0.7
 # How Typer (pydantic's words) puts it → how fraudctl does.
 _REASONS: Final = (

@@ -247,7 +247,7 @@ class FakeTopics:
 class FakeRecords:
     """Yields `arriving` when it is read and stores what is written; `refuse` has keys that Kafka does not accept.
 
-    `of_topic` has what other topics give, filtered as a reader would by `keep` and by time.
+    `of_topic` has what other topics give, chosen as a reader would by `keep`, `limit` and time.
     """
 
     arriving: Iterable[Batch | BaseException] = ()
@@ -271,7 +271,8 @@ class FakeRecords:
         if topic in self.of_topic:
             since, until = wanted.since or 0, wanted.until or 2**63
             there = Columns(topic, [item for item in self.of_topic[topic] if since <= (item.timestamp or 0) < until])
-            yield batch(*(there if wanted.keep is None else there.take(wanted.keep(there))))
+            there = there if wanted.keep is None else there.take(wanted.keep(there))
+            yield batch(*there[: wanted.limit])
             return
         for found in self.arriving:
             if isinstance(found, BaseException):

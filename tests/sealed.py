@@ -45,18 +45,19 @@ class MemoryRecords:
             yield from batch.records
 
     def batches(self, topic: str, wanted: Range) -> Iterator[Batch]:
-        """Yield one batch for each partition."""
+        """Yield one batch with all partitions."""
+        found: list[Record] = []
         for partition, kept in self.kept[topic].items():
             if wanted.start is From.OFFSETS and partition not in wanted.offsets:
                 continue
-            found = [
+            found += [
                 record
                 for record in kept
                 if (wanted.start is not From.TIME or (record.timestamp or 0) >= (wanted.since or 0))
                 and (wanted.start is not From.OFFSETS or record.offset >= wanted.offsets[partition])
-            ][: wanted.limit]
-            end = {partition: self.ends.get((topic, partition), 0)}
-            yield Batch(found, end, end, scanned=len(found))
+            ]
+        ends = {partition: self.ends.get((topic, partition), 0) for partition in self.kept[topic]}
+        yield Batch(found[: wanted.limit], ends, ends, scanned=len(found))
 
 
 @dataclass

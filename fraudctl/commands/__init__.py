@@ -8,6 +8,7 @@ accounts      flag-accounts, accounts list, diff, show
 flag_lists    accounts what-if, apply
 tail          tail
 audit         audit query, show, stats, export, verify
+verifying     what audit verify does
 seals         audit seal
 dead_letters  dead-letters list, show, redrive
 transactions  transactions generate, send, start, stop

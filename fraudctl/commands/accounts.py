@@ -243,20 +243,20 @@ def show(
     Example: fraudctl accounts show 1000000003 --since 1d -o json
     """
     from fraudctl.services import time_options
-    from fraudctl.services.accounts import effects as service
-    from fraudctl.services.accounts import flag
+    from fraudctl.services.accounts import account_view as view
+    from fraudctl.services.accounts import effects, flag
 
     context: Context = ctx.obj
     render = context.render
     number = flag.account(account)
     first, _ = time_options.span(since, None, note=render.note)
-    found = service.account(context.running, number, first)
+    found = effects.account(context.running, number, first, render.note)
     if render.json:
         render.rows([found.document()], ())
     elif render.structured:
-        render.rows((effect.cells() for effect in found.effects), service.FIELDS)
+        render.rows((effect.cells() for effect in found.effects), view.FIELDS)
     else:
         render.record(found.record())
-        render.rows([effect.line() for effect in found.effects], service.COLUMNS)
+        render.rows([effect.line() for effect in found.effects], view.COLUMNS)
     for line in found.notes():
         render.note(line)

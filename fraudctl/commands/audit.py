@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from fraudctl import tables
-from fraudctl.commands import completion, seals
+from fraudctl.commands import completion, seals, verifying
 from fraudctl.context import Context
-from fraudctl.errors import INTERRUPTED
 from fraudctl.services.audit.by import By
 from fraudctl.tables import Column
 
 if TYPE_CHECKING:
     from fraudctl.services.audit.options import Prepared, Wanted
-    from fraudctl.services.verify.reconcile import Result
 
 app = typer.Typer(no_args_is_help=True, help="Query the audit table: every detected transaction.")
 
@@ -237,6 +235,9 @@ def verify(  # noqa: PLR0913 - the options
     ] = None,
     until: Annotated[str | None, typer.Option(help="Transactions published before this time.")] = None,
     by: Annotated[str | None, typer.Option(metavar="TIME", help="Count each stage by time too: 10m, 1h, 1d.")] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what is new, until Ctrl-C; faults are shown as found.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=0, help="Show at most N cases of each kind.")] = 10,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the same question where Ctrl-C has stopped it.")
@@ -260,18 +261,21 @@ def verify(  # noqa: PLR0913 - the options
 
     Example: fraudctl audit verify
     Example: fraudctl audit verify --since 1d --by 1h
+    Example: fraudctl audit verify --follow
     Example: fraudctl audit verify --repair
     Example: fraudctl audit verify --since 2026-11-24 --until 2026-11-25 --allow-unknown -o json
     Example: fraudctl audit verify --sealed /mnt/elsewhere/seals
     """
     from fraudctl.services import time_options
     from fraudctl.services.verify import buckets, report
-    from fraudctl.services.verify.kept import Question, forget, kept
+    from fraudctl.services.verify.follow import Following
+    from fraudctl.services.verify.kept import Question, kept
     from fraudctl.services.verify.reconcile import Reconciliation
 
     context: Context = ctx.obj
     render = context.render
-    question = Question(since, until, by)
+    question = Question(since, until, by, follow)
+    verifying.check(question, resume=resume, repair=repair, sealed=sealed is not None or evidence is not None)
     first, end = time_options.span(since, until, note=render.note)
     if sealed is not None or evidence is not None:
         seals.verify(context, sealed, evidence, (first, end), limit, allow_unknown=allow_unknown)
@@ -279,54 +283,16 @@ def verify(  # noqa: PLR0913 - the options
     width = None if by is None else buckets.width(by)
     target = context.running
     with kept(target.folder(), question, resume=resume, note=render.note) as file:
-        reconciliation = Reconciliation(target, first, end, file=file, by=width)
-        try:
-            render.events(reconciliation.run())
-        except KeyboardInterrupt as error:
-            if file is None:
-                raise
-            render.note(f"Interrupted. Go on with `{question.command()}`.")
-            raise typer.Exit(INTERRUPTED) from error
-        if file is not None:
-            forget(file)
-    result = reconciliation.result
-    cases = report.cases(result, limit)
-    counted = [] if result.buckets is None else result.buckets.rows()
-    if render.json:
-        render.rows([report.document(result, cases)], ())
-    elif render.structured:
-        render.rows(*((cases, report.CASE_COLUMNS) if by is None else (counted, buckets.COLUMNS)))
-    else:
-        render.rows(report.summary(result), report.SUMMARY_COLUMNS)
-        render.rows(buckets.people(counted), buckets.COLUMNS)
-        render.rows(cases, report.CASE_COLUMNS)
-    for note in report.notes(result, limit):
-        render.note(note)
+        if follow:
+            verifying.follow(context, Following(target, first, file=file), question)
+        result = verifying.run(render, Reconciliation(target, first, end, file=file, by=width), question, file)
+    verifying.show(render, result, limit)
     if repair:
-        _repair(context, result, yes=yes)
+        verifying.repair(context, result, yes=yes)
     report.check(result, allow_unknown=allow_unknown)
 
 
 app.command()(seals.seal)
-
-
-def _repair(context: Context, result: Result, *, yes: bool) -> None:
-    from fraudctl.services.verify import repair as service
-
-    render, target = context.render, context.target
-    wanted = service.needed(result)
-    plan = wanted.plan(context.settings.stack)
-    if not plan.changes:
-        render.note("Nothing to repair: no detection is missing from the table that could be written.")
-        return
-    render.plan(plan)
-    render.consent(plan, wanted.question, "Repairing the audit table", given=yes)
-    render.events(service.repair(target, wanted))
-    wanted.settle(result)
-    if render.json:
-        render.rows([wanted.document()], ())
-    render.note(wanted.note())
-    wanted.check()
 
 
 @app.command()

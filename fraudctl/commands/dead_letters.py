@@ -231,7 +231,8 @@ def _run(  # noqa: PLR0913 - the options
         render.note("Interrupted. Run the same command again: what was sent is not sent a second time.")
         raise
     finally:
-        _outcomes(render, work, columns, everything=named or render.structured)
+        if any(item.outcome != "ready" for item in work.items) or not work.items:
+            _outcomes(render, work, columns, everything=named or render.structured)
     work.check()
 
 

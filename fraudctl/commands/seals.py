@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fraudctl.services.seal.canonical import Identity
     from fraudctl.target import Target
 
-_EXPLAINED: Final = 200  # a chain of evidence takes some tenths of a second
+_EXPLAINED: Final = 50  # each takes some tenths of a second, and up to a second on a busy machine
 Sealed = Annotated[
     str | None,
     typer.Option(

@@ -51,7 +51,7 @@ _AGAIN_SECONDS: Final = 1.0
 _SHORT_HEADROOM_MS: Final = 3_600_000
 
 # Of records that could not be written: more questions to the table would take seconds.
-_LOOKED_FOR: Final = 500
+_LOOKED_FOR: Final = 100
 
 # What a pause has stopped, on any target.
 _PAUSED: Final = frozenset({"flink", "audit mapping"})

@@ -114,8 +114,8 @@ def shape(accounts: int) -> None:
         os.environ["FRAUDCTL_HOME"] = home
         try:
             fraudctl("deploy", "--no-samples")
-            fraudctl("flink", "stop", "--no-savepoint")  # the broker is to be alone with its reader
             status = json.loads(fraudctl("status", "-o", "json"))
+            fraudctl("flink", "stop", "--no-savepoint")  # the broker is to be alone with its reader
             broker = next(item["address"] for item in status["components"] if item["name"] == "kafka")
             compared = commands(write(broker, accounts), accounts)
             check(accounts)

@@ -193,7 +193,7 @@ def test_a_flag_in_the_future_is_said_to_be(run: Run) -> None:
     """A flag of now is not."""
     done = run(FakeTarget(functions=FakeFunctions()), "flag-accounts", "7", "--from", "2999-01-01T00:00:00Z")
     assert done.code == 0
-    assert "7 is not yet flagged from 2999-01-01T00:00:00.000Z on." in done.err
+    assert "7 will be flagged from 2999-01-01T00:00:00.000Z on." in done.err
     assert "7 is flagged from 2026-11-24T10:00:00.000Z on." in run(FakeTarget(), "flag-accounts", "7").err
 
 
@@ -239,7 +239,7 @@ def test_a_duration_counts_from_the_start_on(run: Run) -> None:
     assert events_of(target) == [
         (account, status, date) for account in (7, 8) for status, date in (("CLEARED", end), ("FLAGGED", start))
     ]
-    assert f"7, 8 are not yet flagged from {start} until {end}." in done.err
+    assert f"7, 8 will be flagged from {start} until {end}." in done.err
 
 
 def test_extending_an_end(run: Run) -> None:

@@ -123,6 +123,8 @@ def test_the_summary_counts_what_was_asked_for(run: Run) -> None:
         f"Account 3 had never been flagged or cleared by {day('16T12:00')}.",
         f"Account 9 had never been flagged or cleared by {day('16T12:00')}.",
     ]
+    done = run(target(*WEEK), "accounts", "list", *moment, "--reason", "no such", output="csv")
+    assert (done.code, len(done.out.splitlines()), done.err) == (0, 1, f"No account as of {day('22T00:00')}.\n")
     done = run(target(), "accounts", "list")
     assert (done.code, done.out) == (0, "")
     assert done.err == "No account was ever flagged. Flag one: `fraudctl flag-accounts`\n"

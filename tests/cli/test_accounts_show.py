@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from conftest import Run
 from fakes import FakeRecords, FakeTarget, detection, record
 
+from fraudctl.clock import Clock
 from fraudctl.pipeline import audit_table, topics
 from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.records import AccountFlag, Status, Transaction
@@ -80,7 +82,7 @@ def test_an_account_and_what_its_events_did(audit: Any) -> None:
     ]
     for number, offset, amount in ((1, 0, "0.10"), (2, 2, "0.20"), (3, 2, "123456789.01"), (4, 99, "1.00")):
         detected(audit, number, offset, amount)
-    found = effects.account(target(flags, sent, audit), ACCOUNT, clock=lambda: NOW / 1000)
+    found = effects.account(target(flags, sent, audit), ACCOUNT, clock=Clock(now=lambda: NOW / 1000))
     assert [(e.role.value, e.detections.count, e.detections.amount) for e in found.effects] == [
         ("past", 1, Decimal("0.10")),
         ("past", 0, Decimal("0.00")),
@@ -120,7 +122,7 @@ def test_an_account_and_what_its_events_did(audit: Any) -> None:
         "",
         "",
         f"in force; late by 10 min; reaches back to {_short(TEN + 19 * MINUTE)}; missed 2 transactions, 25.00",
-        "superseded by 2:4",
+        f"superseded at {_short(TEN + 30 * MINUTE)}",
         "scheduled",
     ]
     assert list(found.notes()) == [
@@ -138,7 +140,7 @@ def _short(at: int) -> str:
 def test_events_that_do_not_count_any_more(audit: Any) -> None:
     """Beyond the 64 that the application keeps."""
     flags = [flag(n, TEN + n, TEN + n) for n in range(66)]
-    found = effects.account(target(flags, [], audit), ACCOUNT, clock=lambda: NOW / 1000)
+    found = effects.account(target(flags, [], audit), ACCOUNT, clock=Clock(now=lambda: NOW / 1000))
     assert [effect.role.value for effect in found.effects] == ["dropped"] * 2 + ["past"] * 63 + ["in force"]
     assert "2 events dropped: the application keeps an account's last 64." in list(found.notes())
 
@@ -147,11 +149,29 @@ def test_what_kafka_has_of_its_transactions(audit: Any) -> None:
     """All of them; or from a time on, which is said."""
     sent = [transaction(n, TEN + n * MINUTE, TEN + n * MINUTE) for n in range(4)]
     stack = target([flag(0, TEN, TEN)], sent, audit)
-    found = effects.account(stack, ACCOUNT, TEN + 2 * MINUTE, clock=lambda: NOW / 1000)
+    found = effects.account(stack, ACCOUNT, TEN + 2 * MINUTE, clock=Clock(now=lambda: NOW / 1000))
     assert (found.transactions.count, found.since) == (2, TEN + 2 * MINUTE)
     assert found.record()["transactions"].endswith(f"(published since {iso(TEN + 2 * MINUTE)})")
-    asked = [wanted for topic, wanted in stack.records.asked if topic == topics.TRANSACTIONS.name]
-    assert [wanted.key for wanted in asked] == [b"7"]
+
+
+def test_what_kafka_has_deleted_of_its_transactions(audit: Any) -> None:
+    """Each partition's oldest record says from when on it is whole; the latest of those counts."""
+    sent = [transaction(n, TEN + n * MINUTE, TEN + n * MINUTE) for n in range(4)]
+    stack = target([flag(0, TEN, TEN)], sent, audit)
+    (info,) = (info for info in stack.topics.list() if info.name == topics.TRANSACTIONS.name)
+    gone = replace(info, partitions=(replace(info.partitions[0], earliest=5), *info.partitions[1:]))
+    stack.topics.list = lambda **_: [gone]  # type: ignore[method-assign]
+    found = effects.account(stack, ACCOUNT, clock=Clock(now=lambda: NOW / 1000))
+    assert found.document()["transactions"]["published_since"] == iso(TEN)
+
+
+def test_nobody_waits_in_silence(audit: Any) -> None:
+    """Every five seconds it says how far it has come."""
+    said: list[str] = []
+    ticks = iter(range(0, 600, 6))
+    stack = target([flag(0, TEN, TEN)], [transaction(n, TEN + n, TEN + n) for n in range(2)], audit)
+    effects.account(stack, ACCOUNT, note=said.append, clock=Clock(monotonic=lambda: float(next(ticks))))
+    assert said == ["Read 2 transactions; 0 to come."]
 
 
 def test_each_format(run: Run, audit: Any) -> None:

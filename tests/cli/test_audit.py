@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from fakes import FakeTarget, Undeployed, detection
 
 from fraudctl import tables
 from fraudctl.pipeline import audit_table
+from fraudctl.services.verify.follow import Following, Round
+from fraudctl.services.verify.kept import Question
 from fraudctl.services.verify.verdicts import Case, Word
 
 DAY = 1_795_478_400_000  # 2026-11-24T00:00:00Z
@@ -391,3 +394,50 @@ def test_nothing_to_repair_is_said(run: Run, tmp_path: Path, monkeypatch: pytest
     done = run(FakeTarget(kept=tmp_path), "audit", "verify", "--repair")
     assert done.code == 0
     assert "Nothing to repair" in done.err
+
+
+@pytest.mark.parametrize(("word", "code"), [(Word.OK, 130), (Word.LOST, 8)])
+def test_following_ends_with_what_was_found(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: Word, code: int
+) -> None:
+    """A line for each change and each fault; at Ctrl-C a summary, how to go on, and 8 when there were faults."""
+    case = Case((7, "2026-11-24T10:00:01.000Z", "t-1"), word, "in processed_topic, not in the table")
+
+    def rounds(following: Following) -> Iterator[Round]:
+        following.result.count(case)
+        following.result.through = DAY
+        new = [case] if word is Word.LOST else []
+        for found in (Round(following.result, DAY, 64_000, new), Round(following.result, DAY, 65_000)):
+            following.seen = [found]
+            yield found
+        Question(follow=True).file(tmp_path).touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Following, "rounds", rounds)
+    done = run(FakeTarget(kept=tmp_path), "audit", "verify", "--follow", output="table")
+    assert done.code == code
+    counts = "1 detected and ok, no fault" if word is Word.OK else "0 detected and ok, 1 lost"
+    told = "lost: account 7, 2026-11-24T10:00:01.000Z, transaction t-1: in processed_topic, not in the table"
+    assert done.out.splitlines()[: 2 if word is Word.LOST else 1] == [
+        *([told] if word is Word.LOST else []),
+        f"verified through {tables.short_time('2026-11-24T00:00:00.000Z')} (age 64 s): 0 transactions, {counts}",
+    ]
+    assert "lost" in done.out.splitlines()[-3]
+    assert "Interrupted. Go on with `fraudctl audit verify --follow --resume`." in done.err
+    assert ("Error: audit verify: 1 lost" in done.err) == (word is Word.LOST)
+
+
+def test_following_takes_no_end(run: Run) -> None:
+    """And is no repair."""
+    for more in (["--until", "now"], ["--by", "10m"], ["--repair"]):
+        done = run(FakeTarget(), "audit", "verify", "--follow", *more)
+        assert (done.code, done.out) == (2, "")
+        assert "Error: --follow: goes on without end" in done.err
+
+
+def test_seals_are_looked_at_once(run: Run, tmp_path: Path) -> None:
+    """What is for the topics does not go with them."""
+    for more in (["--follow"], ["--by", "10m"], ["--repair"], ["--resume"]):
+        done = run(FakeTarget(), "audit", "verify", "--sealed", str(tmp_path), *more)
+        assert (done.code, done.out) == (2, "")
+        assert "Error: --sealed and --evidence: look at rows alone" in done.err

@@ -223,6 +223,21 @@ def test_accounts_are_those_that_were_flagged_newest_first(
     assert known(home, int(broker.rpartition(":")[2])).accounts() == ["1000000001", "1000000002"]
 
 
+def test_reasons_are_those_of_flag_events_newest_first(
+    home: Path, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each once; what is no flag event, has none, or would drive a terminal is left out."""
+    monkeypatch.setattr("fraudctl.local.known._ASK_SECONDS", 30.0)  # the limit has its own test
+    producer = Producer({"bootstrap.servers": broker})
+    for reason in ("mule", "stolen card", None, "\x1b[31m", 7, "mule"):
+        producer.produce(topics.FLAGGED.name, json.dumps({"reason": reason}), b"1", partition=0)
+    for value in (b"", b"[]", b"no JSON"):
+        producer.produce(topics.FLAGGED.name, value, b"1", partition=0)
+    assert producer.flush(30) == 0
+    found = list(known(home, int(broker.rpartition(":")[2])).reasons())
+    assert found == ["mule", "stolen card"]
+
+
 def test_a_broker_that_hangs_is_not_waited_for(home: Path) -> None:
     """It accepts connections and says nothing; a hundred milliseconds are over soon."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -244,6 +259,7 @@ def test_columns_of_a_topic() -> None:
     assert completion.fields(context(topic="processed"), "") == every
     assert completion.fields(context(topic="processed"), "key,offset,am") == ["key,offset,amount"]
     assert "key,key" not in completion.fields(context(topic="processed"), "key,")
+    assert completion.account_fields(context(), "account_id,st") == ["account_id,state"]
     assert completion.fields(context(topic="nothing"), "") == completion.fields(context(), "") == []
 
 

@@ -16,7 +16,7 @@ from topics_in_memory import TopicsInMemory
 from fraudctl.pipeline import audit_table, on_failure
 from fraudctl.pipeline.records import FlaggedTransaction
 from fraudctl.services import health
-from fraudctl.target import Component, Health, PutAside
+from fraudctl.target import Component, Health, PutAside, Report
 
 DEAD, TX = "dead_letters", "demo_transactions"
 BAD = (
@@ -172,6 +172,41 @@ def test_redrive_sends_once_and_holds_the_lock(run: Run, target: Target) -> None
     assert dict(sent.headers) == {"redrive-of": b"dead_letters/0:0", "redrive-count": b"1"}
 
 
+def test_an_interrupted_wait_says_what_was_sent_and_how_to_go_on(run: Run, target: Target) -> None:
+    """Exit 130; the records lie in their topic."""
+
+    class Interrupting:
+        def status(self) -> None:
+            raise KeyboardInterrupt
+
+    flink: Any = Interrupting()
+    target.flink = flink
+    done = run(target, "dead-letters", "redrive", *WHERE, "--yes", output="json")
+    assert done.code == 130
+    assert [json.loads(line)["outcome"] for line in done.out.splitlines()] == ["sent", "sent"]
+    assert "what was sent is not sent a second time" in done.err
+
+
+def test_what_kafka_refuses_is_an_error_with_what_was_sent(run: Run, target: Target) -> None:
+    """Exit 5; the next run sends the rest."""
+    write = target.kafka.write
+
+    def refusing(topic: str, records: Any) -> Report:
+        first, *_ = records
+        write(topic, [first])
+        return Report(1, 1, ("Broker: Message size too large",))
+
+    target.kafka.write = refusing  # type: ignore[method-assign]
+    done = run(target, "dead-letters", "redrive", *WHERE, "--yes", output="json")
+    assert done.code == 5
+    assert [json.loads(line)["outcome"] for line in done.out.splitlines()] == ["sent", "not sent"]
+    assert "redrive: 1 of 2 not sent: Broker: Message size too large" in done.err
+    target.kafka.write = write  # type: ignore[method-assign]
+    done = run(target, "dead-letters", "redrive", *WHERE, "--yes", "--timeout", "0s", output="json")
+    outcomes = {row["letter"]: row["outcome"] for row in map(json.loads, done.out.splitlines())}
+    assert outcomes == {"0:0": "redriven before", "0:2": "sent"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -251,6 +286,23 @@ def test_list_and_show_what_was_put_aside(run: Run, aside: Target) -> None:
     assert (shown["headers"], shown["error_at"]) == ({"trace": "x"}, None)
     assert json.loads(shown["value"])["transaction_id"] == "t-1"
     assert "It is no detection" in run(aside, "dead-letters", "show", "0:9", *ON_FAILURE).err
+
+
+def test_lambdas_own_documents_are_read(run: Run) -> None:
+    """They have no reason, only a condition, and a header's bytes as Java has them."""
+    one = {**body(4, detection(4).to_json()), "headers": [{"trace": [-1, 120]}]}
+    own = {
+        "requestContext": {"requestId": "r", "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 3},
+        "responseContext": {"statusCode": 200, "executedVersion": "$LATEST", "functionError": "Unhandled"},
+        "version": "1.0",
+        "timestamp": "2019-11-14T00:38:06.021Z",
+        "KafkaBatchInfo": {"batchSize": 1},
+        "payload": json.dumps({"eventSource": "aws:kafka", "records": {"processed_topic-0": [one]}}),
+    }
+    target = Target(documents=[json.dumps(own).encode()])
+    shown = json.loads(run(target, "dead-letters", "show", "0:4", *ON_FAILURE, output="json").out)
+    assert (shown["error"], shown["at"]) == ("Unhandled", "2019-11-14T00:38:06.021Z")
+    assert b64decode(shown["headers_base64"]["trace"]) == b"\xffx"
 
 
 def test_redrive_of_what_was_put_aside_invokes_audit_writer(run: Run, aside: Target) -> None:

@@ -114,6 +114,13 @@ def test_flags_and_transactions_go_in_and_come_out(fraudctl: Commands, tmp_path:
     seen = fraudctl.documents("tail", "flagged", "--last", "2", "--where", 'reason = "stolen card"')
     assert {one["value"]["account_id"] for one in seen} == {7, 8}
     assert "never been flagged" in fraudctl("flag-accounts", "--clear", "9").err
+    assert {one["flagged_by"] for one in flags} == {"root"}  # of the ARN that the emulator's STS gives
+    assert "8 is flagged from" in fraudctl("flag-accounts", "8", "--until", "2999-01-01T00:00:00Z").err
+    extended = fraudctl.documents("flag-accounts", "8", "--extend", "--until", "1d")
+    assert [(one["status"], one["flag_date"], one["reason"]) for one in extended] == [
+        ("FLAGGED", "2999-01-01T00:00:00.000Z", "stolen card"),
+        ("CLEARED", "2999-01-02T00:00:00.000Z", "stolen card"),
+    ]
 
     file = tmp_path / "many.jsonl"
     drawn = samples.stream(Random(1))  # noqa: S311 - made-up data

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aws_calls import FUNCTION_CALLS, NOT_IN_THE_RUN, RECORDED, Recorder, allowed, permissions, recording
 from aws_services import Services, services
-from emulated import AwsFraudctl
+from emulated import REGION, AwsFraudctl
 from executable import eventually
 from known_answer import FLAGGED, exactly_the_expected_fraud, transaction
 
@@ -109,6 +109,48 @@ def test_verify_agrees(cli: AwsFraudctl) -> None:
     rows = cli("audit", "query", "--all", "-o", "json").documents
     assert {"between", "paused", "plain"} <= {row["transaction_id"] for row in rows}
     assert (right["attempted"], right["ok"], right["cases"], right["gaps"]) == (len(rows), len(rows), [], [])
+
+
+def test_seals_in_a_bucket(aws: Services, cli: AwsFraudctl) -> None:
+    """What has been closed since is sealed, hold and slack behind its end; a row that is deleted then is named."""
+    to = "s3://fraud-detection-seals/here"
+    aws.emulator.client("s3").create_bucket(
+        Bucket="fraud-detection-seals", CreateBucketConfiguration={"LocationConstraint": REGION}
+    )
+
+    def seal() -> list[dict[str, Any]]:
+        windows = cli("audit", "seal", "--to", to, "--every", "30s", "-o", "json").documents
+        return [window for window in windows if window["rows"]]
+
+    sealed = eventually(seal, seconds=120)
+    (right,) = cli("audit", "verify", "--sealed", to, "-o", "json").documents
+    assert (right["manifests_valid"], right["cases"]) == (right["manifests"], [])
+    assert right["rows"] == sum(window["rows"] for window in sealed)
+    assert sum(window["ok"] for window in sealed) == right["rows"]
+    row = next(row for row in cli("audit", "query", "--all", "--oldest-first", "-o", "json").documents)
+    key = {
+        "account_id": {"N": str(row["account_id"])},
+        "transaction_key": {"S": f"{row['transaction_date']}#{row['transaction_id']}"},
+    }
+    dynamodb = aws.emulator.client("dynamodb")
+    table = f"{STACK}-audit"
+    item = dynamodb.get_item(TableName=table, Key=key)["Item"]
+    dynamodb.delete_item(TableName=table, Key=key)
+    (found,) = cli("audit", "verify", "--sealed", to, "-o", "json", code=8).documents
+    dynamodb.put_item(TableName=table, Item=item)
+    assert [(case["verdict"], case["transaction_id"]) for case in found["cases"]] == [
+        ("deleted", row["transaction_id"])
+    ]
+
+
+def test_what_each_flag_did_is_what_the_table_has(cli: AwsFraudctl) -> None:
+    """The list from the flag topic, and an account's events with the detections that name them."""
+    flagged = cli("accounts", "list", "--flagged", "-o", "json").documents
+    assert {FLAGGED, 4242} <= {row["account_id"] for row in flagged}
+    (found,) = cli("accounts", "show", str(FLAGGED), "-o", "json").documents
+    rows = cli("audit", "query", str(FLAGGED), "--all", "-o", "json").documents
+    assert found["detections"]["count"] == sum(event["detections"] for event in found["events"]) == len(rows)
+    assert found["transactions"]["count"] >= len(rows) > 0
 
 
 def test_teardown_ends_everything(aws: Services, cli: AwsFraudctl, called: Recorder) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,9 @@ import pytest
 from executable import Fraudctl, WithEditor, alive, eventually, output_until
 from known_answer import CLEAN, FLAGGED, exactly_the_expected_fraud, transaction
 
-from fraudctl.pipeline import kafka
+from fraudctl import config
+from fraudctl.local.processes.paths import StackPaths
+from fraudctl.pipeline import kafka, on_failure
 
 pytestmark = pytest.mark.e2e
 
@@ -159,7 +162,7 @@ def test_flags_that_start_and_end_detect_what_lies_between(fraudctl: Fraudctl) -
     flag(extended, cleared, endless, "--until", "10d", "--reason", "stolen card")
     assert f"{extended} is flagged from" in flag(extended, "--extend", "--until", "10d")
     later = (now + timedelta(days=10, minutes=10)).isoformat()
-    assert f"{scheduled}, {cleared} " in flag(scheduled, cleared, "--from", later, "--until", "10d")
+    assert f"{scheduled} will be flagged from" in flag(scheduled, cleared, "--from", later, "--until", "10d")
     assert f"Undone for {cleared}: the end at " in flag("--clear", cleared)
     assert f"{endless} is flagged from" in flag(endless)
     settled = datetime.now(UTC) + timedelta(seconds=6)  # before, a transaction may be decided without the last of them
@@ -316,6 +319,43 @@ def test_verify_agrees_until_a_row_is_missing(fraudctl: Fraudctl) -> None:
     (case,) = done.documents[0]["cases"]
     assert (case["verdict"], case["transaction_id"]) == ("lost", row["transaction_id"])
     assert case["processed"] == f"processed_topic/{row['processed_partition']}:{row['processed_offset']}"
+
+    # As the mapping does with what the table has refused again and again.
+    put_aside(fraudctl, row["processed_partition"], row["processed_offset"])
+    (recovered,) = fraudctl("audit", "verify", "-o", "json").documents[0]["cases"]
+    assert recovered["verdict"] == "recovered"
+    (problem,) = fraudctl.status(code=8)["problems"]
+    assert "1 without a row so far" in problem
+    redrive = ("dead-letters", "redrive", "--from", "on-failure", "--yes", "-o", "json")
+    assert [found["outcome"] for found in fraudctl(*redrive).documents] == ["written"]
+    assert row in fraudctl("audit", "query", "--all", "-o", "json").documents
+    assert fraudctl("audit", "verify", "-o", "json").documents[0]["cases"] == []
+    assert any("all have their rows by now" in note for note in fraudctl.healthy()["notes"])
+    assert [found["outcome"] for found in fraudctl(*redrive).documents] == ["already a row"]
+
+
+def put_aside(fraudctl: Fraudctl, partition: int, offset: int) -> None:
+    """Put a record of processed_topic into the on-failure destination."""
+    at = ("tail", "processed", "--offsets", f"{partition}:{offset}", "--max", "1")
+    (record,) = fraudctl(*at, "-o", "json").documents
+    timestamp = round(datetime.fromisoformat(record["timestamp"]).timestamp() * 1000)
+    value = fraudctl(*at, "--raw").out.removesuffix("\n").encode()
+    body = {"topic": "processed_topic", "partition": partition, "offset": offset, "timestamp": timestamp, "headers": []}
+    body |= {"key": b64encode(record["key"].encode()).decode(), "value": b64encode(value).decode()}
+    failure = on_failure.Failure(
+        function_arn="arn",
+        version="$LATEST",
+        request_id="request",
+        condition=on_failure.RETRIES_EXHAUSTED,
+        attempts=3,
+        error="the function reported the record as failed",
+    )
+    event = {"eventSource": "aws:kafka", "eventSourceArn": "arn", "bootstrapServers": "127.0.0.1:1"}
+    settings = config.load(environment={"FRAUDCTL_HOME": str(fraudctl.home)}, folder=fraudctl.home)
+    folder = StackPaths(settings.home, settings.stack, settings.runtime).on_failure
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in on_failure.documents(event, [body], failure, timestamp):
+        (folder / name).write_bytes(content)
 
 
 def test_teardown_leaves_nothing(fraudctl: Fraudctl) -> None:

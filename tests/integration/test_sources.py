@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
+from fakes import FakeTarget
 from lambda_servers import Servers, servers
 from lambda_tools import wait_for
 from topic_functions import TopicFunctions, environment, topic_functions
@@ -20,9 +21,13 @@ from fraudctl.aws.resources.reader import TopicReader
 from fraudctl.aws.resources.records import AwsRecords
 from fraudctl.clock import Clock
 from fraudctl.errors import Unreachable
+from fraudctl.local.kafka.records import LocalRecords
 from fraudctl.pipeline import kafka, reader, topics
 from fraudctl.pipeline.reader import Batch, Reader, Record, Request, Source
 from fraudctl.services import kafka_errors, reading
+from fraudctl.services.dead_letters.letters import Wanted
+from fraudctl.services.dead_letters.outcomes import Outcome
+from fraudctl.services.dead_letters.redrive import Redrive
 from fraudctl.target import From, Outgoing, Range
 
 pytestmark = pytest.mark.integration
@@ -324,6 +329,40 @@ def test_what_is_written_through_the_function_is_what_kafka_gets(functions: Topi
     report = records_.write(topic.name, [Outgoing(b"1", b"fits"), too_large, Outgoing(b"1", b"fits too")])
     assert (report.delivered, report.failed) == (2, 1)
     assert "large" in report.reasons[0].lower()
+
+
+def test_a_redrive_through_the_functions_is_known_to_kafkas_own_protocol(
+    running: Servers, functions: TopicFunctions
+) -> None:
+    """Headers and key of a dead letter go through TopicWriter as they are; who asks by other means is told of it."""
+    names = [topics.DEAD_LETTERS.name, topics.TRANSACTIONS.name]
+    wanted = [NewTopic(name, 2, 1) for name in set(names) - running.admin.list_topics(timeout=30).topics.keys()]
+    for created in running.admin.create_topics(wanted).values() if wanted else ():
+        created.result(30)
+    own = [("error", b"why"), ("topic", names[1].encode()), ("partition", b"0"), ("offset", b"7")]
+    producer = Producer(kafka.producer(kafka.client(running.brokers)))
+    producer.produce(names[0], b"\xff", b"\xfe", partition=1, headers=[("a", b"\xff"), ("a", None), *own])
+    assert producer.flush(30) == 0
+    clock = Clock()
+    invoking: Any = functions
+    sources = (
+        AwsRecords(TopicReader(functions.invoke, clock), invoking, clock),
+        LocalRecords(lambda: kafka.client(running.brokers)),
+    )
+    redrives = []
+    for records_ in sources:
+        target: Any = FakeTarget()
+        target.records = records_
+        redrive = Redrive(target, Wanted())
+        list(redrive.read())
+        list(redrive.send())
+        redrives.append(redrive)
+    by_functions, by_kafka = redrives
+    assert [item.outcome for item in by_functions.items] == [Outcome.SENT]
+    assert (by_kafka.items, [item.outcome for item in by_kafka.left]) == ([], [Outcome.REDRIVEN])
+    (sent,) = [record for record in sources[1].read(names[1], Range(From.BEGINNING, follow=False)) if record.headers]
+    marks = (("redrive-of", b"dead_letters/1:0"), ("redrive-count", b"1"))
+    assert (sent.key, sent.value, sent.headers) == (b"\xfe", b"\xff", (("a", b"\xff"), ("a", None), *marks))
 
 
 def test_what_the_functions_refuse(functions: TopicFunctions) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from fakes import FakeTarget
+from hypothesis import given
+from hypothesis import strategies as st
 from topics_in_memory import TopicsInMemory
 
 from fraudctl.clock import Clock
@@ -18,7 +20,7 @@ from fraudctl.pipeline.fields import MAX_DEPTH
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.records import Transaction
 from fraudctl.pipeline.text import shown
-from fraudctl.services.dead_letters import editing, excerpts, letters
+from fraudctl.services.dead_letters import editing, excerpts, letters, selection
 from fraudctl.services.dead_letters.by import By
 from fraudctl.services.dead_letters.groups import Groups, kind_of
 from fraudctl.services.dead_letters.letters import Wanted, letter_of
@@ -114,6 +116,18 @@ def test_every_malformed_record_of_the_corpus_has_a_place_within_its_bytes() -> 
         assert sum("^" in line and not line.strip(" ^") for line in rows) >= 1, (case["name"], rows)
         lines = [*rows, excerpts.sample(value, span)]
         assert lines == [shown(line) for line in lines], case["name"]
+
+
+@given(st.binary(max_size=12), st.integers(0, len(GOOD)), st.integers(0, 12))
+def test_whatever_bytes_have_a_place_that_can_be_shown(piece: bytes, at: int, gone: int) -> None:
+    """A record with some of its bytes replaced: nothing is raised, carets stand within the bytes, nothing is obeyed."""
+    value = GOOD[:at] + piece + GOOD[at + gone :]
+    found = located(Transaction, value)
+    span = found[1] if found is not None else None
+    assert span is None or 0 <= span.start <= span.end <= len(value)
+    lines = [*excerpts.lines(value, span), excerpts.sample(value, span)]
+    assert lines == [shown(line) for line in lines]
+    assert span is None or any("^" in line and not line.strip(" ^") for line in lines)
 
 
 # --- how it is shown
@@ -467,6 +481,19 @@ def test_max_sends_the_oldest_and_says_that_there_are_more(stage: Stage) -> None
     assert "there are more" in redrive.plan().notes[-1]
     list(redrive.send())
     assert [item.letter.name for item in stage.redrive(most=2).items] == ["0:2"]
+
+
+def test_letters_beyond_what_is_held_at_once_come_next(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were sent before do not stand in the way of those behind them."""
+    stage.application.reads = False
+    monkeypatch.setattr(selection, "MOST_LETTERS", 1)
+    sent = []
+    for _ in range(3):
+        redrive = stage.redrive()
+        list(redrive.send())
+        sent += [item.letter.name for item in redrive.items]
+    assert sent == ["0:0", "0:1", "0:2"]
+    assert "left out: 3 letters, sent again before" in stage.redrive().plan().notes
 
 
 def test_what_is_left_as_it_was_in_the_editor_is_not_sent(stage: Stage) -> None:

@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 from corpus import LINES, Line
-from fakes import record
+from fakes import FakeRecords, record
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudctl.clock import Clock
 from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.reader import Records
 from fraudctl.pipeline.records import AccountFlag, Malformed, Status
 from fraudctl.services.flags import parsing, timeline
-from fraudctl.services.flags.packed import PackedFlags
+from fraudctl.services.flags.packed import PackedFlags, read
 from fraudctl.services.flags.rule import FlagEvent, History
 
 PLAIN: dict[str, Any] = {
@@ -50,6 +51,7 @@ def test_the_corpus_is_judged_alike(line: Line) -> None:
         json.dumps({**PLAIN, "case": 4711, "team": "fraud", "open": True}).encode(),
         json.dumps({**PLAIN, "reason": None}).encode(),
         json.dumps({**PLAIN, "reason": "Kärte 😀"}, ensure_ascii=False).encode(),
+        json.dumps({**PLAIN, "reason": 'Kärte 😀 "A\\\\B" \\', "flagged_by": "\\"}).encode(),
     ],
 )
 def test_the_common_ones_go_the_quick_way(value: bytes) -> None:
@@ -62,6 +64,9 @@ def test_the_common_ones_go_the_quick_way(value: bytes) -> None:
     [
         b'{"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":null,"reason":null,"flagged_by":"a"}',
         b'{"account_id":7,"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"b","flagged_by":"a"}',
+        rb'{"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":null,"re\u0061son":null,"flagged_by":"a"}',
+        rb'{"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"\\","reason":"\"","flagged_by":"a"}',
+        rb'{"account_id":7,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"\ud800","flagged_by":"a"}',
         b'{"account_id":7.0,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"b","flagged_by":"a"}',
         b'{"account_id":true,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"b","flagged_by":"a"}',
         b'{"account_id":9223372036854775808,"flag_date":"2026-11-24T10:00:00.000Z","status":"FLAGGED","reason":"b","flagged_by":"a"}',
@@ -162,3 +167,22 @@ def test_only_the_accounts_that_are_asked_for() -> None:
     records = [flag_record(0, 10), flag_record(1, 20, account_id=8), flag_record(2, 60, account_id=8)]
     packed.add(Records("flagged_accounts", records))
     assert [(number, [packed.event(row).offset for row in rows]) for number, rows in packed.rows()] == [(8, [1])]
+
+
+def test_nobody_waits_in_silence() -> None:
+    """Every five seconds it says how far it has come."""
+    said: list[str] = []
+    ticks = iter(range(0, 600, 6))
+    source = FakeRecords(of_topic={"flagged_accounts": [flag_record(n, n) for n in range(1200)]})
+    read(source, PackedFlags(), said.append, Clock(monotonic=lambda: float(next(ticks))))
+    assert said == ["Read 1,200 flag events; 0 to come."]
+
+
+def test_of_one_account_only_its_records_are_parsed() -> None:
+    """Chosen by its digits; those of another one that has them too are left out all the same."""
+    records = [flag_record(n, 1, account_id=account) for n, account in enumerate((4711, 47110, 8))]
+    source = FakeRecords(of_topic={"flagged_accounts": records})
+    packed = PackedFlags(accounts=frozenset({4711}))
+    read(source, packed)
+    assert packed.read == 2
+    assert [account for account, _ in packed.rows()] == [4711]

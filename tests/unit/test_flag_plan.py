@@ -159,6 +159,15 @@ def test_an_extension_keeps_the_reason() -> None:
     assert {event.reason for event in other.events} == {"court order"}
 
 
+def test_a_shorter_flag_keeps_the_reason() -> None:
+    """An account that is flagged already keeps it unless another is given, also an empty one; others have none."""
+    account = made((10, True, "stolen card"), (50, False, "stolen card"))
+    for reason, kept in ((None, "stolen card"), ("mule", "mule"), ("", "")):
+        found = plan(account.history, Request(account=7, until=45, reason=reason), 40)
+        assert [(event.date, event.reason) for event in found.events] == [(45, kept), (40, kept)]
+    assert {event.reason for event in plan(account.history, Request(account=7), 60).events} == {None}
+
+
 def test_a_flag_without_an_end_undoes_the_pending_one() -> None:
     """Else the account would be cleared by itself."""
     account = made((10, True, None), (50, False, None))

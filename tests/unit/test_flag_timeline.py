@@ -71,6 +71,8 @@ def test_an_end_that_was_set_means_nothing_once_it_was_cleared_by_hand() -> None
 
 
 def test_a_clear_ahead_of_an_account_that_was_never_flagged_is_no_end() -> None:
-    """Nothing expires."""
+    """Nothing expires; it is cleared since that was said, also where a flag that was to come is called off by it."""
+    called_off = history((10, 50, True), (20, 50, False))
+    assert [standing(called_off, at).since for at in (15, 30, 60)] == [20, 20, 20]  # type: ignore[union-attr]
     assert standing(history((10, 50, False)), 60).state is State.CLEARED  # type: ignore[union-attr]
     assert standing(history((10, 50, False)), 20).state is State.CLEARED  # type: ignore[union-attr]

@@ -159,7 +159,7 @@ class Listing:
         parts = [f"{self.counts[state]:,} {state.lower()}" for state in _ORDER if self.counts[state]]
         known = "" if query.known_at == ALWAYS else f", by what was known at {iso(query.known_at)}"
         left = "" if shown == len(self) else f"; the first {shown:,} are shown, `--limit {len(self)}` shows all"
-        return f"{', '.join(parts) or 'None'} as of {iso(query.as_of)}{known}{left}."
+        return f"{', '.join(parts) or 'No account'} as of {iso(query.as_of)}{known}{left}."
 
     def notes(self) -> Iterator[str]:
         """Yield what is to be said of accounts that were named and are not there."""

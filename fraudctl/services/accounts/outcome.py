@@ -23,7 +23,7 @@ def holding(done: Published) -> Iterator[str]:
     for account, history in done.histories.items():
         alike.setdefault(_state(history, now), []).append(account)
     for said, accounts in list(alike.items())[:_NAMED]:
-        yield f"{_names(accounts)} {said if len(accounts) == 1 else said.replace('is ', 'are ', 1)}."
+        yield f"{_names(accounts)} {said if len(accounts) == 1 else _plural(said)}."
     if more := sum(len(accounts) for accounts in list(alike.values())[_NAMED:]):
         yield f"{more:,} more have other dates, as listed."
 
@@ -103,9 +103,12 @@ def _state(history: History, now: int) -> str:
         past = intervals(history)
         return f"is not flagged; it was {_span(past[-1])}" if past else "is not flagged"
     first, *more = found
-    scheduled = "" if first.start <= now else "not yet "
     then = "".join(f", then {_span(interval)}" for interval in more)
-    return f"is {scheduled}flagged {_span(first)}{then}"
+    return f"{'is' if first.start <= now else 'will be'} flagged {_span(first)}{then}"
+
+
+def _plural(said: str) -> str:
+    return f"are {said.removeprefix('is ').replace('; it was', '; they were')}" if said.startswith("is ") else said
 
 
 def _span(interval: Interval) -> str:

@@ -43,7 +43,7 @@ class Request:
     """What is asked for one account; times in epoch milliseconds.
 
     `start` None is now; an extension has none. An end is `until`, or `lasting` milliseconds after the start, for an
-    extension after the present end. A `reason` of None is none, for an extension that of the flag.
+    extension after the present end. A `reason` of None is that of the flag that is in force at the start, if one is.
     """
 
     account: int
@@ -111,7 +111,8 @@ def plan(history: History, request: Request, now: int) -> AccountPlan:
     else:
         if request.lasting is not None:
             asked = asked._replace(end=asked.start + request.lasting)
-        new = _flagged(steps, request, asked)
+        reason = _reason(steps, asked.start) if request.reason is None else request.reason
+        new = _flagged(steps, replace(request, reason=reason), asked)
     new.sort(key=lambda event: -event.date)
     forgotten = _to_restore(kept, new, request.account, now)
     return AccountPlan(
@@ -167,9 +168,7 @@ def _extension(
             f"account {account}: it is flagged until {_date(found.until)} already, which is no earlier",
             hint=f"run `fraudctl flag-accounts {account} --until {_date(end)}` to let it end sooner",
         )
-    last = next(step for step in reversed(steps) if step.flagged and step.date < found.until)
-    reason = last.reason if request.reason is None else request.reason
-    return Interval(found.until, end), reason
+    return Interval(found.until, end), _reason(steps, found.until - 1) if request.reason is None else request.reason
 
 
 def _flagged(steps: Sequence[PlannedEvent], request: Request, asked: Interval) -> list[PlannedEvent]:
@@ -255,6 +254,11 @@ def _at(steps: Sequence[PlannedEvent], date: int) -> int:
 def _is_flagged(steps: Sequence[PlannedEvent], date: int) -> bool:
     index = _at(steps, date)
     return index >= 0 and steps[index].flagged
+
+
+def _reason(steps: Sequence[PlannedEvent], date: int) -> str | None:
+    """Return the reason of the flag that is in force at a date; None when none is."""
+    return steps[_at(steps, date)].reason if _is_flagged(steps, date) else None
 
 
 def _intervals(steps: Sequence[PlannedEvent]) -> Iterator[Interval]:

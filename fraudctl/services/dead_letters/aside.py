@@ -273,7 +273,12 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
 
 def _letter(document: Mapping[str, Any], body: Mapping[str, Any], at: int) -> Letter:
     place = int(body["partition"]), int(body["offset"])
-    headers = [(name, bytes(content)) for header in body.get("headers", ()) for name, content in header.items()]
+    # Lambda writes a header's bytes as Java has them, from -128 on.
+    headers = [
+        (name, bytes(byte & 0xFF for byte in content))
+        for header in body.get("headers", ())
+        for name, content in header.items()
+    ]
     return Letter(
         place=place,
         at=at,

@@ -58,6 +58,11 @@ class Ledger:
             known.update(batch.positions)
             yield keep.read
 
+    def place(self, letter: Letter) -> str | None:
+        """Return where a letter lies that was sent again, ``demo_transactions/0:7``; None for any other."""
+        sent = self.sent.get(letter.full_name)
+        return None if sent is None else "{}/{}:{}".format(sent.topic, *sent.place)
+
     def forgotten_before(self, info: TopicInfo) -> int:
         """Return the time (epoch milliseconds) before which nobody knows what was sent: Kafka has deleted it.
 

@@ -177,9 +177,6 @@ def read(records: Records, wanted: Wanted, each: Callable[[Letter], None]) -> No
     """Call `each` with the letters that are wanted; raises `NotDeployed` when the topic is not there, `Unreachable`."""
     start = From.BEGINNING if wanted.since is None else From.TIME
     asked = Range(start, since=wanted.since, until=wanted.until, follow=False)
-    if wanted.places:  # each partition from the first one asked for
-        firsts = {partition: min(o for p, o in wanted.places if p == partition) for partition, _ in wanted.places}
-        asked = Range(From.OFFSETS, offsets=firsts, follow=False)
     for batch in records.batches(topics.DEAD_LETTERS.name, asked):
         for record in batch.records:
             if wanted.matches(record):

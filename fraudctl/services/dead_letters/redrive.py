@@ -5,7 +5,7 @@ Once sent, a letter is not sent again (`ledger` says how that is known), and one
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from fraudctl import tables
@@ -14,18 +14,14 @@ from fraudctl.errors import NotAsAsked, OperationFailed, TimedOut
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.names import FLINK_GROUP
 from fraudctl.pipeline.text import shown
-from fraudctl.services.dead_letters.ledger import Ledger, Returned
-from fraudctl.services.dead_letters.letters import INPUTS, MOST_REDRIVES, Letter, Wanted, letter_of, missing
+from fraudctl.services.dead_letters.letters import MOST_REDRIVES, Wanted
 from fraudctl.services.dead_letters.outcomes import LEFT, Item, Outcome
-from fraudctl.target import Change, Consent, Event, From, Phase, Plan, Range, Report, Target
+from fraudctl.services.dead_letters.selection import Selection
+from fraudctl.target import Change, Consent, Event, Phase, Plan, Report, Target
 
-# What is held in memory while somebody is asked; a redrive goes on where the one before has ended.
-MOST_LETTERS: Final = 10_000
-_MOST_BYTES: Final = 256 * 1024 * 1024
 _AT_ONCE: Final = 500
 _POLL_SECONDS: Final = 1.0
 _LONGEST_POLL_SECONDS: Final = 3.0
-_SHOWN_EVERY_SECONDS: Final = 0.5
 _NAMED: Final = 10
 _RUNNING: Final = "RUNNING"
 
@@ -45,82 +41,33 @@ class Redrive:
         clock: Clock = Clock(),  # noqa: B008 - frozen
     ) -> None:
         """Store what is asked for; no I/O. `most` letters are sent at most, `parked` ones only when asked for."""
-        self._target, self._wanted, self._clock = target, wanted, clock
-        self._most, self._parked = most, parked
-        self._ledger = Ledger(target.records)
-        self._returned: Returned | None = None
-        self.items: list[Item] = []
-        self.left: list[Item] = []
-        self._more = False
+        self._target, self._clock = target, clock
+        self._chosen = Selection(target, wanted, clock, most=most, parked=parked)
+
+    @property
+    def items(self) -> list[Item]:
+        """The letters on their way."""
+        return self._chosen.items
+
+    @property
+    def left(self) -> list[Item]:
+        """The first of those that are left out."""
+        return self._chosen.left
 
     def read(self) -> Iterator[Event]:
         """Find the letters, and which of them were sent before; raises `NotDeployed` and `Unreachable`."""
-        name = topics.DEAD_LETTERS.name
-        yield Event(name, Phase.STARTED)
-        letters, came_back = self._letters()
-        if gone := self._wanted.places - {letter.place for letter in letters}:
-            raise missing(gone)
-        yield Event(name, Phase.DONE, tables.plural(len(letters), "letter"))
-        for topic in sorted(INPUTS & {letter.topic for letter in letters}):
-            yield from self._look(topic, min(letter.at or 0 for letter in letters if letter.topic == topic))
-        forgotten = {
-            info.name: self._ledger.forgotten_before(info) for info in self._target.topics.list() if info.exists
-        }
-        for letter in letters:
-            item = Item(letter, letter.value, self._standing(letter, came_back, forgotten))
-            if item.outcome is not Outcome.READY:
-                item.why = LEFT[item.outcome]
-                if item.outcome is Outcome.REDRIVEN:
-                    item.place = came_back.get(letter.full_name) or self._place(letter)
-                    item.why += f", and came back as {item.place}" if letter.full_name in came_back else ""
-                self.left.append(item)
-            elif self._most is not None and len(self.items) >= self._most:
-                self._more = True
-            else:
-                self.items.append(item)
-
-    def _letters(self) -> tuple[list[Letter], dict[str, str]]:
-        """Return the oldest letters that are wanted, and as what those that were sent again came back."""
-        letters: list[Letter] = []
-        came_back, ends, size = dict[str, str](), dict[int, int](), 0
-        # Letters that came back say what was sent before, wherever they lie: all are read.
-        for batch in self._target.records.batches(topics.DEAD_LETTERS.name, Range(From.BEGINNING, follow=False)):
-            for record in batch.records:
-                letter = letter_of(record)
-                if letter.redrive_of is not None:
-                    came_back[letter.redrive_of] = letter.full_name
-                if self._wanted.matches(record):
-                    letters.append(letter)
-                    size += len(letter.value or b"")
-            ends.update(batch.positions)
-            if len(letters) > 2 * MOST_LETTERS or size > 2 * _MOST_BYTES:
-                letters = self._oldest(letters)
-                size = sum(len(letter.value or b"") for letter in letters)
-        self._returned = Returned(self._target.records, ends)
-        return self._oldest(letters), came_back
-
-    def _oldest(self, letters: list[Letter]) -> list[Letter]:
-        """Return as many as are held at once, in their order; whether there are more is noted."""
-        found: list[Letter] = []
-        size = 0
-        for letter in sorted(letters, key=lambda letter: (letter.at or 0, letter.place)):
-            size += len(letter.value or b"")
-            if found and (len(found) == MOST_LETTERS or size > _MOST_BYTES):
-                self._more = True
-                break
-            found.append(letter)
-        return found
+        yield from self._chosen.read()
 
     def edit(self, edit: Edit) -> None:
         """Have each letter edited: `edit` takes its bytes and what is wrong, and returns what shall be sent."""
-        items, self.items = self.items, []
+        items = list(self.items)
+        self.items.clear()
         for number, item in enumerate(items, 1):
             before = item.letter.value or b""
             about = f"{item.letter.name} ({number} of {len(items)}): {item.letter.error}"
             after = edit(before, about)
             if after == before:
-                item.outcome, item.why = Outcome.UNCHANGED, LEFT[Outcome.UNCHANGED]
-                self.left.append(item)
+                self._chosen.leave(item.letter, Outcome.UNCHANGED)
                 continue
             item.value = after
             self.items.append(item)
@@ -133,8 +80,10 @@ class Redrive:
             named = [item.letter.name for item in self.items if item.letter.topic == topic]
             places = ", ".join(named[:_NAMED]) + (", …" if len(named) > _NAMED else "")
             changes.append(Change("send", str(topic), f"{tables.plural(number, 'dead letter')}: {places}"))
-        left = Counter(item.outcome for item in self.left)
-        notes = [f"left out: {tables.plural(number, 'letter')}, {LEFT[why]}" for why, number in left.items()]
+        notes = [
+            f"left out: {tables.plural(number, 'letter')}, {LEFT[outcome]}"
+            for outcome, number in self._chosen.left_out.items()
+        ]
         if bad := [item for item in self.items if item.letter.wrong(item.value)]:
             wrong = bad[0].letter.wrong(bad[0].value)
             notes.append(
@@ -146,7 +95,7 @@ class Redrive:
             notes.append(
                 f"a transaction gets a new publish time and so a new hold: flags of the next {hold} reach back to it"
             )
-        if self._more:
+        if self._chosen.more:
             notes.append("there are more: run the command again for those behind them")
         return Plan(outputs.stack, tuple(changes), Consent.YES, notes=tuple(notes))
 
@@ -160,11 +109,10 @@ class Redrive:
         by_topic = sorted({item.letter.topic for item in self.items if item.letter.topic is not None})
         yield Event("redrive", Phase.STARTED)
         self._look_again(by_topic)
-        meanwhile = [item for item in self.items if item.letter.full_name in self._ledger.sent]
-        for item in meanwhile:
-            item.outcome, item.why = Outcome.REDRIVEN, LEFT[Outcome.REDRIVEN]
-        self.left += meanwhile
-        self.items = [item for item in self.items if item.outcome is Outcome.READY]
+        for item in self.items:
+            if item.letter.full_name in self._chosen.ledger.sent:
+                self._chosen.leave(item.letter, Outcome.REDRIVEN)
+        self.items[:] = [item for item in self.items if item.letter.full_name not in self._chosen.ledger.sent]
         report = Report(0)
         for topic in by_topic:
             mine = [item for item in self.items if item.letter.topic == topic]
@@ -188,7 +136,7 @@ class Redrive:
             Unreachable: Kafka does not answer.
         """
         waiting = [item for item in self.items if item.outcome is Outcome.SENT]
-        if not waiting or self._returned is None:
+        if not waiting:
             return
         number = tables.plural(len(waiting), "record")
         hint = "`fraudctl dead-letters list --since 15m` shows whether one of them came back"
@@ -200,9 +148,9 @@ class Redrive:
         yield Event("application", Phase.STARTED, f"reads {number}; what it has read is known every 10 s")
         for _ in self._clock.poll(_POLL_SECONDS, longest=_LONGEST_POLL_SECONDS, within=within):
             passed = self._read_past(waiting)
-            self._returned.look()
+            self._chosen.returned.look()
             for item in waiting:
-                if (letter := self._returned.letters.get(item.letter.full_name)) is not None:
+                if (letter := self._chosen.returned.letters.get(item.letter.full_name)) is not None:
                     item.outcome, item.why, item.place = Outcome.CAME_BACK, letter.error, letter.full_name
             unknown = [item for item in waiting if item.outcome is Outcome.SENT]
             if passed:
@@ -234,40 +182,16 @@ class Redrive:
             excerpt=excerpt,
         )
 
-    def _standing(self, letter: Letter, came_back: Mapping[str, str], forgotten: Mapping[str, int]) -> Outcome:
-        if letter.topic not in INPUTS:
-            return Outcome.FOREIGN
-        if letter.full_name in came_back or letter.full_name in self._ledger.sent:
-            return Outcome.REDRIVEN
-        if letter.redrives >= MOST_REDRIVES and not self._parked:
-            return Outcome.PARKED
-        if (letter.at or 0) < forgotten.get(letter.topic, 0) and letter.place not in self._wanted.places:
-            return Outcome.FORGOTTEN
-        return Outcome.READY
-
-    def _look(self, topic: str, since: int) -> Iterator[Event]:
-        yield Event(topic, Phase.STARTED, "looking for what was sent again before")
-        shown_at, read_so_far = self._clock.monotonic(), 0
-        for read_so_far in self._ledger.look(topic, since):
-            if self._clock.monotonic() - shown_at >= _SHOWN_EVERY_SECONDS:
-                shown_at = self._clock.monotonic()
-                yield Event(topic, Phase.PROGRESS, f"{read_so_far:,} records")
-        yield Event(topic, Phase.DONE, f"{tables.plural(read_so_far, 'record')} read")
-
     def _look_again(self, by_topic: Iterable[str]) -> None:
         """Read what came since the last look."""
         for topic in by_topic:
-            for _ in self._ledger.look(topic):
+            for _ in self._chosen.ledger.look(topic):
                 pass
-
-    def _place(self, letter: Letter) -> str | None:
-        sent = self._ledger.sent.get(letter.full_name)
-        return None if sent is None else "{}/{}:{}".format(sent.topic, *sent.place)
 
     def _find(self) -> None:
         """Note which letters lie in their topics now."""
         for item in self.items:
-            if (place := self._place(item.letter)) is not None:
+            if (place := self._chosen.ledger.place(item.letter)) is not None:
                 item.outcome, item.place = Outcome.SENT, place
             elif item.outcome is Outcome.READY:
                 item.outcome = Outcome.FAILED
@@ -295,7 +219,7 @@ class Redrive:
             for topic in {item.letter.topic for item in items if item.letter.topic}
         }
         return all(
-            (sent := self._ledger.sent.get(item.letter.full_name)) is not None
+            (sent := self._chosen.ledger.sent.get(item.letter.full_name)) is not None
             and sent.place[1] < read[sent.topic].get(sent.place[0], 0)
             for item in items
         )

@@ -16,6 +16,7 @@ from fraudctl.pipeline.dates import format_milliseconds
 from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.services.flags import timeline
 from fraudctl.services.flags.parsing import fields
+from fraudctl.services.flags.reading import naming
 from fraudctl.services.flags.rule import KEPT_EVENTS, FlagEvent
 from fraudctl.target import From, Range, Records
 
@@ -37,7 +38,8 @@ class PackedFlags:
         full: int = _FULL,
     ) -> None:
         """Store the moments that are asked about, in epoch milliseconds, and the accounts, None for all; no I/O."""
-        self._moments, self._wanted, self._full = sorted(set(known_at)), accounts, full
+        self._moments, self._full = sorted(set(known_at)), full
+        self.wanted = accounts
         self._texts = _Texts()
         self._account, self._published, self._date, self._offset = array("q"), array("q"), array("q"), array("q")
         self._partition, self._flagged = array("i"), array("b")
@@ -50,7 +52,7 @@ class PackedFlags:
 
     def add(self, records: Columns) -> None:
         """Take the events from records of the flag topic; what is malformed is a dead letter, and left out."""
-        latest, wanted, place = self._moments[-1], self._wanted, self._texts.place
+        latest, wanted, place = self._moments[-1], self.wanted, self._texts.place
         values, published = records.values(), records.timestamps()
         partitions, offsets = records.partitions(), records.offsets()
         self.read += len(values)
@@ -183,7 +185,10 @@ def read(
     Raises `NotDeployed` and `Unreachable`.
     """
     said = clock.monotonic()
-    for batch in records.batches(topics.FLAGGED.name, Range(From.BEGINNING, follow=False)):
+    # An account's number stands in its events as it is written here.
+    only = flags.wanted if flags.wanted is not None and len(flags.wanted) == 1 else ()
+    keep = next((naming(b"%d" % account) for account in only), None)
+    for batch in records.batches(topics.FLAGGED.name, Range(From.BEGINNING, follow=False, keep=keep)):
         found = batch.records
         flags.add(found if isinstance(found, Columns) else Columns(topics.FLAGGED.name, list(found)))
         if clock.monotonic() - said >= _SAID_EVERY_SECONDS:

@@ -2,20 +2,21 @@
 
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from fraudctl.errors import TimedOut
 from fraudctl.pipeline import topics
 from fraudctl.pipeline.dates import date_milliseconds
+from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.pipeline.records import AccountFlag, Malformed, Status
 from fraudctl.services.flags.rule import FlagEvent, History
 from fraudctl.target import From, Range, Records
 
-# Decoding every record would take ten times as long as reading them.
 _SLOW_SECONDS: Final = 2.0
+# Decoding every record would take ten times as long as reading them.
 ACCOUNT: Final = re.compile(rb'"account_id"\s*:\s*(\d{1,19})(?!\d)')
 
 
@@ -61,32 +62,38 @@ def histories(
         if slow is not None and time.monotonic() - started > _SLOW_SECONDS:
             slow()
             slow = None
-        for record in batch.records:
-            try:
-                event = AccountFlag.parse(record.value)
-            except Malformed:
-                continue  # a dead letter
-            if only is not None and event.account_id not in only:
-                continue
-            flagged = event.status == Status.FLAGGED
-            found.setdefault(event.account_id, []).append(
-                FlagEvent(
-                    *(
-                        record.timestamp or 0,
-                        date_milliseconds(event.flag_date),
-                        flagged,
-                        record.partition,
-                        record.offset,
-                    ),
-                    *(event.flag_date, event.reason, event.flagged_by),
-                )
-            )
+        for account, event in _events(batch.records):
+            if only is None or account in only:
+                found.setdefault(account, []).append(event)
         reach.ends.update(batch.positions)
     if not complete:
         raise TimedOut(
             f"topic {topics.FLAGGED.name}: not read to its end within {seconds:.0f} s", hint="run `fraudctl status`"
         )
     return {account: History(events) for account, events in found.items()}
+
+
+def events(records: Records, wanted: Range, reach: Reach) -> Iterator[tuple[int, FlagEvent]]:
+    """Yield the account of each flag event in a range of the topic, and the event; `reach` is told what was read."""
+    for batch in records.batches(topics.FLAGGED.name, wanted):
+        yield from _events(batch.records)
+        reach.ends.update(batch.positions)
+
+
+def _events(records: Sequence[Record]) -> Iterator[tuple[int, FlagEvent]]:
+    for record in records:
+        try:
+            event = AccountFlag.parse(record.value)
+        except Malformed:
+            continue  # a dead letter
+        date, flagged = date_milliseconds(event.flag_date), event.status == Status.FLAGGED
+        yield (
+            event.account_id,
+            FlagEvent(
+                *(record.timestamp or 0, date, flagged, record.partition, record.offset),
+                *(event.flag_date, event.reason, event.flagged_by),
+            ),
+        )
 
 
 def _naming(accounts: Collection[int] | None) -> Callable[[Columns], Sequence[int]] | None:

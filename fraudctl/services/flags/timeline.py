@@ -84,10 +84,13 @@ def judged(dates: Sequence[int], flagged: Sequence[int], published: Sequence[int
     while start < count and not flagged[start] and not on:
         start += 1
     if not on and start == count:
-        # An end that was set ahead is an event published before its date, and there was something to end.
+        # An end that was set ahead is an event published before its date.
         first = min(first, count - 1)
-        expired = first > 0 and dates[first] > published[first]
-        return Judged(State.EXPIRED if expired else State.CLEARED, first, dates[first], None)
+        if first > 0 and dates[first] > published[first]:
+            return Judged(State.EXPIRED, first, dates[first], None)
+        # Where there was nothing to end, what was to come has been called off, since that was said.
+        since = dates[first] if first > 0 else min(dates[first], published[first])
+        return Judged(State.CLEARED, first, since, None)
     end = start
     while end < count and flagged[end]:
         end += 1

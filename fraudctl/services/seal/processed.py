@@ -14,11 +14,11 @@ from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
 from fraudctl.services.seal import canonical
+from fraudctl.services.verify.reconcile import committed_by_writer
 from fraudctl.target import Event, From, Phase, Range, Target
 
 _AT_ONCE: Final = 5_000
 _SHOWN_EVERY_SECONDS: Final = 0.5
-_WRITER: Final = "audit-writer"  # how its consumer group's name ends, on both targets
 NEVER: Final = 2**63
 
 Place = tuple[int, int]
@@ -65,8 +65,7 @@ class Processed:
         """
         name, count, shown = topics.PROCESSED.name, 0, self._clock.monotonic()
         yield Event(name, Phase.STARTED)
-        groups = target.topics.committed(name)
-        written = next((at for group, at in groups.items() if group.endswith(_WRITER)), {})
+        written = committed_by_writer(target)
         found = target.topics.describe(name)
         self.read.earliest = {part.partition: part.earliest for part in found.partitions}
         new: list[tuple[int, int, int, str | None]] = []

@@ -54,7 +54,7 @@ ELSEWHERE: Final = (
 def sealed_notes(result: sealing.Result, place: str) -> list[str]:
     """Return what is said below the windows that were sealed."""
     found = []
-    if result.began is not None:
+    if result.began is not None and result.windows:
         before = f"; {tables.plural(result.before, 'row')} lie before that" if result.before else ""
         found.append(f"The seals begin at {iso(result.began)}{before}.")
     if result.windows:
@@ -130,7 +130,7 @@ def notes(result: Result, limit: int, now: int | None) -> list[str]:
     asked = _span(result.since, result.until, "everything")
     found = _span(*result.found, "") if result.found else "nothing"
     valid = f"{chains.valid:,} of {tables.plural(chains.number, 'manifest')} valid"
-    same = f"the rows of {result.same:,} of {result.windows:,} as sealed"
+    same = f"{result.same:,} of them with their rows as sealed"
     lines = [f"Asked for {asked}, found {found}: {valid}, {same}, {tables.plural(result.rows, 'row')} compared."]
     lines += [
         f"{name}: no manifest refers to it; was sealing interrupted, or a manifest removed?" for name in chains.strays
@@ -139,6 +139,9 @@ def notes(result: Result, limit: int, now: int | None) -> list[str]:
     if result.before != result.before_sealed:
         then = tables.plural(result.before_sealed or 0, "row")
         lines.append(f"Before the first window: {then} when it was sealed, {result.before:,} now.")
+    if unread := [one for one in chains.bad if one.manifest is None]:
+        number = tables.plural(sum(one.number for one in unread), "manifest")
+        lines.append(f"Rows that belong to {number} could not be compared.")
     lines += [f"Not known: {text}." for text in result.unsure]
     faults = {word: number for word, number in result.verify.items() if word in sealing.BAD and number}
     if faults or result.verify["unknown"]:

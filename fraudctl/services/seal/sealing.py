@@ -128,7 +128,9 @@ class Sealing:
         """
         outputs = self._target.stack.outputs()
         rows = TableRows(self._target.audit_table())
+        yield Event("seals", Phase.STARTED)
         start = self._start(outputs.stack, rows)
+        yield Event("seals", Phase.DONE, "none yet" if start is None or not self._heads else f"up to {iso(start)}")
         if start is None:
             return
         self.result.through = start if self._heads else None
@@ -141,7 +143,8 @@ class Sealing:
             Processed(Path(folder) / "processed.sqlite", self._clock) as processed,
         ):
             yield from processed.fill(self._target, start)
-            run = Reconciliation(self._target, self._from(processed, start - margin), clock=self._clock)
+            first = self._from(processed, start - margin)
+            run = Reconciliation(self._target, first, clock=self._clock, every_case=True)
             yield from run.run()
             through = run.result.through
             limit = -math.inf if through is None else through - margin

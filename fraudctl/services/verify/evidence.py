@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fraudctl.pipeline import topics
-from fraudctl.pipeline.audit_table import AuditRow
+from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
 from fraudctl.services.audit.bulk import Item
+from fraudctl.services.audit.table import translated
 from fraudctl.services.flags.reading import ACCOUNT, Reach, naming
 from fraudctl.services.flags.rule import Rule
 from fraudctl.services.verify import shapes
@@ -103,6 +104,7 @@ def sent(
     """
     accounts = {b"%d" % account for account in rule.histories}
     cut: dict[int, int] = {}
+    positions: dict[int, int] = {}
     for batch in records.batches(topics.TRANSACTIONS.name, wanted):
         columns = batch.records if isinstance(batch.records, Columns) else Columns("", list(batch.records))
         if before is not None:
@@ -126,7 +128,7 @@ def sent(
                 continue
             flags = tuple(event and (event.partition, event.offset) for event in outcomes)
             found.append((known, Sent((partitions[index], offsets[index]), times[index], flags, content)))
-        positions = {**batch.positions, **cut}
+        positions = {**positions, **batch.positions, **cut}
         unread = None
         if any(positions[partition] > committed.get(partition, 0) for partition in set(partitions)):
             places = zip(partitions, offsets, times, strict=True)
@@ -136,19 +138,21 @@ def sent(
         reach.ends.update(positions)
         yield Read(times, found, positions, unread, sum(batch.lost.values()))
         last = batch.ends if ends is None else ends
-        if (cut or ends) and all(p in cut or positions.get(p, end) >= end for p, end in last.items()):
+        if (cut or ends) and all(p in cut or positions.get(p, 0) >= end for p, end in last.items()):
             return
 
 
 def _before(columns: Columns, moment: int, cut: dict[int, int]) -> Columns:
     """Return the records before a moment, and note in `cut` where each partition passes it."""
+    times = columns.timestamps()
+    if not cut and all(at is None or at < moment for at in times):
+        return columns
     kept = []
-    for index, at in enumerate(columns.timestamps()):
-        partition = columns.partitions()[index]
+    for index, (partition, offset, at) in enumerate(zip(columns.partitions(), columns.offsets(), times, strict=True)):
         if partition in cut:
             continue
         if (at or 0) >= moment:
-            cut[partition] = columns.offsets()[index]
+            cut[partition] = offset
         else:
             kept.append(index)
     return columns.take(kept)
@@ -191,6 +195,19 @@ def row(item: Item) -> tuple[Identity, Claim]:
     except (KeyError, ValueError):
         at = 0
     return known.identity, _claim(known, shapes.place(item), at)
+
+
+def row_by_key(table: Any, identity: Identity) -> Claim | None:  # noqa: ANN401 - a boto3 Table
+    """Return the row of a transaction as the table itself has it now; None when there is none."""
+    account, date, transaction = identity
+    key = {"account_id": account, "transaction_key": transaction_key(date, transaction)}
+    with translated():
+        found = table.get_item(Key=key, ConsistentRead=True).get("Item")
+    if found is None:
+        return None
+    wire = {name: {"S": value} if isinstance(value, str) else {"N": str(value)} for name, value in found.items()}
+    known, claim = row(wire)
+    return claim if known == identity else None
 
 
 def failed(documents: Iterable[bytes]) -> Iterator[tuple[Identity, Claim]]:

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,11 +19,9 @@ from fraudctl import tables
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.pipeline import topics
-from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.names import FLINK_GROUP
 from fraudctl.pipeline.text import iso
 from fraudctl.services.audit.bulk import Page, Rows
-from fraudctl.services.audit.table import translated
 from fraudctl.services.flags.reading import Reach, histories
 from fraudctl.services.flags.rule import History, Rule
 from fraudctl.services.verify import evidence
@@ -58,6 +56,7 @@ class Result:
     through: int | None = None
     gaps: list[str] = field(default_factory=list)
     buckets: Buckets | None = None
+    every_case: bool = False
 
     @property
     def attempted(self) -> int:
@@ -74,11 +73,17 @@ class Result:
         """Whether something that was asked about could not be checked."""
         return bool(self.gaps) or self.counts[Word.UNKNOWN] > 0
 
+    def gap(self, sentence: str) -> None:
+        """Note once what evidence is gone."""
+        if sentence not in self.gaps:
+            self.gaps.append(sentence)
+
     def count(self, case: Case) -> None:
         """Count a verdict, and keep it if it is to be shown."""
         self.counts[case.word] += 1
         self.copies += case.copies > 1
-        if case.word not in {Word.OK, Word.IN_FLIGHT} and self.counts[case.word] <= MOST_CASES:
+        shown = case.word is not Word.IN_FLIGHT and self.counts[case.word] <= MOST_CASES
+        if case.word is not Word.OK and (shown or self.every_case):
             self.cases.append(case)
 
 
@@ -96,6 +101,17 @@ def bounds(target: Target, judge: Judge) -> None:
             raise NotDeployed(f"topic {info.name}: does not exist", hint="run `fraudctl topics create`")
         reaches[info.name].earliest = {part.partition: part.earliest for part in info.partitions}
         reaches[info.name].ends = {part.partition: part.latest for part in info.partitions}
+
+
+def coverage(result: Result, judge: Judge, since: int | None) -> None:
+    """Note what is gone of the transactions from a time on, and of the flag events."""
+    reach = judge.transactions
+    gone = [p for p, at in reach.starts.items() if at > 0 and (since is None or at <= reach.earliest.get(p, 0))]
+    result.evidence_from = max((reach.first_at[partition] for partition in gone), default=None)
+    if result.evidence_from is not None and (since is None or since < result.evidence_from):
+        result.gap(f"transactions published before {iso(result.evidence_from)} are unknown: Kafka has deleted them")
+    if any(judge.flags.earliest.values()):
+        result.gap("flag events are missing: Kafka has deleted some of them")
 
 
 def committed_by_application(target: Target, topic: str) -> Mapping[int, int]:
@@ -126,7 +142,8 @@ class Reconciliation:
     """One reconciliation of a window of transactions, by the time of their publishing, in epoch milliseconds.
 
     With a `file`, what was read is kept there until the end, and a run that was interrupted goes on where it was.
-    With `by`, in milliseconds, the stages are counted in buckets of that time.
+    With `by`, in milliseconds, the stages are counted in buckets of that time. With `every_case` all that are not ok
+    are kept, those in flight too.
     """
 
     def __init__(
@@ -138,6 +155,7 @@ class Reconciliation:
         *,
         file: Path | None = None,
         by: int | None = None,
+        every_case: bool = False,
     ) -> None:
         """Store what is asked for; no I/O."""
         self._target, self._clock, self._file = target, clock, file
@@ -149,7 +167,9 @@ class Reconciliation:
         self._processed_at: Mapping[int, int] | None = None
         self._rows_after: dict[int, Any] = {}
         self._rows = 0
-        self.result = Result(since=since, until=until, buckets=None if by is None else Buckets(by))
+        self.result = Result(
+            since=since, until=until, buckets=None if by is None else Buckets(by), every_case=every_case
+        )
 
     def run(self) -> Iterator[Event]:
         """Read and judge, with an event now and then; `result` is whole at the end.
@@ -229,7 +249,7 @@ class Reconciliation:
             if read.unread is not None:
                 self._horizon = min(self._horizon, read.unread)
             if read.lost:
-                self._gap(f"{tables.plural(read.lost, 'transaction')} were deleted by Kafka before they could be read")
+                self.result.gap(f"{read.lost:,} transactions were deleted by Kafka before they could be read")
             for page in rows.ready():
                 self._add(page, store)
             first = {**reach.earliest, **reach.starts}
@@ -238,34 +258,10 @@ class Reconciliation:
             yield from self._progress(name, "", done, total, "transactions")
             self._save(judge, store, now_and_then=True)
         judge.horizon = self._horizon if judge.read else 0
-        self._coverage(judge)
-        yield Event(name, Phase.DONE, f"{self.result.transactions:,} transactions")
-
-    def _coverage(self, judge: Judge) -> None:
-        """Note what of the window is gone, and how far it could be judged."""
-        result, reach = self.result, judge.transactions
-        gone = {partition: at for partition, at in reach.earliest.items() if at > 0}
-        begins = [reach.first_at[partition] for partition in gone if partition in reach.first_at]
-        result.evidence_from = max(begins, default=None) if gone else None
-        asked_before = result.evidence_from is not None and (
-            self._since is None or (self._since < result.evidence_from and self._cut(judge))
-        )
-        if asked_before:
-            self._gap(f"transactions published before {iso(result.evidence_from)} are unknown: Kafka has deleted them")
-        if any(judge.flags.earliest.values()):
-            self._gap("flag events are missing: Kafka has deleted some of them")
+        coverage(self.result, judge, self._since)
         now = int(self._clock.now() * 1000)
-        result.through = min(judge.horizon, now, self._until or now) if judge.horizon else None
-
-    def _gap(self, sentence: str) -> None:
-        if sentence not in self.result.gaps:
-            self.result.gaps.append(sentence)
-
-    @staticmethod
-    def _cut(judge: Judge) -> bool:
-        """Return whether reading began at the earliest record that a partition still has, after it has lost some."""
-        reach = judge.transactions
-        return any(at > 0 and reach.starts.get(partition) == at for partition, at in reach.earliest.items())
+        self.result.through = min(judge.horizon, now, self._until or now) if judge.horizon else None
+        yield Event(name, Phase.DONE, f"{self.result.transactions:,} transactions")
 
     def _processed(self, judge: Judge, store: Store, rows: Rows) -> Iterator[Event]:
         name, reach = topics.PROCESSED.name, judge.processed
@@ -375,12 +371,18 @@ class Reconciliation:
         found = evidence.processed(self._target.records, wanted, Reach())
         arrived = {identity for batch in found for identity, _ in batch}
         table = self._target.audit_table()
-        late = {c for c in lost if c.identity in arrived or (c.processed is not None and _in_table(table, c))}
+        late = {
+            c
+            for c in lost
+            if c.identity in arrived or (c.processed is not None and evidence.row_by_key(table, c.identity) is not None)
+        }
         if not late:
             return
         self.result.counts[Word.LOST] -= len(late)
         self.result.counts[Word.IN_FLIGHT] += len(late)
         self.result.cases = [case for case in self.result.cases if case not in late]
+        if self.result.every_case:
+            self.result.cases += [replace(case, word=Word.IN_FLIGHT, why="arrived while this ran") for case in late]
         if self.result.buckets is not None:
             self.result.buckets.arrived(late)
 
@@ -391,11 +393,3 @@ _REACHES: Final = ("transactions", "flags", "processed")
 def _numbers(found: Mapping[str, Any]) -> dict[int, Any]:
     """Return a dictionary with numbers as keys, which JSON keeps as texts."""
     return {int(name): value for name, value in found.items()}
-
-
-def _in_table(table: Any, case: Case) -> bool:  # noqa: ANN401 - a boto3 Table
-    account, date, transaction = case.identity
-    key = {"account_id": account, "transaction_key": transaction_key(date, transaction)}
-    with translated():
-        item = table.get_item(Key=key, ConsistentRead=True).get("Item")
-    return item is not None and AuditRow.from_item(item).transaction_id == transaction

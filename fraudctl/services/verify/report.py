@@ -63,7 +63,7 @@ def cases(result: Result, limit: int) -> list[dict[str, Any]]:
     ):
         seen[case.word] += 1
         if seen[case.word] <= limit:
-            found.append(_row(case))
+            found.append(row(case))
     return found
 
 
@@ -120,7 +120,8 @@ def check(result: Result, *, allow_unknown: bool) -> None:
         )
 
 
-def _row(case: Case) -> dict[str, Any]:
+def row(case: Case) -> dict[str, Any]:
+    """Return a case with its evidence."""
     account, date, transaction = case.identity
     return {
         "verdict": case.word.value,
@@ -133,6 +134,12 @@ def _row(case: Case) -> dict[str, Any]:
         "flag": _named(topics.FLAGGED.name, case.flag),
         "row": case.row,
     }
+
+
+def line(case: Case) -> str:
+    """Return a case as one line for people."""
+    account, date, transaction = case.identity
+    return f"{case.word.value}: account {account}, {date}, transaction {transaction}: {case.why}"
 
 
 def _named(topic: str, place: Place | None) -> str | None:

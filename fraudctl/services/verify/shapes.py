@@ -58,6 +58,7 @@ _PARTS: Final = [*(field.name for field in Transaction.FIELDS if field.name != "
 _DIGESTED: Final = _indexes(*_PARTS)
 _IDENTITY: Final = _indexes("account_id", "transaction_date", "transaction_id")
 _PLACES: Final = _indexes("transaction_partition", "transaction_offset", "flag_partition", "flag_offset")
+_READ: Final = (*(field.name for field in FlaggedTransaction.FIELDS), "extra")
 _WHY: Final = _indexes("flag_date", "flag_reason", "flagged_by")
 
 
@@ -115,7 +116,7 @@ def item(found: Mapping[str, Mapping[str, object]]) -> Detected:
 
     Whatever somebody has put there is taken for a row: what is missing, or of another type, differs from every record.
     """
-    values = {name: str(next(iter(value.values()), None)) for name, value in found.items()}
+    values = _values(found, _READ)
     amount = values.get("amount", "")
     whole, _, cents = amount.partition(".")
     # DynamoDB drops trailing zeros.
@@ -133,7 +134,7 @@ def item(found: Mapping[str, Mapping[str, object]]) -> Detected:
 
 def place(found: Mapping[str, Mapping[str, object]]) -> Place:
     """Return where a row says that its processed record lies; -1 for what it does not say."""
-    values = {name: str(next(iter(found.get(name, {}).values()), None)) for name in _PROCESSED}
+    values = _values(found, _PROCESSED)
     return _number(values, _PROCESSED[0]), _number(values, _PROCESSED[1])
 
 
@@ -151,6 +152,11 @@ def digest(found: Transaction | FlaggedTransaction | AuditRow) -> str:
 def _identity(fields: tuple[bytes, ...]) -> Identity:
     account, date, name = _IDENTITY(fields)
     return int(account), date.decode(), name.decode()
+
+
+def _values(found: Mapping[str, Mapping[str, object]], names: Sequence[str]) -> dict[str, str]:
+    """Return the attributes that are there, as texts, whatever their types."""
+    return {name: str(text) for name in names if name in found for text in found[name].values()}
 
 
 def _number(values: Mapping[str, str], name: str) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 from fraudctl.pipeline import topics
 from fraudctl.services.flags.reading import Reach
 from fraudctl.services.flags.rule import FlagEvent
-from fraudctl.services.verify.evidence import Claim, Evidence, Identity, Place
+from fraudctl.services.verify.evidence import Claim, Evidence, Identity, Place, Sent
 
 
 class Word(StrEnum):
@@ -94,7 +94,7 @@ class Judge:
         if all(set(sent.flags) == {None} for sent in found.sent):
             return None
         must = [sent for sent in found.sent if None not in sent.flags]
-        if not all(self._settled(sent.place, sent.published) for sent in must or found.sent):
+        if not all(map(self._settled, must or found.sent)):
             return Word.IN_FLIGHT, "not read by the application yet"
         if not must:
             return Word.RACE, "a flag event was published about when the transaction was"
@@ -164,8 +164,10 @@ class Judge:
         name = f"{topics.PROCESSED.name}/{partition}:{offset}"
         return Word.DIFFERENT, f"the row names {name}, where no such record lies"
 
-    def _settled(self, place: Place, published: int) -> bool:
-        return published < self.horizon and not self._beyond(place, self.read)
+    def _settled(self, sent: Sent) -> bool:
+        """Return whether the application has decided: its clock has passed transaction and flag event."""
+        flags = [self.events[place].published for place in sent.flags if place is not None and place in self.events]
+        return max(sent.published, *flags, 0) < self.horizon and not self._beyond(sent.place, self.read)
 
     @staticmethod
     def _beyond(place: Place, ends: Mapping[int, int]) -> bool:
