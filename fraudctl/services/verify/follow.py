@@ -81,10 +81,11 @@ class Round:
         """Return whether it says more than the round before."""
         if before is None or self.new or self.silent != before.silent:
             return True
-        return self._told() != before._told()
+        return self.counted != before.counted
 
-    def _told(self) -> list[int]:
-        """Return the counts that the line has."""
+    @property
+    def counted(self) -> list[int]:
+        """The counts that the line has."""
         counts = self.result.counts
         return [self.result.transactions, *(counts[word] for word in Word if word is not Word.IN_FLIGHT)]
 
