@@ -81,7 +81,13 @@ class Round:
         """Return whether it says more than the round before."""
         if before is None or self.new or self.silent != before.silent:
             return True
-        return (self.result.counts, self.result.transactions) != (before.result.counts, before.result.transactions)
+        return self.counted != before.counted
+
+    @property
+    def counted(self) -> list[int]:
+        """The counts that the line has."""
+        counts = self.result.counts
+        return [self.result.transactions, *(counts[word] for word in Word if word is not Word.IN_FLIGHT)]
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""
