@@ -37,8 +37,11 @@ def template() -> Template:
 
 
 def handler_variables(folder: Path) -> set[str]:
-    """Give the environment variables that a handler reads."""
-    return set(re.findall(r"""os\.environ(?:\[|\.get\()["']([A-Z_]+)""", (folder / "handler.py").read_text("utf-8")))
+    """Give the environment variables that a handler reads, those that `kafka.connection` reads for it among them."""
+    code = (folder / "handler.py").read_text("utf-8")
+    of_kafka = re.findall(r'kafka\.connection\(os\.environ, "([A-Z_]+)"\)', code)
+    own = re.findall(r"""os\.environ(?:\[|\.get\()["']([A-Z_]+)""", code)
+    return {*own, *(f"{prefix}_{name}" for prefix in of_kafka for name in ("BOOTSTRAP_SERVERS", "SECURITY"))}
 
 
 def local_functions(tmp_path: Path) -> dict[str, Any]:
