@@ -70,9 +70,10 @@ def test_flink_status_and_savepoints(run: Run) -> None:
     }
 
 
-def test_flink_status_reads_well(run: Run) -> None:
+def test_flink_status_reads_well(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes, durations and counts in units; how old the figures are; nothing that is empty."""
     now = int(time.time() * 1000)
+    monkeypatch.setattr("fraudctl.commands.flink.Clock", lambda: Clock(now=lambda: now / 1000))
     status = FlinkStatus(
         "RUNNING",
         "j1",

@@ -37,8 +37,13 @@ def template() -> Template:
 
 
 def handler_variables(folder: Path) -> set[str]:
-    """Give the environment variables that a handler reads."""
-    return set(re.findall(r"""os\.environ(?:\[|\.get\()["']([A-Z_]+)""", (folder / "handler.py").read_text("utf-8")))
+    """Give the environment variables that a handler reads, by itself or for its connection to Kafka."""
+    text = (folder / "handler.py").read_text("utf-8")
+    connected = re.findall(r"""kafka\.connection\(os\.environ, "([A-Z_]+)"\)""", text)
+    return {
+        *re.findall(r"""os\.environ(?:\[|\.get\()["']([A-Z_]+)""", text),
+        *(f"{prefix}_{name}" for prefix in connected for name in ("BOOTSTRAP_SERVERS", "SECURITY")),
+    }
 
 
 def local_functions(tmp_path: Path) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from typing import Any
 
 import boto3
 import pytest
-from boto3.dynamodb.conditions import Key
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined] # its stub forgets it
 from fakes import OUTPUTS, FakeTarget
@@ -711,7 +710,7 @@ def test_seals_outlive_the_topics(pipeline: Pipeline, seals: FolderArchive, runn
         cut = [TopicPartition(name, part.partition, part.latest) for part in info.partitions]
         for future in running.admin.delete_records(cut).values():
             future.result(30)
-    late = pipeline.table.query(IndexName="by_transaction", KeyConditionExpression=Key("transaction_id").eq("fresh"))
-    for item in late["Items"]:  # of another test, and detected in a window that is sealed as empty
-        pipeline.table.delete_item(Key={name: item[name] for name in ("account_id", "transaction_key")})
+    for item in pipeline.table.scan()["Items"]:
+        if not item["transaction_id"].startswith("t-"):  # of other tests, in windows that are sealed without them
+            pipeline.table.delete_item(Key={name: item[name] for name in ("account_id", "transaction_key")})
     spoil_against(seals, pipeline)

@@ -448,6 +448,39 @@ def test_whatever_is_done_to_a_file_is_found_and_named(
     assert bad <= {window, window.replace("20261127T1", "20261128T1")}
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": "6"},
+        {"rows": True},
+        {"partition": -1},
+        {"row_list": 7},
+        {"fields": [1]},
+        {"verify": {"ok": "x"}},
+        {"verify": []},
+        {"amount": "NaN"},
+        {"until": "2026-11-27T10:00:00.000Z"},
+        {"since": "soon"},
+        {"with_faults": 1},
+        {"format": "fraudctl-seal/2"},
+        {"more": 1},
+    ],
+)
+def test_a_whole_manifest_of_other_types_is_altered(
+    sealed: tuple[dict[str, bytes], list[dict[str, Any]]], change: dict[str, Any]
+) -> None:
+    """Somebody made it by hand, digest and all; nothing of it is worked with."""
+    files, name = dict(sealed[0]), "00000/20261127T100000Z.json"
+    document = {**json.loads(files[name]), **change}
+    del document["digest"]
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    document["digest"] = hashlib.sha256(text.encode()).hexdigest()
+    files[name] = json.dumps(document, indent=2).encode() + b"\n"
+    result = check(MemoryArchive(files), MemoryRows(sealed[1]))
+    assert [(one.name, one.state) for one in result.chains.bad] == [(name, State.ALTERED)]
+    assert result.cases == []
+
+
 def test_missing_manifests_are_counted(sealed: tuple[dict[str, bytes], list[dict[str, Any]]]) -> None:
     """Of one partition, of all partitions, from the beginning, and a whole partition."""
     files, items = sealed

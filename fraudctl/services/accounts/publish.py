@@ -28,8 +28,8 @@ COLUMNS: Final = (
 _FUNCTION: Final = "FlagAccountGenerator"
 # Small enough for the function's time limit and the size limits of its payload and its answer.
 _AT_ONCE: Final = 1000
-# A flag is urgent: what was set before is not waited for longer.
-_READ_SECONDS: Final = 10.0
+# A flag is urgent: what was set before is not waited for longer. Some seconds for a million flag events, more on AWS.
+_READ_SECONDS: Final = 30.0
 _OLDER: Final = "unknown in the payload: events"
 
 Flag = Mapping[str, Any]
@@ -71,7 +71,7 @@ def prepare(
 ) -> Prepared:
     """Read what is set for the accounts and plan what to publish; nothing is published yet, for no account.
 
-    A flag is urgent, and clearing too: when Kafka does not answer within ten seconds, they are planned without it. An
+    A flag is urgent, and clearing too: when Kafka has not given it within 30 s, they are planned without it. An
     extension cannot be. `now` is in epoch milliseconds.
 
     Raises:

@@ -20,7 +20,7 @@ from fraudctl.atomic import atomic_file
 from fraudctl.errors import BadConfig, NotAsAsked, NotDeployed
 from fraudctl.services.seal.archive import Archive
 from fraudctl.services.seal.canonical import FIELDS, Identity, Line, line
-from fraudctl.services.seal.chains import load
+from fraudctl.services.seal.chains import loading
 from fraudctl.services.seal.manifest import LIST_NAME, Manifest, named
 from fraudctl.services.seal.rows import Rows
 from fraudctl.target import Event, Phase
@@ -72,7 +72,7 @@ def export(
     if not path.absolute().parent.is_dir():
         raise BadConfig(f"{path}: there is no such folder", hint="create the folder, or name another file")
     yield Event(path.name, Phase.STARTED)
-    chains = load(archive, since, until)
+    chains = yield from loading(archive, since, until)
     chosen = [one for one in chains.manifests if (since or 0) < one.until and (until is None or one.since < until)]
     if not chosen:
         raise NotDeployed(f"{archive.place}: no manifest is of that time", hint="`fraudctl audit seal` writes them")

@@ -15,7 +15,7 @@ from fraudctl.pipeline.text import iso
 from fraudctl.services.seal import canonical
 from fraudctl.services.seal.archive import Archive
 from fraudctl.services.seal.canonical import NO_PLACE, Identity, Line
-from fraudctl.services.seal.chains import Chains, load
+from fraudctl.services.seal.chains import Chains, loading
 from fraudctl.services.seal.manifest import LIST_NAME, Broken, Entry, Manifest, entries
 from fraudctl.services.seal.rows import Rows
 from fraudctl.target import Event, Phase
@@ -153,8 +153,7 @@ class Check:
             Unreachable: DynamoDB or S3 does not answer.
         """
         result = self.result
-        yield Event("manifests", Phase.STARTED)
-        result.chains = chains = load(self._archive, result.since, result.until, part=self._part)
+        result.chains = chains = yield from loading(self._archive, result.since, result.until, part=self._part)
         if not chains.found:
             raise NotDeployed(
                 f"{self._archive.place}: there are no manifests", hint="`fraudctl audit seal --to FOLDER` writes them"
@@ -166,18 +165,20 @@ class Check:
                 f"{self._archive.place}: these manifests are of stack {named}, not {self._stack}",
                 hint=f"add --stack {named}, or name another place",
             )
-        yield Event("manifests", Phase.DONE, f"{chains.valid:,} of {chains.number:,} valid")
         yield Event("rows", Phase.STARTED)
         for (since, until), manifests in self._windows():
             self._window(since, until, manifests)
-            now = self._clock.monotonic()
-            if now - self._shown >= _SHOWN_EVERY_SECONDS:
-                self._shown = now
-                yield Event("rows", Phase.PROGRESS, f"{result.rows:,} rows, up to {iso(until)}")
-        self._settle()
+            yield from self._progress(f"{result.rows:,} rows, up to {iso(until)}")
+        yield from self._settle()
         self._coverage()
         result.cases.sort(key=lambda case: (case.since or 0, case.partition, case.offset))
         yield Event("rows", Phase.DONE, f"{tables.plural(result.rows, 'row')} compared")
+
+    def _progress(self, detail: str) -> Iterator[Event]:
+        now = self._clock.monotonic()
+        if now - self._shown >= _SHOWN_EVERY_SECONDS:
+            self._shown = now
+            yield Event("rows", Phase.PROGRESS, detail)
 
     def _windows(self) -> list[tuple[tuple[int, int], list[Manifest]]]:
         result = self.result
@@ -258,7 +259,7 @@ class Check:
             Case(Fault.CHANGED, entry.identity, manifest.partition, entry.offset, manifest.since, why)
         )
 
-    def _settle(self) -> None:
+    def _settle(self) -> Iterator[Event]:
         """Tell rows that are gone from rows that lie elsewhere now, by another place or another time of detection."""
         extra: dict[Identity, list[tuple[Line, int]]] = defaultdict(list)
         for one, since in self._extra:
@@ -274,6 +275,7 @@ class Check:
                 gone.append((entry, manifest))
         for index, (entry, manifest) in enumerate(gone):
             place = manifest.partition, entry.offset
+            yield from self._progress(f"looked for {index:,} of {len(gone):,} rows that seem deleted")
             if index < _LOOKED_FOR and self._rows.has(entry.identity):
                 # Its key is what it was, and some of its fields say that it is another row, or was detected elsewhere.
                 disguised = extra.get(places.get(place, entry.identity))

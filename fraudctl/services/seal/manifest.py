@@ -86,6 +86,22 @@ class Manifest:
         """What the next manifest names as its previous one."""
         return _digest(self._document())
 
+    def sound(self) -> bool:
+        """Return whether its values are of the right types: a file from elsewhere may hold anything."""
+        numbers = (self.partition, self.sequence, self.rows, *self.partitions, *self.verify.values())
+        perhaps = (self.first, self.last, self.before)
+        texts = (self.stack, self.topic, self.rows_sha256, self.sealed_at, self.sealed_by, *self.fields, *self.gaps)
+        texts_perhaps = (self.row_list, self.row_list_sha256, self.previous)
+        return (
+            all(type(number) is int and number >= 0 for number in numbers)
+            and all(number is None or type(number) is int for number in perhaps)
+            and all(type(text) is str for text in texts)
+            and all(text is None or type(text) is str for text in texts_perhaps)
+            and type(self.with_faults) is bool
+            and self.amount.is_finite()
+            and self.since < self.until
+        )
+
     def encode(self) -> bytes:
         """Return the file."""
         found = self._document()
@@ -119,11 +135,13 @@ class Manifest:
                     "gaps": tuple(document["gaps"]),
                 }
             )
-            whole = found.encode()
+            whole = found.encode() if found.sound() else b""
         except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
             raise Broken("it is not a manifest") from error
         if version != FORMAT:
             raise Broken(f"its format is {version!r}, and this version of fraudctl reads {FORMAT}")
+        if not whole:
+            raise Broken("it is not a manifest")
         if found.digest != stated:
             raise Broken("its content does not match its digest")
         if whole != data:

@@ -128,7 +128,9 @@ class Sealing:
         """
         outputs = self._target.stack.outputs()
         rows = TableRows(self._target.audit_table())
+        yield Event("seals", Phase.STARTED)
         start = self._start(outputs.stack, rows)
+        yield Event("seals", Phase.DONE, "none yet" if start is None or not self._heads else f"up to {iso(start)}")
         if start is None:
             return
         self.result.through = start if self._heads else None

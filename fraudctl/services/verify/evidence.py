@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from fraudctl.pipeline import topics
-from fraudctl.pipeline.audit_table import AuditRow
+from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
 from fraudctl.services.audit.bulk import Item
+from fraudctl.services.audit.table import translated
 from fraudctl.services.flags.reading import ACCOUNT, Reach, naming
 from fraudctl.services.flags.rule import Rule
 from fraudctl.services.verify import shapes
@@ -143,13 +144,15 @@ def sent(
 
 def _before(columns: Columns, moment: int, cut: dict[int, int]) -> Columns:
     """Return the records before a moment, and note in `cut` where each partition passes it."""
+    times = columns.timestamps()
+    if not cut and all(at is None or at < moment for at in times):
+        return columns
     kept = []
-    for index, at in enumerate(columns.timestamps()):
-        partition = columns.partitions()[index]
+    for index, (partition, offset, at) in enumerate(zip(columns.partitions(), columns.offsets(), times, strict=True)):
         if partition in cut:
             continue
         if (at or 0) >= moment:
-            cut[partition] = columns.offsets()[index]
+            cut[partition] = offset
         else:
             kept.append(index)
     return columns.take(kept)
@@ -192,6 +195,19 @@ def row(item: Item) -> tuple[Identity, Claim]:
     except (KeyError, ValueError):
         at = 0
     return known.identity, _claim(known, shapes.place(item), at)
+
+
+def row_by_key(table: Any, identity: Identity) -> Claim | None:  # noqa: ANN401 - a boto3 Table
+    """Return the row of a transaction as the table itself has it now; None when there is none."""
+    account, date, transaction = identity
+    key = {"account_id": account, "transaction_key": transaction_key(date, transaction)}
+    with translated():
+        found = table.get_item(Key=key, ConsistentRead=True).get("Item")
+    if found is None:
+        return None
+    wire = {name: {"S": value} if isinstance(value, str) else {"N": str(value)} for name, value in found.items()}
+    known, claim = row(wire)
+    return claim if known == identity else None
 
 
 def failed(documents: Iterable[bytes]) -> Iterator[tuple[Identity, Claim]]:

@@ -21,13 +21,10 @@ from fraudctl import tables
 from fraudctl.clock import Clock
 from fraudctl.errors import Unreachable
 from fraudctl.pipeline import topics
-from fraudctl.pipeline.audit_table import AuditRow, transaction_key
-from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.reader import Records as Columns
 from fraudctl.pipeline.records import Malformed
 from fraudctl.pipeline.text import iso
 from fraudctl.services.audit.bulk import Rows
-from fraudctl.services.audit.table import translated
 from fraudctl.services.flags.reading import Reach, histories
 from fraudctl.services.flags.rule import FlagEvent, History, Rule
 from fraudctl.services.verify import evidence, report, shapes
@@ -143,6 +140,7 @@ class Following:
         self._failed: dict[Identity, list[Claim]] | None = None
         self.result = Result(since=since)
         self.seen: list[Round] = []  # the last one
+        self._told = 0
 
     def rounds(self) -> Iterator[Round]:
         """Yield what is verified, a round after the other, without end.
@@ -212,6 +210,7 @@ class Following:
         state.mark = mark
         self.result.through = mark
         self._save(store)
+        self._told = len(self.result.cases)
         return new
 
     def _rule(self, judge: Judge, hold: int, slack: int) -> Rule:
@@ -310,24 +309,14 @@ class Following:
         until = self._state.rows_until
         if until is None or any(claim.at >= until for claim in found.processed):
             return replace(case, word=Word.IN_FLIGHT)  # that part of the table has not been read yet
-        found.rows.extend(self._row(found.identity))
+        row = evidence.row_by_key(self._target.audit_table(), found.identity)
+        found.rows.extend([] if row is None else [row])
         if again:
-            found.processed.extend(found.processed[0]._replace(place=row.place) for row in found.rows)
+            found.processed.extend(found.processed[0]._replace(place=claim.place) for claim in found.rows)
         if not found.rows:
             self._failed = _by_identity(self._target) if self._failed is None else self._failed
             found.failed.extend(self._failed.get(found.identity, ()))
         return judge.judge(found)
-
-    def _row(self, identity: Identity) -> list[Claim]:
-        account, date, transaction = identity
-        key = {"account_id": account, "transaction_key": transaction_key(date, transaction)}
-        with translated():
-            item = self._target.audit_table().get_item(Key=key, ConsistentRead=True).get("Item")
-        if item is None:
-            return []
-        row = AuditRow.from_item(item)
-        at = date_milliseconds(row.detected_at)
-        return [evidence.claim(row, (row.processed_partition, row.processed_offset), at)]
 
     def _read_again(self, store: Store, rule: Rule, before: Mapping[int, int]) -> dict[Identity, list[Sent]]:
         """Return the transactions of detections that were judged in an earlier round: somebody wrote them again."""
@@ -376,6 +365,7 @@ class Following:
 
     def _restore(self, store: Store) -> None:
         """Go on from what was saved last, if anything was."""
+        del self.result.cases[self._told :]
         kept = store.state()
         if kept is None:
             self._state = _State(self._state.since)

@@ -19,11 +19,9 @@ from fraudctl import tables
 from fraudctl.clock import Clock
 from fraudctl.errors import BadConfig, NotDeployed
 from fraudctl.pipeline import topics
-from fraudctl.pipeline.audit_table import AuditRow, transaction_key
 from fraudctl.pipeline.names import FLINK_GROUP
 from fraudctl.pipeline.text import iso
 from fraudctl.services.audit.bulk import Page, Rows
-from fraudctl.services.audit.table import translated
 from fraudctl.services.flags.reading import Reach, histories
 from fraudctl.services.flags.rule import History, Rule
 from fraudctl.services.verify import evidence
@@ -373,7 +371,11 @@ class Reconciliation:
         found = evidence.processed(self._target.records, wanted, Reach())
         arrived = {identity for batch in found for identity, _ in batch}
         table = self._target.audit_table()
-        late = {c for c in lost if c.identity in arrived or (c.processed is not None and _in_table(table, c))}
+        late = {
+            c
+            for c in lost
+            if c.identity in arrived or (c.processed is not None and evidence.row_by_key(table, c.identity) is not None)
+        }
         if not late:
             return
         self.result.counts[Word.LOST] -= len(late)
@@ -391,11 +393,3 @@ _REACHES: Final = ("transactions", "flags", "processed")
 def _numbers(found: Mapping[str, Any]) -> dict[int, Any]:
     """Return a dictionary with numbers as keys, which JSON keeps as texts."""
     return {int(name): value for name, value in found.items()}
-
-
-def _in_table(table: Any, case: Case) -> bool:  # noqa: ANN401 - a boto3 Table
-    account, date, transaction = case.identity
-    key = {"account_id": account, "transaction_key": transaction_key(date, transaction)}
-    with translated():
-        item = table.get_item(Key=key, ConsistentRead=True).get("Item")
-    return item is not None and AuditRow.from_item(item).transaction_id == transaction

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Self
 
+from fraudctl.errors import BadConfig, OperationFailed
 from fraudctl.services.verify.evidence import Claim, Evidence, Sent
 from fraudctl.services.verify.shapes import Identity
 
@@ -29,18 +30,25 @@ class Store:
     """The file. A context manager; what was not saved is lost at its end."""
 
     def __init__(self, file: Path) -> None:
-        """Open the file, or make it; raises OSError and what sqlite3 raises."""
+        """Open the file, or make it; raises OSError, and `BadConfig` for a file that is spoiled."""
         import orjson
 
         self._dump, self._load = orjson.dumps, orjson.loads
+        self._file = file
         self._connection = sqlite3.connect(file, isolation_level=None)
         file.chmod(0o600)
         # A power cut may spoil the file, an end of the process at any moment may not.
-        self._connection.executescript(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;"
-            f"CREATE TABLE IF NOT EXISTS evidence {_TABLE};"
-            "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value BLOB)"
-        )
+        try:
+            self._connection.executescript(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;"
+                f"CREATE TABLE IF NOT EXISTS evidence {_TABLE};"
+                "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value BLOB)"
+            )
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise BadConfig(
+                f"{file}: {error}", hint="run `fraudctl audit verify` without --resume, or free disk space"
+            ) from error
         self._connection.execute("BEGIN")
         self._new: list[Entry] = []
 
@@ -48,9 +56,13 @@ class Store:
         """Return itself."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Close the file."""
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Close the file; raises `OperationFailed` for what SQLite has refused, such as a full disk."""
         self._connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise OperationFailed(
+                f"{self._file}: {error}", hint="free disk space, or set FRAUDCTL_HOME to a folder with more of it"
+            ) from error
 
     def state(self) -> dict[str, Any] | None:
         """Return what `save` was given last; None for a new file, or one of another version."""
