@@ -146,7 +146,7 @@ def test_seals_in_a_bucket(aws: Services, cli: AwsFraudctl) -> None:
 def test_what_each_flag_did_is_what_the_table_has(cli: AwsFraudctl) -> None:
     """The list from the flag topic, and an account's events with the detections that name them."""
     flagged = cli("accounts", "list", "--flagged", "-o", "json").documents
-    assert {FLAGGED, 4242} <= {row["account_id"] for row in flagged}
+    assert FLAGGED in {row["account_id"] for row in flagged}
     (found,) = cli("accounts", "show", str(FLAGGED), "-o", "json").documents
     rows = cli("audit", "query", str(FLAGGED), "--all", "-o", "json").documents
     assert found["detections"]["count"] == sum(event["detections"] for event in found["events"]) == len(rows)
