@@ -75,7 +75,7 @@ bench-audit: $(VENV)/.dev ## how fast detections become audit rows, and where th
 bench-accounts: $(VENV)/.dev ## list the accounts of 1,000,000 flag events, three minutes
 	$(BIN)/python tests/benchmarks/bench_accounts.py
 
-bench-what-if: $(VENV)/.dev ## back-test lists of flags on 2,000,000 transactions, three minutes
+bench-what-if: $(VENV)/.dev ## back-test lists of flags on 1,000,000 transactions, two minutes
 	$(BIN)/python tests/benchmarks/bench_what_if.py
 
 soak: $(VENV)/.dev ## twenty kills, 500 seeds, state over 20 minutes, half an hour
