@@ -36,6 +36,7 @@ from fraudctl.services.verify.reconcile import (
     committed_by_application,
     committed_by_writer,
     coverage,
+    latest,
 )
 from fraudctl.services.verify.store import Store
 from fraudctl.services.verify.verdicts import FAULTS, Case, Judge, Word
@@ -209,6 +210,7 @@ class Following:
         self._detections(store, judge)
         judge.written = committed_by_writer(self._target)
         self._table(store, judge, now)
+        judge.latest = latest(self._target)
         judge.horizon, judge.read = mark, state.positions
         new = self._judged(store, judge, rule, before)
         if state.mark is None:
