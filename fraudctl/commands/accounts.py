@@ -1,6 +1,7 @@
 """fraudctl flag-accounts, and fraudctl accounts: who is flagged."""
 
 import time
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -211,13 +212,21 @@ def diff(
     Example: fraudctl accounts diff 7d --account 1000000003 -o json
     """
     from fraudctl.services.accounts import changes as service
+    from fraudctl.services.accounts import listing
 
     context: Context = ctx.obj
-    span = service.prepare(first, last, accounts=account or (), known_at=known_at, note=context.render.note)
-    found = service.changes(context.running.records, span, context.render.note)
-    number = context.render.rows(found.rows(), service.COLUMNS if not context.render.structured else service.FIELDS)
-    context.render.note(found.summary())
-    if exit_code and number:
+    render = context.render
+    span = service.prepare(first, last, accounts=account or (), known_at=known_at, note=render.note)
+    found = service.changes(context.running.records, span, render.note)
+    rows = found.rows()
+    if render.structured:
+        render.batches(listing.batches(rows), listing.RowOutput(service.FIELDS))
+    else:
+        render.rows(list(islice(rows, listing.SHOWN)), service.COLUMNS)
+        if more := sum(1 for _ in rows):
+            render.note(f"The first {listing.SHOWN} are shown, and {more:,} are not: `-o csv` gives all.")
+    render.note(found.summary())
+    if exit_code and found.counts:
         raise typer.Exit(NotAsAsked.exit_code)
 
 

@@ -158,7 +158,7 @@ class Watch:
 def watching(broker: str, endpoint: str, rate: float) -> Iterator[Watch]:
     """Look for detections in the table in the background until the block ends."""
     watch, done = Watch(), Event()
-    reader = kafka.open_consumer(kafka.consumer(kafka.client(broker), "bench-audit") | {"fetch.wait.max.ms": 5})
+    reader = kafka.open_consumer(kafka.consumer(kafka.client(broker), "bench-audit"))
     places = [TopicPartition(topics.PROCESSED.name, number) for number in range(topics.PARTITIONS)]
     for place in places:
         place.offset = reader.get_watermark_offsets(place, timeout=10)[1]

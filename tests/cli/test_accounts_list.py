@@ -139,6 +139,11 @@ def test_a_table_has_a_hundred_rows_unless_more_are_asked_for(run: Run) -> None:
     assert "the first 100 are shown, `--limit 150` shows all" in done.err
     assert len(run(many, "accounts", "list", "--limit", "150").out.splitlines()) == 152
     assert len(run(many, "accounts", "list", output="json").out.splitlines()) == 150
+    done = run(many, "accounts", "diff", day("01T00:00"))
+    assert len(done.out.splitlines()) == 102
+    assert "The first 100 are shown, and 50 are not: `-o csv` gives all." in done.err
+    assert "150 flagged (+)" in done.err
+    assert len(run(many, "accounts", "diff", day("01T00:00"), output="csv").out.splitlines()) == 151
 
 
 def test_columns(run: Run) -> None:

@@ -56,4 +56,4 @@ def test_the_status_names_the_bucket(run: Run, audit: Any) -> None:
     target.components = lambda: [found]  # type: ignore[method-assign]
     done = run(target, "status")
     assert f"audit mapping: 2 records could not be written to the audit table and lie in s3://{BUCKET}" in done.err
-    assert f"`aws s3 ls --recursive s3://{BUCKET}`" in done.err
+    assert "`fraudctl dead-letters list --from on-failure`" in done.err

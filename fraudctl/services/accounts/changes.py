@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from fraudctl.services.accounts import flag
 from fraudctl.services.accounts.listing import Note, Row, date, moment
 from fraudctl.services.flags import packed
 from fraudctl.services.flags.packed import PackedFlags
-from fraudctl.services.flags.timeline import State
+from fraudctl.services.flags.timeline import Judged, State
 from fraudctl.tables import Column
 from fraudctl.target import Records
 
@@ -87,14 +87,17 @@ class Changes:
         One that is flagged now, or will be, has ``flagged``; one that is not any more ``ended``; any other ``changed``.
         """
         for account, rows in self._flags.rows():
-            (was_state, was), (state, is_) = (
-                self._parts(rows, about, known)
+            before, after = (
+                self._flags.judged(rows, about, known)
                 for about, known in zip(self._span.moments, self._span.known_at, strict=True)
             )
+            if before == after:  # most of a million; what was said by another event is compared by its texts
+                continue
+            was, is_ = self._parts(before), self._parts(after)
             if was == is_:
                 continue
-            before, after = was_state in _ON, state in _ON
-            change = "changed" if before == after else "flagged" if after else "ended"
+            was_off, is_off = (found is None or found.state not in _ON for found in (before, after))
+            change = "changed" if was_off == is_off else "flagged" if was_off else "ended"
             self.counts[change] += 1
             yield {
                 "change": change,
@@ -110,14 +113,13 @@ class Changes:
         flagged, ended, changed = (self.counts[change] for change in _SIGNS)
         return f"{flagged:,} flagged (+), {ended:,} cleared or expired (-), {changed:,} changed (~) {self._span}."
 
-    def _parts(self, rows: Sequence[int], about: int, known_at: int) -> tuple[State | None, dict[str, Any]]:
-        """Return the state and a line of the list, None and nothing when the account is not in it."""
-        found = self._flags.judged(rows, about, known_at)
+    def _parts(self, found: Judged | None) -> dict[str, Any]:
+        """Return a line of the list, empty when the account is not in it."""
         if found is None:
-            return None, {}
+            return {}
         until = None if found.until is None else date(found.until)
         values = (found.state.value, date(found.since), until, self._flags.reason(found.at))
-        return found.state, dict(zip(_PARTS, (*values, self._flags.author(found.at)), strict=True))
+        return dict(zip(_PARTS, (*values, self._flags.author(found.at)), strict=True))
 
 
 def changes(records: Records, span: Span, note: Note = lambda _: None) -> Changes:

@@ -36,6 +36,7 @@ from fraudctl.services.verify.reconcile import (
     committed_by_application,
     committed_by_writer,
     coverage,
+    latest,
 )
 from fraudctl.services.verify.store import Store
 from fraudctl.services.verify.verdicts import FAULTS, Case, Judge, Word
@@ -81,7 +82,13 @@ class Round:
         """Return whether it says more than the round before."""
         if before is None or self.new or self.silent != before.silent:
             return True
-        return (self.result.counts, self.result.transactions) != (before.result.counts, before.result.transactions)
+        return self.counted != before.counted
+
+    @property
+    def counted(self) -> list[int]:
+        """The counts that the line has."""
+        counts = self.result.counts
+        return [self.result.transactions, *(counts[word] for word in Word if word is not Word.IN_FLIGHT)]
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -203,6 +210,7 @@ class Following:
         self._detections(store, judge)
         judge.written = committed_by_writer(self._target)
         self._table(store, judge, now)
+        judge.latest = latest(self._target)
         judge.horizon, judge.read = mark, state.positions
         new = self._judged(store, judge, rule, before)
         if state.mark is None:

@@ -114,6 +114,17 @@ def coverage(result: Result, judge: Judge, since: int | None) -> None:
         result.gap("flag events are missing: Kafka has deleted some of them")
 
 
+def latest(target: Target) -> dict[str, dict[int, int]]:
+    """Return where each topic ends now; raises `NotDeployed` when one is missing."""
+    judge = Judge({})
+    bounds(target, judge)
+    return {
+        topics.TRANSACTIONS.name: judge.transactions.ends,
+        topics.FLAGGED.name: judge.flags.ends,
+        topics.PROCESSED.name: judge.processed.ends,
+    }
+
+
 def committed_by_application(target: Target, topic: str) -> Mapping[int, int]:
     """Return where the Flink application goes on in a topic after its newest checkpoint."""
     return target.topics.committed(topic).get(FLINK_GROUP, {})
@@ -187,6 +198,7 @@ class Reconciliation:
             yield from self._read(judge, store, outputs.hold_ms, outputs.slack_ms)
             self._save(judge, store)
             yield Event("verdicts", Phase.STARTED)
+            judge.latest = latest(self._target)
             for found in store.all():
                 case = judge.judge(found)
                 if case is not None:

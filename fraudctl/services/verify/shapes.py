@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fraudctl.pipeline.audit_table import AuditRow
 from fraudctl.pipeline.dates import date_milliseconds
@@ -57,7 +57,9 @@ _PARTS: Final = [*(field.name for field in Transaction.FIELDS if field.name != "
 # A transaction's fields come first in a detection too.
 _DIGESTED: Final = _indexes(*_PARTS)
 _IDENTITY: Final = _indexes("account_id", "transaction_date", "transaction_id")
-_PLACES: Final = _indexes("transaction_partition", "transaction_offset", "flag_partition", "flag_offset")
+_PLACE_NAMES: Final = ("transaction_partition", "transaction_offset", "flag_partition", "flag_offset")
+_TYPES: Final = [(name, "N" if name == "account_id" else "S") for name in _PARTS[:-1]]
+_PLACES: Final = _indexes(*_PLACE_NAMES)
 _READ: Final = (*(field.name for field in FlaggedTransaction.FIELDS), "extra")
 _WHY: Final = _indexes("flag_date", "flag_reason", "flagged_by")
 
@@ -116,12 +118,10 @@ def item(found: Mapping[str, Mapping[str, object]]) -> Detected:
 
     Whatever somebody has put there is taken for a row: what is missing, or of another type, differs from every record.
     """
+    if (usual := _usual(found)) is not None:
+        return usual
     values = _values(found, _READ)
-    amount = values.get("amount", "")
-    whole, _, cents = amount.partition(".")
-    # DynamoDB drops trailing zeros.
-    if whole.isdigit() and len(cents) <= _CENTS:
-        amount = f"{whole}.{cents:0<2}"
+    amount = _cents(values.get("amount", ""))
     parts = [str(values.get(name)) for name in _PARTS[:-1]]
     return Detected(
         (_number(values, "account_id"), values.get("transaction_date", ""), values.get("transaction_id", "")),
@@ -130,6 +130,34 @@ def item(found: Mapping[str, Mapping[str, object]]) -> Detected:
         (values.get("flag_date", ""), values.get("flag_reason"), values.get("flagged_by", "")),
         _digest([*parts, amount], values.get("extra")),
     )
+
+
+def _usual(found: Mapping[str, Mapping[str, Any]]) -> Detected | None:
+    """Return what a row says that has every attribute, of its type; None for others."""
+    try:
+        parts = [found[name][kind] for name, kind in _TYPES]
+        account = int(found["account_id"]["N"])
+        places = [int(found[name]["N"]) for name in _PLACE_NAMES]
+        why = found["flag_date"]["S"], found["flag_reason"]["S"], found["flagged_by"]["S"]
+        known = account, found["transaction_date"]["S"], found["transaction_id"]["S"]
+        parts.append(_cents(found["amount"]["N"]))
+    except (KeyError, ValueError):
+        return None
+    if "extra" in found or max(account, *places) > MAX_INT64 or min(account, *places) < 0:
+        return None
+    return Detected(
+        known,
+        (places[0], places[1]),
+        (places[2], places[3]),
+        why,
+        _hashed("\x1f".join(parts).encode(errors="surrogatepass")),
+    )
+
+
+def _cents(amount: str) -> str:
+    """Return an amount with two decimals: DynamoDB drops trailing zeros."""
+    whole, _, cents = amount.partition(".")
+    return f"{whole}.{cents:0<2}" if whole.isdigit() and len(cents) <= _CENTS else amount
 
 
 def place(found: Mapping[str, Mapping[str, object]]) -> Place:

@@ -53,7 +53,8 @@ class Judge:
 
     `horizon` is the time, in epoch milliseconds, up to which the application has read everything; `read` are the
     offsets that it goes on from, `written` those of AuditWriter. `windowed`: not everything that Kafka has was asked
-    for, so what lies before belongs to no verdict; `bounded`: nor does what lies behind.
+    for, so what lies before belongs to no verdict; `bounded`: nor does what lies behind. `latest` is where each topic
+    ended when everything had been read: what names a place behind that names what never was.
     """
 
     events: Mapping[Place, FlagEvent]
@@ -65,6 +66,7 @@ class Judge:
     transactions: Reach = field(default_factory=Reach)
     flags: Reach = field(default_factory=Reach)
     processed: Reach = field(default_factory=Reach)
+    latest: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     def judge(self, found: Evidence) -> Case | None:
         """Return the verdict; None for a transaction that was rightly not detected, or that was not asked about."""
@@ -119,6 +121,8 @@ class Judge:
         partition, offset = claim.transaction
         name = f"{topics.TRANSACTIONS.name}/{partition}:{offset}"
         start = self.transactions.starts.get(partition, self.transactions.ends.get(partition, 0))
+        if nowhere := self._nowhere(topics.TRANSACTIONS.name, claim.transaction):
+            return Word.UNEXPECTED, nowhere
         if self.bounded and offset >= self.transactions.ends.get(partition, 0):
             return None
         if offset >= self.transactions.ends.get(partition, 0) or self._beyond(claim.flag, self.flags.ends):
@@ -131,6 +135,8 @@ class Judge:
 
     def _against_the_topics(self, found: Evidence, claim: Claim) -> tuple[Word, str] | None:
         """Compare one claim with the transaction and the flag events."""
+        if nowhere := self._nowhere(topics.FLAGGED.name, claim.flag):
+            return Word.DIFFERENT, nowhere
         if self._beyond(claim.flag, self.flags.ends):
             return Word.IN_FLIGHT, "flagged after this began"
         allowed = {place for sent in found.sent for place in sent.flags}
@@ -159,6 +165,8 @@ class Judge:
         places = {claim.place for claim in found.processed}
         if row.place in places or offset < self.processed.earliest.get(partition, 0):
             return Word.OK, ""
+        if nowhere := self._nowhere(topics.PROCESSED.name, row.place):
+            return Word.DIFFERENT, nowhere
         if self._beyond(row.place, self.processed.ends):
             return Word.IN_FLIGHT, "written after this began"
         name = f"{topics.PROCESSED.name}/{partition}:{offset}"
@@ -168,6 +176,12 @@ class Judge:
         """Return whether the application has decided: its clock has passed transaction and flag event."""
         flags = [self.events[place].published for place in sent.flags if place is not None and place in self.events]
         return max(sent.published, *flags, 0) < self.horizon and not self._beyond(sent.place, self.read)
+
+    def _nowhere(self, topic: str, place: Place) -> str | None:
+        """Return why there cannot be anything at a place, None if there can."""
+        if topic not in self.latest or not self._beyond(place, self.latest[topic]):
+            return None
+        return f"it names {topic}/{place[0]}:{place[1]}, where no record ever was"
 
     @staticmethod
     def _beyond(place: Place, ends: Mapping[int, int]) -> bool:
