@@ -46,26 +46,34 @@ def body(record: Record) -> Body:
     }
 
 
-def rewrite(functions: Functions, bodies: Iterable[Body], bootstrap_servers: str = "") -> Iterator[Rewritten]:
-    """Invoke AuditWriter with the records, some at a time, and yield how each call ended.
+def rewrite(
+    functions: Functions,
+    bodies: Iterable[Body],
+    bootstrap_servers: str = "",
+    *,
+    event: Mapping[str, Any] | None = None,
+) -> Iterator[Rewritten]:
+    """Invoke AuditWriter with the records, some at a time and in their order, and yield how each call ended.
 
-    A document of the on-failure destination has its records as bodies. A record that is no detection goes to the
-    on-failure destination again, and is not among the failed ones then.
+    A document of the on-failure destination has its records as bodies, and the rest of the `event` that they came in. A
+    record that is no detection goes to the on-failure destination again, and is not among the failed ones then.
 
     Raises:
         OperationFailed: AuditWriter failed, or its answer names other records. What was yielded before is written.
         NotDeployed: There is no such function.
         Unreachable: It cannot be called.
     """
+    rest = {"eventSource": "aws:kafka", "bootstrapServers": bootstrap_servers} if event is None else event
     for part in _parts(bodies):
         records: dict[str, list[Body]] = {}
         given: dict[tuple[str, int], tuple[int, int]] = {}
         for found in part:
             name = f"{found['topic']}-{found['partition']}"
             records.setdefault(name, []).append(found)
-            given[name, found["offset"]] = (found["partition"], found["offset"])
-        event = {"eventSource": "aws:kafka", "bootstrapServers": bootstrap_servers, "records": records}
-        answer = functions.invoke(_WRITER, event)
+            given[name, found["offset"]] = _place(found)
+        for some in records.values():
+            some.sort(key=_place)
+        answer = functions.invoke(_WRITER, {**rest, "records": records})
         try:
             named = [item["itemIdentifier"] for item in answer.get("batchItemFailures") or ()]
             failed = frozenset(given[item["partition"], item["offset"]] for item in named)
@@ -74,7 +82,11 @@ def rewrite(functions: Functions, bodies: Iterable[Body], bootstrap_servers: str
                 f"{_WRITER}: its answer names records that it was not given",
                 hint="run `fraudctl logs lambda`",
             ) from error
-        yield Rewritten(tuple(given.values()), failed)
+        yield Rewritten(tuple(map(_place, part)), failed)
+
+
+def _place(found: Body) -> tuple[int, int]:
+    return int(found["partition"]), int(found["offset"])
 
 
 def _parts(bodies: Iterable[Body]) -> Iterator[list[Body]]:

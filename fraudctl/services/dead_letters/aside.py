@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby, islice
 from typing import Any, Final
 
 from fraudctl import tables
@@ -20,15 +21,13 @@ from fraudctl.pipeline.dates import parse_moment
 from fraudctl.pipeline.reader import Record
 from fraudctl.pipeline.records import FlaggedTransaction, Malformed
 from fraudctl.pipeline.text import iso
+from fraudctl.services.audit.rewrite import Rewritten, rewrite
 from fraudctl.services.audit.table import translated
 from fraudctl.services.dead_letters.letters import Letter, Wanted, missing
 from fraudctl.tables import Column
 from fraudctl.target import Change, Consent, Event, Phase, Plan, Target
 
 _WRITER: Final = "AuditWriter"
-# One of its DynamoDB transactions, and well below the 6 MB of a payload.
-_MOST_AT_ONCE: Final = 100
-_MOST_BYTES: Final = 3_000_000
 _NAMED: Final = 10
 _SHOWN_EVERY: Final = 50
 _LOG: Final = "lambda"
@@ -186,17 +185,16 @@ class Rewrite:
         """
         yield Event(_WRITER, Phase.STARTED)
         done = 0
-        for some in _batches(self.items):
-            refused = self._invoke(some)
-            table = self._target.audit_table()
-            for item in some:
-                if item.aside.letter.place in refused or item.detection is None:
+        table, items = self._target.audit_table(), iter(self.items)
+        for call in self._calls():
+            for item in islice(items, len(call.given)):
+                if item.aside.letter.place in call.failed or item.detection is None:
                     item.outcome, item.why = Outcome.REFUSED, f"see `fraudctl logs {_LOG}`"
                 elif has_row(table, item.detection):
                     item.outcome = Outcome.WRITTEN
                 else:
                     item.outcome, item.why = Outcome.REFUSED, "there is no row, though AuditWriter has not complained"
-            done += len(some)
+            done += len(call.given)
             yield Event(_WRITER, Phase.PROGRESS, f"{done:,} of {len(self.items):,}")
         written = sum(item.outcome is Outcome.WRITTEN for item in self.items)
         yield Event(_WRITER, Phase.DONE, f"{tables.plural(written, 'row')} written")
@@ -213,17 +211,10 @@ class Rewrite:
             excerpt=excerpt,
         )
 
-    def _invoke(self, some: list[Item]) -> set[tuple[int, int]]:
-        """Send some records to AuditWriter; return the places of those that it reports as failed."""
-        records: dict[str, list[Mapping[str, Any]]] = {}
-        for item in some:
-            body = item.aside.body
-            records.setdefault(f"{body['topic']}-{body['partition']}", []).append(body)
-        for bodies in records.values():
-            bodies.sort(key=lambda body: int(body["offset"]))
-        answer = self._target.functions.invoke(_WRITER, {**some[0].aside.event, "records": records})
-        named = [failure["itemIdentifier"] for failure in answer.get("batchItemFailures", ())]
-        return {(int(str(one["partition"]).rpartition("-")[2]), int(one["offset"])) for one in named}
+    def _calls(self) -> Iterator[Rewritten]:
+        """Send the records to AuditWriter, in their order, those of one event together; yield how each call ended."""
+        for event, items in groupby(self.items, key=lambda item: item.aside.event):
+            yield from rewrite(self._target.functions, (item.aside.body for item in items), event=event)
 
 
 def has_row(table: Any, detection: FlaggedTransaction) -> bool:  # noqa: ANN401 - a boto3 Table
@@ -253,22 +244,6 @@ def without_row(target: Target, most: int) -> int | None:
     except FraudctlError:
         return None
     return lacking if seen else None
-
-
-def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Yield the records in batches of one event each, as large as a call takes."""
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        length = len(json.dumps(item.aside.body))
-        same = not batch or batch[0].aside.event == item.aside.event
-        if batch and (len(batch) == _MOST_AT_ONCE or size + length > _MOST_BYTES or not same):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += length
-    if batch:
-        yield batch
 
 
 def _letter(document: Mapping[str, Any], body: Mapping[str, Any], at: int) -> Letter:
