@@ -140,20 +140,24 @@ class Account:
 
     def record(self) -> dict[str, Any]:
         """Return what stands at its head, for people."""
-        standing, sent = self.standing, self.transactions
+        sent = self.transactions
         return {
-            "account_id": self.account_id,
-            "state": standing.state.value,
-            "since": iso(standing.since),
-            "until": iso(standing.until),
-            "reason": standing.event.reason,
-            "flagged_by": standing.event.flagged_by,
+            **self._head(),
             "detections": _counted(self.detections),
             "transactions": f"{_counted(sent)} ({self._coverage()})",
         }
 
     def document(self) -> dict[str, Any]:
         """Return it as one JSON document."""
+        return {
+            **self._head(),
+            "next": [{"at": event.flag_date, "status": _status(event)} for event in self.to_come],
+            "detections": {**self.detections.document(), "unexplained": self.unexplained},
+            "transactions": {**self.transactions.document(), "published_since": iso(self.since)},
+            "events": [effect.cells() for effect in self.effects],
+        }
+
+    def _head(self) -> dict[str, Any]:
         standing = self.standing
         return {
             "account_id": self.account_id,
@@ -162,10 +166,6 @@ class Account:
             "until": iso(standing.until),
             "reason": standing.event.reason,
             "flagged_by": standing.event.flagged_by,
-            "next": [{"at": event.flag_date, "status": _status(event)} for event in self.to_come],
-            "detections": {**self.detections.document(), "unexplained": self.unexplained},
-            "transactions": {**self.transactions.document(), "published_since": iso(self.since)},
-            "events": [effect.cells() for effect in self.effects],
         }
 
     def notes(self) -> Iterator[str]:

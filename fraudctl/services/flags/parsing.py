@@ -5,7 +5,6 @@ records, so the two never differ in what is malformed.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -13,8 +12,6 @@ import orjson
 from fraudctl.pipeline.dates import date_milliseconds
 from fraudctl.pipeline.records import MAX_INT64, MAX_VALUE_BYTES, AccountFlag, Malformed, Status
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT(?:[01]\d|2[0-3]):\d\d:\d\d\.\d{3}Z", re.ASCII)
 _LONGEST: Final = {field.name: field.longest for field in AccountFlag.FIELDS}
 _REASON, _AUTHOR = _LONGEST["reason"], _LONGEST["flagged_by"]
@@ -58,7 +55,7 @@ def _quick(value: bytes | None) -> Fields | None:
             )
         ):
             return None
-        moment = (datetime.fromisoformat(date) - _EPOCH) // _MILLISECOND
+        moment = date_milliseconds(date)
     except (ValueError, KeyError, TypeError):
         return None
     return Fields(account, moment, flagged, reason, author)
